@@ -1,0 +1,43 @@
+# `make demo` and `make test` do everything from a fresh clone: create .venv, install the pinned set, run.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+CORES ?= all
+BIN := .venv/bin
+INSTALLED := .venv/requirements.lock
+
+.PHONY: demo phantom test lint lock clean
+
+demo: $(INSTALLED)
+	@$(BIN)/snakemake --cores $(CORES) all
+	@echo "report: $(CURDIR)/results/report/index.html"
+
+phantom: $(INSTALLED)
+	@$(BIN)/snakemake --cores $(CORES) all --configfile config/phantom.yaml
+	@echo "report: $(CURDIR)/results/phantom/report/index.html"
+
+test: $(INSTALLED)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/snakefmt --check Snakefile workflow
+	@$(BIN)/snakemake --lint
+
+# The complete pinned set, without the address of any package index.
+lock: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
+		--group dev pyproject.toml --output-file envs/requirements.lock
+
+clean:
+	rm -rf .venv .snakemake
+
+$(INSTALLED): envs/requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement envs/requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@cp envs/requirements.lock $(INSTALLED)

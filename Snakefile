@@ -1,0 +1,46 @@
+"""
+MedDiff-FM: from CT archives to a diffusion foundation model and the tables of its paper.
+
+    snakemake --cores 8 all                                    the demo, on real CT
+    snakemake --cores 8 all --configfile config/phantom.yaml   the same on phantoms, without any download
+    snakemake --cores 8 all --configfile config/paper.yaml     the paper
+
+Each stage is one file in workflow/rules and one verb of `meddiff`; the rules hold no logic of their own.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+# A configuration given with --configfile replaces the demo's instead of being laid over it.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/rawdata.smk"
+include: "workflow/rules/index.smk"
+include: "workflow/rules/resample.smk"
+include: "workflow/rules/anatomy.smk"
+include: "workflow/rules/regions.smk"
+include: "workflow/rules/store.smk"
+include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/synthesize.smk"
+include: "workflow/rules/segment.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/train_anatomy.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        f"{OUT}/tables/table1.csv",
+        f"{OUT}/tables/table3.csv",
+        f"{OUT}/report/index.html",

@@ -1,0 +1,5 @@
+"""`python -m meddiff`."""
+
+from meddiff.cli.main import run
+
+run()

@@ -1,0 +1,22 @@
+"""`meddiff config`: check a configuration, or write the generated documents."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def config(
+    path: Annotated[Path, typer.Argument(help="Configuration, YAML.")] = Path("config/config.yaml"),
+    write: Annotated[bool, typer.Option("--write", help="Write config/README.md and config/paper.yaml anew.")] = False,
+) -> None:
+    """Check a configuration and print it in full, with every default filled in."""
+    import yaml
+
+    from meddiff.config import load_config
+    from meddiff.config_docs import write_documents
+
+    if write:
+        write_documents(Path("config"))
+        return
+    typer.echo(yaml.safe_dump(load_config(path).model_dump(mode="json"), sort_keys=False).rstrip())

@@ -1,0 +1,71 @@
+"""The program `meddiff`: its verbs, its messages and its exit codes.
+
+Exit codes: 0 done; 1 a fault of the machine or of this program; 2 something to mend, said in one line; 75 stopped at a
+checkpoint, the same command goes on.
+"""
+
+import logging
+import sys
+
+import typer
+
+from meddiff.cli import (
+    anatomy,
+    config,
+    evaluate,
+    extractor,
+    fetch,
+    index,
+    phantoms,
+    pretrain,
+    regions,
+    report,
+    resample,
+    segment,
+    store,
+    synthesize,
+    tables,
+    train_anatomy,
+)
+from meddiff.errors import TimeSliceEnded, UserError
+
+EXIT_USER_ERROR, EXIT_GO_ON = 2, 75
+
+app = typer.Typer(
+    help="A 3-D diffusion foundation model for CT. The verbs are the stages of the pipeline, in its order.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(fetch.fetch)
+app.command()(phantoms.phantoms)
+app.command()(index.index)
+app.command()(resample.resample)
+app.command()(anatomy.anatomy)
+app.command()(regions.regions)
+app.command()(store.store)
+app.command()(pretrain.pretrain)
+app.command()(synthesize.synthesize)
+app.command()(segment.segment)
+app.command()(extractor.extractor)
+app.command()(evaluate.evaluate)
+app.command()(tables.tables)
+app.command()(report.report)
+app.command("train-anatomy")(train_anatomy.train_anatomy)
+app.command()(config.config)
+
+
+def run() -> None:
+    """Run the program and exit."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("meddiff").setLevel(logging.INFO)
+    try:
+        app()
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"meddiff: {line}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except TimeSliceEnded as error:
+        print(f"meddiff: {error}", file=sys.stderr)
+        sys.exit(EXIT_GO_ON)

@@ -1,0 +1,23 @@
+"""`meddiff regions`: find head and neck, chest and abdomen in a shard's scans."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meddiff.cli.options import ConfigFile, IndexOut, Manifest, Out, stage_config
+
+
+def regions(
+    config: ConfigFile,
+    manifest: Manifest,
+    anatomy: Annotated[Path, typer.Option(help="Index of the shard's anatomy.")],
+    out: Out,
+    index: IndexOut,
+) -> None:
+    """Write the boxes of the anatomical regions of a shard's scans."""
+    from meddiff.data import prepare
+    from meddiff.data.index import read_manifest
+    from meddiff.data.shards import done_rows
+
+    prepare.regions(done_rows([anatomy]), read_manifest(manifest), stage_config(config, "regions"), out, index)

@@ -1,0 +1,27 @@
+"""`meddiff segment`: let TotalSegmentator judge synthetic or real scans."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meddiff.cli.options import ConfigFile, IndexOut, Out, StoreIndices, stage_config
+
+
+def segment(
+    config: ConfigFile,
+    store: StoreIndices,
+    out: Out,
+    index: IndexOut,
+    synthetic: Annotated[list[Path] | None, typer.Option(help="Indices of synthetic scans; none: the scans.")] = None,
+) -> None:
+    """Segment the synthetic twins of the held-out scans, or the scans themselves, with TotalSegmentator."""
+    from meddiff.data.shards import done_rows
+    from meddiff.evaluation.judge import segment_real, segment_synthetic
+    from meddiff.tasks.synthesis import held_out_rows
+
+    settings = stage_config(config, "segment")
+    if synthetic:
+        segment_synthetic(done_rows(synthetic), settings, out, index)
+    else:
+        segment_real(held_out_rows(done_rows(store)), settings, out, index)

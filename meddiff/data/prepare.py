@@ -1,0 +1,135 @@
+"""The four preparation stages (section 4.1) for one shard of cases: resample, anatomy, regions, store."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from meddiff.config import Config, Region
+from meddiff.data import volumes
+from meddiff.data.index import Case
+from meddiff.data.regions import bounding_box
+from meddiff.data.shards import Item, Row, run_shard, sidecar
+from meddiff.errors import CaseError
+from meddiff.files import read_json, write_json
+from meddiff.stages import params_of
+
+if TYPE_CHECKING:
+    from meddiff.data.anatomy.segmenter import Segmenter
+
+BODY_BOX_MARGIN_MM = 12.0
+
+
+def resample(cases: list[Case], config: Config, out: Path, index: Path) -> None:
+    """Write every case at the isotropic spacing; what is no readable CT is quarantined here."""
+    from meddiff.data.resample import resample_ct
+
+    paths = {case.id: case.image for case in cases}
+
+    def work(item: Item) -> dict[str, Any]:
+        source = volumes.read_ct(paths[item.id])
+        result = resample_ct(source, config.data.spacing_mm)
+        volumes.write_image(result, item.output)
+        return {"source_spacing_mm": source.GetSpacing(), "source_size_xyz": source.GetSize()}
+
+    items = [Item(case.id, (case.image,), out / f"{case.id}.nii.gz") for case in cases]
+    run_shard("resample", items, params_of(config, "resample"), work, index)
+
+
+def anatomy(resampled: list[Row], config: Config, out: Path, index: Path) -> None:
+    """Write TotalSegmentator's labels with the body of every resampled case."""
+    from meddiff.data.anatomy.body import add_body, body_mask
+    from meddiff.data.anatomy.segmenter import Segmenter
+    from meddiff.device import choose_device
+
+    paths = {row.id: row.path for row in resampled}
+
+    def work(item: Item) -> dict[str, Any]:
+        ct = volumes.read_image(paths[item.id])
+        hu_zyx = volumes.to_zyx(ct)
+        body_zyx = body_mask(hu_zyx, ct.GetSpacing()[0], config.anatomy.body_threshold_hu)
+        if not body_zyx.any():
+            raise CaseError(f"no body above {config.anatomy.body_threshold_hu:g} HU")
+        labels_zyx = add_body(_segment_box(segmenter, ct, body_zyx), body_zyx)
+        volumes.write_image(volumes.like(labels_zyx, ct), item.output)
+        return {"weights": config.anatomy.weights, "classes": len(np.unique(labels_zyx)) - 1}
+
+    items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz") for row in resampled]
+    with Segmenter(config.anatomy, choose_device(config.device).type) as segmenter:
+        run_shard("anatomy", items, params_of(config, "anatomy"), work, index)
+
+
+def _segment_box(segmenter: "Segmenter", ct: sitk.Image, body_zyx: np.ndarray) -> np.ndarray:
+    """Return the labels of the box around the body; the air around it would cost time and teach nothing."""
+    margin_vox = round(BODY_BOX_MARGIN_MM / ct.GetSpacing()[0])
+    start, stop = bounding_box(body_zyx, margin_vox)
+    labels_zyx = np.zeros(body_zyx.shape, np.uint8)
+    window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    labels_zyx[window] = segmenter.segment(volumes.crop(ct, start, stop))
+    return labels_zyx
+
+
+def regions(segmented: list[Row], cases: list[Case], config: Config, out: Path, index: Path) -> None:
+    """Write the boxes of the regions of every case."""
+    from meddiff.data.regions import find_regions
+
+    known = {case.id: case.region for case in cases}
+    paths = {row.id: row.path for row in segmented}
+
+    def work(item: Item) -> dict[str, Any]:
+        labels_zyx = volumes.to_zyx(volumes.read_image(paths[item.id]))
+        boxes = find_regions(labels_zyx, config.data.spacing_mm, known[item.id], config.regions)
+        if not boxes:
+            raise CaseError("no complete head and neck, chest or abdomen in this scan")
+        write_json([asdict(box) for box in boxes], item.output)
+        return {"regions": [box.region for box in boxes]}
+
+    items = [Item(row.id, (row.path,), out / f"{row.id}.json", (known[row.id],)) for row in segmented]
+    run_shard("regions", items, params_of(config, "regions"), work, index)
+
+
+def store(
+    resampled: list[Row],
+    segmented: list[Row],
+    boxed: list[Row],
+    cases: list[Case],
+    config: Config,
+    out: Path,
+    index: Path,
+) -> None:
+    """Write one record of the crop store for every region of every case."""
+    from meddiff.data.store import RecordMeta, write_record
+
+    case_of = {case.id: case for case in cases}
+    ct_of, labels_of = {row.id: row.path for row in resampled}, {row.id: row.path for row in segmented}
+    boxes = {f"{row.id}_{box['region']}": (row.id, box) for row in boxed for box in read_json(row.path)}
+    inputs = {row.id: (ct_of[row.id], labels_of[row.id], row.path) for row in boxed}
+
+    def work(item: Item) -> dict[str, Any]:
+        case_id, box = boxes[item.id]
+        case, region = case_of[case_id], Region(box["region"])
+        corner, end = box["start_zyx"], box["stop_zyx"]
+        ct, labels = (volumes.crop(volumes.read_image(path[case_id]), corner, end) for path in (ct_of, labels_of))
+        meta = RecordMeta(
+            id=item.id,
+            dataset=case.dataset,
+            case=case.case,
+            region=region,
+            role=case.role,
+            split=case.split,
+            spacing_mm=config.data.spacing_mm,
+            origin_mm=ct.GetOrigin(),
+            size_zyx=ct.GetSize()[::-1],
+            window=config.windows.of(region),
+            anatomy_weights=read_json(sidecar(labels_of[case_id]))["details"]["weights"],
+        )
+        write_record(item.output.parent, meta, volumes.to_zyx(ct), volumes.to_zyx(labels), config.model.patch_vox)
+        return {"region": region, "evidence": box["evidence"]}
+
+    facts = {case.id: (case.role, case.split) for case in cases}
+    items = [
+        Item(name, inputs[case_id], out / name / "meta.json", facts[case_id]) for name, (case_id, _) in boxes.items()
+    ]
+    run_shard("store", items, params_of(config, "store"), work, index)

@@ -1,0 +1,138 @@
+"""Running one stage over one shard of cases.
+
+A case that was done before with the same inputs and settings is skipped; one that fails is quarantined with
+its reason and the rest goes on; only faults of the machine end the job. The shard's index tells of every case.
+"""
+
+import errno
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from meddiff.data.tsv import read_tsv, write_tsv
+from meddiff.errors import CaseError
+from meddiff.files import digest, read_json, sha256, write_json
+from meddiff.progress import Progress
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("id", "status", "path", "sha256", "seconds", "reason")
+DONE, QUARANTINED = "done", "quarantined"
+MACHINE_FAULTS = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENOMEM}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One piece of work: its inputs, and other facts about it, decide whether an earlier result is still valid."""
+
+    id: str
+    inputs: tuple[Path, ...]
+    output: Path
+    facts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a shard's index."""
+
+    id: str
+    status: str
+    path: Path
+    sha256: str
+    seconds: float
+    reason: str
+
+
+def run_shard(stage: str, items: Iterable[Item], settings: Any, work: Callable[[Item], Any], index: Path) -> list[Row]:
+    """Run `work(item)`, which writes `item.output`, over all items, and write the index.
+
+    Args:
+        stage: name for the log.
+        items: the cases of the shard.
+        settings: JSON value; results made with other settings are made again.
+        work: returns a JSON value that is kept in the sidecar of the output.
+        index: where the shard's table goes.
+
+    Raises:
+        OSError, MemoryError: the machine failed (disk full, out of memory); the finished cases are kept.
+    """
+    items = list(items)
+    progress = Progress(stage, len(items))
+    rows = []
+    for item in items:
+        row, note = _run(item, digest(settings), work)
+        rows.append(row)
+        progress.step(f"{item.id}: {note}")
+    write_tsv([row.__dict__ for row in rows], COLUMNS, index)
+    return rows
+
+
+def read_index(path: Path) -> list[Row]:
+    return [
+        Row(r["id"], r["status"], Path(r["path"]), r["sha256"], float(r["seconds"]), r["reason"])
+        for r in read_tsv(path)
+    ]
+
+
+def done_rows(indices: Iterable[Path]) -> list[Row]:
+    """Return the finished cases of several shards, in their order."""
+    return [row for index in indices for row in read_index(index) if row.status == DONE]
+
+
+def sidecar(output: Path) -> Path:
+    return output.with_name(output.name + ".json")
+
+
+def _run(item: Item, settings: str, work: Callable[[Item], Any]) -> tuple[Row, str]:
+    start = time.monotonic()
+    key = digest([settings, item.facts, [(str(path), _stamp(path)) for path in item.inputs]])
+    earlier = _earlier(item, key)
+    if earlier is not None:
+        return Row(item.id, DONE, item.output, earlier, 0.0, ""), "done before"
+    try:
+        details = work(item)
+    except CaseError as error:
+        return _quarantine(item, str(error), start)
+    except (MemoryError, OSError) as error:
+        if isinstance(error, MemoryError) or error.errno in MACHINE_FAULTS:
+            raise
+        return _quarantine(item, f"{type(error).__name__}: {error.strerror}", start)
+    except Exception as error:  # one bad case must not end a shard of sixty; its trace is in the log
+        log.exception("%s failed", item.id)
+        return _quarantine(
+            item, f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}", start
+        )
+    checksum = sha256(item.output)
+    write_json(
+        {"key": key, "sha256": checksum, "bytes": item.output.stat().st_size, "details": details}, sidecar(item.output)
+    )
+    seconds = time.monotonic() - start
+    return Row(item.id, DONE, item.output, checksum, round(seconds, 2), ""), f"done in {seconds:.1f} s"
+
+
+def _quarantine(item: Item, reason: str, start: float) -> tuple[Row, str]:
+    reason = " ".join(reason.split())
+    return Row(
+        item.id, QUARANTINED, item.output, "", round(time.monotonic() - start, 2), reason
+    ), f"quarantined, {reason}"
+
+
+def _earlier(item: Item, key: str) -> str | None:
+    """Return the checksum of a valid earlier result."""
+    if not item.output.exists() or not sidecar(item.output).exists():
+        return None
+    record = read_json(sidecar(item.output))
+    if record["key"] != key or record["bytes"] != item.output.stat().st_size:
+        return None
+    return record["sha256"]
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return what changes when an input changes: size and time of a file, or of the files in a folder."""
+    if path.is_dir():
+        stats = [entry.stat() for entry in path.iterdir()]
+        return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
+    return (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None

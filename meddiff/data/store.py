@@ -1,0 +1,138 @@
+"""The crop store: one region of one scan as compressed arrays from which a crop is read in milliseconds.
+
+A record is a folder:
+
+    ct.b2nd             int16 HU, clipped to the region's window, `zyx`
+    anatomy.b2nd        uint8 label ids
+    image_ct.b2nd       the whole region resized to the patch (level "image"), int16 HU
+    image_anatomy.b2nd  its labels
+    meta.json           geometry, window, source, sizes; written last
+"""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+
+from meddiff.config import Region, Window
+from meddiff.data import volumes
+from meddiff.data.windows import clip_hu
+from meddiff.files import read_json, temporary_beside, write_json
+
+CHUNK_VOX, BLOCK_VOX = 128, 32
+
+
+@dataclass(frozen=True)
+class RecordMeta:
+    """What a record knows about itself; lengths in mm, frames LPS, sizes and boxes `zyx`."""
+
+    id: str
+    dataset: str
+    case: str
+    region: Region
+    role: str
+    split: str
+    spacing_mm: float
+    origin_mm: tuple[float, float, float]
+    size_zyx: tuple[int, int, int]
+    window: Window
+    anatomy_weights: str
+
+
+class Record:
+    """A stored region, opened lazily; arrays are read from disk crop by crop."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        meta = read_json(folder / "meta.json")
+        self.meta = RecordMeta(
+            **{
+                **meta,
+                "region": Region(meta["region"]),
+                "window": Window(**meta["window"]),
+                "size_zyx": tuple(meta["size_zyx"]),
+                "origin_mm": tuple(meta["origin_mm"]),
+            }
+        )
+
+    @cached_property
+    def ct(self) -> Any:
+        return _open(self.folder / "ct.b2nd")
+
+    @cached_property
+    def anatomy(self) -> Any:
+        return _open(self.folder / "anatomy.b2nd")
+
+    @cached_property
+    def image_ct(self) -> Any:
+        return _open(self.folder / "image_ct.b2nd")
+
+    @cached_property
+    def image_anatomy(self) -> Any:
+        return _open(self.folder / "image_anatomy.b2nd")
+
+    def as_image(self, hu_zyx: np.ndarray) -> sitk.Image:
+        """Return voxels of this record's size in its place in space."""
+        return volumes.from_zyx(hu_zyx, self.meta.spacing_mm, self.meta.origin_mm)
+
+
+def write_record(folder: Path, meta: RecordMeta, ct_zyx: np.ndarray, anatomy_zyx: np.ndarray, patch_vox: int) -> Path:
+    """Write a record and return its `meta.json`; an older record in the folder is replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "meta.json").unlink(missing_ok=True)
+    clipped = clip_hu(ct_zyx, meta.window)
+    arrays = {
+        "ct": clipped,
+        "anatomy": anatomy_zyx.astype(np.uint8),
+        "image_ct": resize(clipped, patch_vox),
+        "image_anatomy": resize_labels(anatomy_zyx, patch_vox),
+    }
+    for name, array in arrays.items():
+        _save(array, folder / f"{name}.b2nd")
+    write_json({**asdict(meta), "window": meta.window.model_dump()}, folder / "meta.json")
+    return folder / "meta.json"
+
+
+def resize(hu_zyx: np.ndarray, size_vox: int) -> np.ndarray:
+    """Return the volume resized to a cube, int16, trilinear on the grid of `position.patch_coordinates`.
+
+    Choice: an axis that shrinks is averaged over its voxels first (area interpolation), so that vessels do not alias.
+    """
+    tensor = torch.from_numpy(hu_zyx.astype(np.float32))[None, None]
+    z, y, x = (min(size_vox, n) for n in hu_zyx.shape)
+    tensor = F.adaptive_avg_pool3d(tensor, (z, y, x))
+    tensor = F.interpolate(tensor, size=(size_vox,) * 3, mode="trilinear", align_corners=False)
+    return tensor[0, 0].round().numpy().astype(np.int16)
+
+
+def resize_labels(labels_zyx: np.ndarray, size_vox: int) -> np.ndarray:
+    """Return the label map resized to a cube, nearest neighbour at voxel centres."""
+    index = [np.minimum(((np.arange(size_vox) + 0.5) * n / size_vox).astype(int), n - 1) for n in labels_zyx.shape]
+    return labels_zyx[np.ix_(*index)].astype(np.uint8)
+
+
+def _save(array: np.ndarray, path: Path) -> None:
+    import blosc2
+
+    chunks = tuple(min(CHUNK_VOX, n) for n in array.shape)
+    blocks = tuple(min(BLOCK_VOX, n) for n in chunks)
+    with temporary_beside(path) as temporary:
+        blosc2.asarray(
+            np.ascontiguousarray(array),
+            urlpath=str(temporary),
+            chunks=chunks,
+            blocks=blocks,
+            cparams=blosc2.CParams(codec=blosc2.Codec.ZSTD, clevel=5, nthreads=2),
+            mode="w",
+        )
+
+
+def _open(path: Path) -> Any:
+    import blosc2
+
+    return blosc2.open(str(path), mode="r", mmap_mode="r", dparams=blosc2.DParams(nthreads=1))

@@ -1,0 +1,50 @@
+"""The diffusion process: cosine schedule, noising, and the three things a network can estimate."""
+
+import math
+
+import torch
+from torch import Tensor
+
+MAX_BETA = 0.999
+
+
+def cosine_alphas_cumprod(timesteps: int) -> Tensor:
+    """Return abar_t for t = 0 to T - 1, float64: Nichol and Dhariwal's cosine schedule with s = 0.008."""
+    edges = torch.arange(timesteps + 1, dtype=torch.float64) / timesteps
+    signal = torch.cos((edges + 0.008) / 1.008 * math.pi / 2) ** 2
+    betas = (1 - signal[1:] / signal[:-1]).clamp(max=MAX_BETA)
+    return torch.cumprod(1 - betas, dim=0)
+
+
+class Schedule:
+    """alpha_t = sqrt(abar_t) and sigma_t = sqrt(1 - abar_t), float32; x_t = alpha_t x_0 + sigma_t noise."""
+
+    def __init__(self, timesteps: int, device: torch.device | str = "cpu") -> None:
+        self.timesteps = timesteps
+        abar = cosine_alphas_cumprod(timesteps)
+        self._alpha = abar.sqrt().float().to(device)
+        self._sigma = (1 - abar).sqrt().float().to(device)
+
+    def coefficients(self, t_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return alpha_t and sigma_t, shape (B, 1, 1, 1, 1)."""
+        shape = (-1, 1, 1, 1, 1)
+        return self._alpha[t_B].view(shape), self._sigma[t_B].view(shape)
+
+    def add_noise(self, x0_BCZYX: Tensor, noise_BCZYX: Tensor, t_B: Tensor) -> Tensor:
+        """Return a draw of q(x_t | x_0)."""
+        alpha, sigma = self.coefficients(t_B)
+        return alpha * x0_BCZYX + sigma * noise_BCZYX
+
+    def target(self, prediction: str, x0_BCZYX: Tensor, noise_BCZYX: Tensor, t_B: Tensor) -> Tensor:
+        """Return what the network shall estimate: the noise (Eq. 1), v = alpha noise - sigma x_0, or x_0."""
+        alpha, sigma = self.coefficients(t_B)
+        if prediction == "epsilon":
+            return noise_BCZYX
+        return x0_BCZYX if prediction == "sample" else alpha * noise_BCZYX - sigma * x0_BCZYX
+
+    def to_x0(self, prediction: str, estimate_BCZYX: Tensor, x_BCZYX: Tensor, t_B: Tensor) -> Tensor:
+        """Return the x_0 that belongs to an estimate; it is linear in the estimate and not clipped."""
+        alpha, sigma = self.coefficients(t_B)
+        if prediction == "epsilon":
+            return (x_BCZYX - sigma * estimate_BCZYX) / alpha
+        return estimate_BCZYX if prediction == "sample" else alpha * x_BCZYX - sigma * estimate_BCZYX

@@ -1,0 +1,95 @@
+"""Scoring the synthetic twins of the held-out scans, one row per scan (Table 3)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from meddiff.config import EvaluationConfig
+from meddiff.data import volumes
+from meddiff.data.anatomy.body import body_mask
+from meddiff.data.shards import Row
+from meddiff.data.store import Record
+from meddiff.data.windows import normalise
+from meddiff.evaluation.extractor import Extractor
+from meddiff.evaluation.overlap import dice, organ_dice
+from meddiff.evaluation.similarity import lpips, ms_ssim
+from meddiff.progress import Progress
+
+MIN_ORGAN_ML = 5.0
+
+
+def score(
+    rows: list[Row],
+    synthetic: Path | None,
+    judged: Path,
+    extractor: Extractor,
+    config: EvaluationConfig,
+    body_threshold_hu: float,
+    name: str,
+) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Return one row of metrics per record, and the features of all records' tiles, (records, tiles, C).
+
+    Args:
+        rows: store rows of the held-out regions.
+        synthetic: folder of the synthetic twins; None scores the scans themselves, the ceiling of the Dice.
+        judged: folder of TotalSegmentator's labels of the synthetic (or real) scans.
+        extractor: the feature network.
+        config: sizes and scales.
+        body_threshold_hu: threshold of the body; its Dice is given where the region's window holds that value.
+        name: for the progress lines.
+    """
+    progress = Progress(f"evaluate {name}", len(rows))
+    metrics, features = [], []
+    for row in rows:
+        record = Record(row.path.parent)
+        meta = record.meta
+        condition = record.anatomy[:]
+        real_hu = record.ct[:]
+        fake_hu = volumes.to_zyx(volumes.read_image(synthetic / f"{row.id}.nii.gz")) if synthetic else real_hu
+        labels = volumes.to_zyx(volumes.read_image(judged / f"{row.id}.nii.gz"))
+        real, fake = (torch.from_numpy(normalise(hu, meta.window)) for hu in (real_hu, fake_hu))
+        line: dict[str, Any] = {"id": row.id, "dataset": meta.dataset, "region": meta.region.value}
+        if synthetic:
+            line["ms_ssim"] = ms_ssim(real, fake, config.ms_ssim_scales)
+            pair = [_resize(x, config.feature_vox).to(_device(extractor)) for x in (real, fake)]
+            line["lpips"] = lpips(*pair, extractor).item()
+        voxels = MIN_ORGAN_ML * 1000 / meta.spacing_mm**3
+        organs = organ_dice(condition, labels, meta.region, round(voxels))
+        line["dice"] = (
+            float(np.nanmean(list(organs.values()))) if not all(np.isnan(list(organs.values()))) else float("nan")
+        )
+        line |= {f"dice_{organ}": value for organ, value in organs.items()}
+        if meta.window.low_hu < body_threshold_hu < meta.window.high_hu:
+            line["dice_body"] = dice(condition > 0, body_mask(fake_hu, meta.spacing_mm, body_threshold_hu))
+        metrics.append(line)
+        features.append(_tile_features(fake, extractor, config))
+        progress.step(row.id)
+    return metrics, np.stack(features) if features else np.zeros((0, config.tiles**3, 0))
+
+
+@torch.inference_mode()
+def _tile_features(scaled_ZYX: Tensor, extractor: Extractor, config: EvaluationConfig) -> np.ndarray:
+    """Return the features of the volume's parts, (tiles^3, C)."""
+    parts = [_resize(tile, config.feature_vox) for tile in _tiles(scaled_ZYX, config.tiles)]
+    return np.concatenate([extractor.features(part.to(_device(extractor))).cpu().numpy() for part in parts])
+
+
+def _tiles(scaled_ZYX: Tensor, count: int) -> Iterator[Tensor]:
+    for slab in scaled_ZYX.tensor_split(count, 0):
+        for bar in slab.tensor_split(count, 1):
+            yield from bar.tensor_split(count, 2)
+
+
+def _resize(scaled_ZYX: Tensor, size: int) -> Tensor:
+    z, y, x = (min(size, n) for n in scaled_ZYX.shape)
+    pooled = F.adaptive_avg_pool3d(scaled_ZYX[None, None], (z, y, x))
+    return F.interpolate(pooled, size=(size,) * 3, mode="trilinear", align_corners=False)
+
+
+def _device(module: torch.nn.Module) -> torch.device:
+    return next(module.parameters()).device

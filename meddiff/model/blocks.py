@@ -1,0 +1,99 @@
+"""The building blocks of the U-Net: residual block, spatial transformer, resampling."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def time_features(t_B: Tensor, size: int) -> Tensor:
+    """Return the sinusoidal features of a timestep, shape (B, size), as in the Transformer."""
+    frequencies = torch.exp(-math.log(10_000) * torch.arange(size // 2, device=t_B.device) / (size // 2))
+    angles = t_B[:, None].float() * frequencies
+    return torch.cat((angles.cos(), angles.sin()), dim=1)
+
+
+def zero_initialised(module: nn.Module) -> nn.Module:
+    """Return the module with all parameters zero, so that it starts as no contribution."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+class ResidualBlock(nn.Module):
+    """Norm, activation, convolution; plus the time embedding; norm, activation, convolution; plus the input."""
+
+    def __init__(self, channels_in: int, channels_out: int, embedding: int, groups: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, channels_in)
+        self.conv1 = nn.Conv3d(channels_in, channels_out, 3, padding=1)
+        self.time = nn.Linear(embedding, channels_out)
+        self.norm2 = nn.GroupNorm(groups, channels_out)
+        self.conv2 = zero_initialised(nn.Conv3d(channels_out, channels_out, 3, padding=1))
+        self.skip = nn.Conv3d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
+
+    def forward(self, h_BCZYX: Tensor, embedding_BE: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(h_BCZYX)))
+        h = h + self.time(F.silu(embedding_BE))[:, :, None, None, None]
+        h = self.conv2(F.silu(self.norm2(h)))
+        return self.skip(h_BCZYX) + h
+
+
+class Attention(nn.Module):
+    """Multi-head attention from the tokens to themselves or to a context."""
+
+    def __init__(self, channels: int, context: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(channels, channels, bias=False)
+        self.key_value = nn.Linear(context, 2 * channels, bias=False)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, tokens_BNC: Tensor, context_BMD: Tensor) -> Tensor:
+        query, (key, value) = self.query(tokens_BNC), self.key_value(context_BMD).chunk(2, dim=-1)
+        query, key, value = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (query, key, value))
+        return self.out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+
+
+class SpatialTransformer(nn.Module):
+    """Self-attention, cross-attention to the region embedding and a feed-forward layer, over all voxels."""
+
+    def __init__(self, channels: int, context: int, heads: int, groups: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels)
+        self.norm_self, self.norm_cross, self.norm_feed = (nn.LayerNorm(channels) for _ in range(3))
+        self.attend_self = Attention(channels, channels, heads)
+        self.attend_cross = Attention(channels, context, heads)
+        self.feed = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
+        self.out = zero_initialised(nn.Linear(channels, channels))
+
+    def forward(self, h_BCZYX: Tensor, context_BMD: Tensor) -> Tensor:
+        tokens = self.norm(h_BCZYX).flatten(2).transpose(1, 2)
+        normed = self.norm_self(tokens)
+        tokens = tokens + self.attend_self(normed, normed)
+        tokens = tokens + self.attend_cross(self.norm_cross(tokens), context_BMD)
+        tokens = tokens + self.feed(self.norm_feed(tokens))
+        return h_BCZYX + self.out(tokens).transpose(1, 2).unflatten(2, h_BCZYX.shape[2:])
+
+
+class Downsample(nn.Conv3d):
+    """Half the size, by a strided convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, stride=2, padding=1)
+
+
+class Upsample(nn.Module):
+    """Twice the size: nearest neighbour, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(channels, channels, 3, padding=1)
+
+    def forward(self, h_BCZYX: Tensor) -> Tensor:
+        return self.conv(F.interpolate(h_BCZYX, scale_factor=2.0, mode="nearest"))
+
+
+def parameter_count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

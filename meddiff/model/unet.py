@@ -1,0 +1,142 @@
+"""The denoising U-Net (section 3.2): noisy image, anatomy and position in, estimate of the noise out.
+
+The first convolution is the sum of one over the image and one over the conditions. The second does not depend on t,
+so whoever samples computes it once per window (`encode_condition`) and reuses it at every step.
+"""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from meddiff.config import MODEL_REGIONS, NetworkConfig
+from meddiff.data.anatomy.labels import LABEL_COUNT
+from meddiff.model.blocks import (
+    Downsample,
+    ResidualBlock,
+    SpatialTransformer,
+    Upsample,
+    time_features,
+    zero_initialised,
+)
+from meddiff.model.position import position_channels, position_embedding
+
+
+class Level(nn.Module):
+    """The residual blocks of one resolution, each followed by a spatial transformer where there is one."""
+
+    def __init__(self, channels_in: list[int], channels_out: int, config: NetworkConfig, attend: bool) -> None:
+        super().__init__()
+        embedding = 4 * config.channels
+        self.blocks = nn.ModuleList(ResidualBlock(c, channels_out, embedding, config.norm_groups) for c in channels_in)
+        self.transformers = nn.ModuleList(
+            SpatialTransformer(channels_out, embedding, config.attention_heads, config.norm_groups)
+            if attend
+            else nn.Identity()
+            for _ in channels_in
+        )
+
+
+class UNet(nn.Module):
+    """The network of Eq. 1.
+
+    Args:
+        config: sizes; every side of the input must be a multiple of `config.divisor`.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels, embedding, groups = config.channels, 4 * config.channels, config.norm_groups
+        widths = [channels * multiplier for multiplier in config.channel_multipliers]
+        self.anatomy = nn.Embedding(LABEL_COUNT, config.anatomy_channels)
+        self.region = nn.Embedding(len(MODEL_REGIONS), embedding)
+        self.time = nn.Sequential(nn.Linear(channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.conv_image = nn.Conv3d(1, channels, 3, padding=1)
+        condition_channels = config.anatomy_channels + position_channels(config)
+        self.conv_condition = nn.Conv3d(condition_channels, channels, 3, padding=1, bias=False)
+
+        self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
+        skips, width = [channels], channels
+        for depth, next_width in enumerate(widths):
+            inputs = [width] + [next_width] * (config.blocks_per_level - 1)
+            self.down.append(Level(inputs, next_width, config, depth in config.attention_levels))
+            skips += [next_width] * config.blocks_per_level
+            width = next_width
+            if depth < len(widths) - 1:
+                self.downsample.append(Downsample(width))
+                skips.append(width)
+
+        self.middle1 = ResidualBlock(width, width, embedding, groups)
+        self.middle_transformer = SpatialTransformer(width, embedding, config.attention_heads, groups)
+        self.middle2 = ResidualBlock(width, width, embedding, groups)
+
+        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
+        for depth in reversed(range(len(widths))):
+            inputs = []
+            for _ in range(config.blocks_per_level + 1):
+                inputs.append(width + skips.pop())
+                width = widths[depth]
+            self.up.append(Level(inputs, width, config, depth in config.attention_levels))
+            if depth:
+                self.upsample.append(Upsample(width))
+
+        self.norm_out = nn.GroupNorm(groups, channels)
+        self.conv_out = zero_initialised(nn.Conv3d(channels, 1, 3, padding=1))
+
+    def encode_condition(self, anatomy_BZYX: Tensor, coordinates_B3ZYX: Tensor) -> Tensor:
+        """Return the conditions' part of the first convolution, shape (B, channels, Z, Y, X).
+
+        Args:
+            anatomy_BZYX: label ids 0 to 118 (c_a).
+            coordinates_B3ZYX: p_c of the patch's voxels.
+        """
+        parts = [self.anatomy(anatomy_BZYX.int()).movedim(-1, 1)]
+        if self.config.position == "embedding":
+            parts.append(position_embedding(coordinates_B3ZYX, self.config.position_frequencies))
+        elif self.config.position == "coordinates":
+            parts.append(coordinates_B3ZYX)
+        return self.conv_condition(torch.cat(parts, dim=1))
+
+    def forward(self, x_BCZYX: Tensor, t_B: Tensor, region_B: Tensor, condition_BCZYX: Tensor) -> Tensor:
+        """Return the network's estimate, shape (B, 1, Z, Y, X).
+
+        Args:
+            x_BCZYX: noisy images, one channel.
+            t_B: timesteps, 0 to T - 1.
+            region_B: index of the region in `MODEL_REGIONS` (c_r).
+            condition_BCZYX: what `encode_condition` returned.
+
+        Raises:
+            ValueError: a side of the input is not a multiple of `config.divisor`.
+        """
+        if any(side % self.config.divisor for side in x_BCZYX.shape[2:]):
+            raise ValueError(f"sides {tuple(x_BCZYX.shape[2:])} must be multiples of {self.config.divisor}")
+        region = self.region(region_B)
+        embedding = self.time(time_features(t_B, self.config.channels)) + region
+        context = region[:, None]
+
+        h = self.conv_image(x_BCZYX) + condition_BCZYX
+        skips = [h]
+        for depth, level in enumerate(cast("list[Level]", self.down)):
+            for block, transformer in zip(level.blocks, level.transformers, strict=True):
+                h = _attend(transformer, block(h, embedding), context)
+                skips.append(h)
+            if depth < len(self.downsample):
+                h = self.downsample[depth](h)
+                skips.append(h)
+
+        h = self.middle1(h, embedding)
+        h = self.middle2(self.middle_transformer(h, context), embedding)
+
+        for depth, level in enumerate(cast("list[Level]", self.up)):
+            for block, transformer in zip(level.blocks, level.transformers, strict=True):
+                h = _attend(transformer, block(torch.cat((h, skips.pop()), dim=1), embedding), context)
+            if depth < len(self.upsample):
+                h = self.upsample[depth](h)
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+
+def _attend(transformer: nn.Module, h: Tensor, context: Tensor) -> Tensor:
+    return transformer(h, context) if isinstance(transformer, SpatialTransformer) else h

@@ -1,0 +1,35 @@
+"""Progress of long work: plain lines with a count and the time left."""
+
+import logging
+import time
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Counts steps of about equal length and says how long the rest will take."""
+
+    def __init__(self, name: str, total: int, every_seconds: float = 0.0) -> None:
+        self.name, self.total, self.done = name, total, 0
+        self._every, self._start, self._last = every_seconds, time.monotonic(), float("-inf")
+
+    def step(self, message: str = "") -> None:
+        """Count one step; a line is printed at most every `every_seconds`, and for the last step."""
+        self.done += 1
+        now = time.monotonic()
+        if self.done < self.total and now - self._last < self._every:
+            return
+        self._last = now
+        left = (now - self._start) / self.done * (self.total - self.done)
+        log.info(
+            "%s %d/%d %s%s", self.name, self.done, self.total, message, f", {duration(left)} left" if left >= 1 else ""
+        )
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a person would say them: 45 s, 3 min 20 s, 2 h 5 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

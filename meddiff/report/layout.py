@@ -1,0 +1,67 @@
+"""Where the pipeline's results lie below its output folder, and what they were made with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from meddiff.config import Config
+from meddiff.data.datasets import REGISTRY
+from meddiff.data.index import Case
+from meddiff.files import read_json
+
+PREPARATION = ("resample", "anatomy", "regions", "store")
+
+
+@dataclass(frozen=True)
+class Results:
+    """The output folder as the rules of `workflow/` fill it."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "data" / "manifest.tsv"
+
+    @property
+    def prepared(self) -> dict[str, list[Path]]:
+        """The shard indices of each preparation stage."""
+        return {stage: sorted((self.root / "data" / stage).glob("shard-*.tsv")) for stage in PREPARATION}
+
+    @property
+    def extractor_source(self) -> Path:
+        return self.root / "models" / "extractor" / "source.json"
+
+    @property
+    def tables(self) -> Path:
+        return self.root / "tables"
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures"
+
+    def metrics(self, method: str) -> Path:
+        return self.root / "metrics" / f"{method}.csv"
+
+    def features(self, method: str) -> Path:
+        return self.root / "metrics" / f"{method}.npz"
+
+    def synthetic(self, model: str) -> Path:
+        return self.root / "synthesis" / model
+
+    def training_statistics(self, model: str) -> Path:
+        run = read_json(self.root / "models" / model / "config.json")["training"]["run"]
+        return self.root / "runs" / run / "stats.jsonl"
+
+
+def made_with(config: Config, cases: list[Case], extractor_source: Path) -> str:
+    """Return one line that names data, anatomy weights and extractor behind the numbers."""
+    providers = {REGISTRY[case.dataset].provider if case.dataset in REGISTRY else "disk" for case in cases}
+    data = {"demo": "demo scans", "phantom": "phantoms", "disk": "own data"}
+    evaluation = config.evaluation
+    parts = [
+        " and ".join(sorted(data[provider] for provider in providers)) + f" at {config.data.spacing_mm:g} mm",
+        f"anatomy and judge: TotalSegmentator with {config.anatomy.weights} weights",
+        f"features: {read_json(extractor_source)['made_with']}"
+        + (f", {evaluation.tiles**3} parts of each scan" if evaluation.tiles > 1 else ""),
+        f"MS-SSIM with {evaluation.ms_ssim_scales} scales",
+    ]
+    return "; ".join(parts)

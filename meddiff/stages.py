@@ -1,0 +1,71 @@
+"""The stages of the pipeline: which part of the configuration each may read.
+
+A rule's parameter is a file that is named by what its stage reads, so a changed value re-runs the stages that read it
+and no others; the command line reads the configuration through `restrict`, so a stage cannot read anything else.
+`version` is raised by hand when a stage's code changes its results.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from meddiff.config import Config
+from meddiff.files import digest, write_text
+
+
+@dataclass(frozen=True)
+class Stage:
+    sections: tuple[str, ...]
+    version: int = 1
+
+
+STAGES = {
+    "index": Stage(("seed", "data")),
+    "resample": Stage(("data",)),
+    "anatomy": Stage(("data", "anatomy", "device")),
+    "regions": Stage(("data", "regions")),
+    "store": Stage(("data", "windows", "model")),
+    "train-anatomy": Stage(("anatomy", "windows")),
+    "extractor": Stage(("seed", "evaluation")),
+    "pretrain": Stage(("seed", "device", "model", "diffusion", "training", "models", "windows")),
+    "synthesize": Stage(("seed", "device", "sampling", "windows")),
+    "segment": Stage(("anatomy", "device")),
+    "evaluate": Stage(("device", "anatomy", "evaluation")),
+    "tables": Stage(("data", "anatomy", "models", "evaluation", "seed")),
+    "report": Stage(tuple(Config.model_fields)),
+}
+IGNORED = {"device"}  # where a stage runs is no reason to run it again
+
+
+def restrict(config: Config, stage: str) -> Config:
+    """Return the configuration with only the sections of one stage; reading another raises AttributeError."""
+    restricted = config.model_copy()
+    for name in set(type(config).model_fields) - set(STAGES[stage].sections):
+        del vars(restricted)[name]
+    return restricted
+
+
+def params_of(config: Config, stage: str) -> str:
+    """Return canonical JSON of what a stage reads and of its version: what decides whether a result is still valid."""
+    tree = config.model_dump(mode="json", include=set(STAGES[stage].sections) - IGNORED)
+    return json.dumps(tree | {"version": STAGES[stage].version}, sort_keys=True, separators=(",", ":"))
+
+
+def write_stage_config(config: Config, stage: str, folder: Path, model: str | None = None) -> Path:
+    """Write the sections that a stage reads to a file that is named by them, and return its path.
+
+    Args:
+        config: the whole configuration.
+        stage: a name in `STAGES`.
+        folder: where the file goes.
+        model: keep only this one of `models`.
+    """
+    if model:
+        config = config.model_copy(update={"models": (config.variant(model),)})
+    path = folder / f"{stage}-{digest(params_of(config, stage))}.yaml"
+    if not path.exists():
+        tree = config.model_dump(mode="json", include=set(STAGES[stage].sections))
+        write_text(yaml.safe_dump(tree, sort_keys=False), path)
+    return path

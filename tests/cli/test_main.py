@@ -1,0 +1,52 @@
+"""The program: its errors, its exit codes, and what it does not import."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def meddiff(*arguments):
+    return subprocess.run([sys.executable, "-m", "meddiff", *arguments], capture_output=True, text=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("module", ["meddiff.cli.main", "meddiff.stages", "meddiff.data.datasets"])
+def test_help_and_snakefile_import_nothing_heavy(module):
+    heavy = ("torch", "SimpleITK", "pandas", "monai", "numpy")
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_verb_has_help():
+    listed = meddiff("--help").stdout
+    verbs = [line.split()[0] for line in listed.split("Commands:")[1].splitlines() if line.strip()]
+    assert {"fetch", "index", "pretrain", "report"} <= set(verbs)
+    rule_files = {path.stem.replace("_", "-") for path in (ROOT / "workflow" / "rules").glob("*.smk")}
+    assert rule_files - {"common", "rawdata"} <= set(verbs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("index", "--config", "nowhere.yaml", "--out", "x"), "nowhere.yaml: no such file"),
+        (("fetch", "demo-knee", "--out", "x"), "'demo-knee' is no demo dataset; choose from demo-chest"),
+        (("phantoms", "--extent", "leg", "--out", "x"), "--extent 'leg' is unknown"),
+        (("config", "Makefile"), "Makefile: not YAML"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_exit_2(arguments, words):
+    done = meddiff(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("meddiff: ")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_configuration_is_printed_in_full():
+    done = meddiff("config", "config/config.yaml")
+    assert done.returncode == 0
+    assert "gradient_clip_norm: 1.0" in done.stdout

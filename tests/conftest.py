@@ -1,0 +1,55 @@
+"""Fixtures that many tests share: phantoms as arrays and as stored records."""
+
+import os
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # workers of pytest share the cores; more threads than cores are far slower
+
+import numpy as np
+import pytest
+import torch
+
+from meddiff.config import Region, WindowsConfig
+from meddiff.data.anatomy.body import add_body, body_mask
+from meddiff.data.phantom import Phantom, make_phantom
+from meddiff.data.store import Record, RecordMeta, write_record
+
+SPACING_MM = 6.0
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def body() -> Phantom:
+    return make_phantom(7, SPACING_MM)
+
+
+@pytest.fixture(scope="session")
+def labels_zyx(body: Phantom) -> np.ndarray:
+    """The body's labels with the body itself as id 118."""
+    return add_body(body.labels_zyx, body_mask(body.ct_zyx, SPACING_MM, -300))
+
+
+@pytest.fixture(scope="session")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    """A stored chest, patch 16."""
+    return make_record(tmp_path_factory.mktemp("store") / "phantom_body_chest", seed=3)
+
+
+def make_record(folder: Path, seed: int, patch_vox: int = 16, split: str = "train") -> Record:
+    chest = make_phantom(seed, SPACING_MM, "chest")
+    labels = add_body(chest.labels_zyx, body_mask(chest.ct_zyx, SPACING_MM, -300))
+    meta = RecordMeta(
+        id=folder.name,
+        dataset="phantom",
+        case=f"body{seed}",
+        region=Region.CHEST,
+        role="pretraining",
+        split=split,
+        spacing_mm=SPACING_MM,
+        origin_mm=(-10.0, 20.0, 30.0),
+        size_zyx=chest.ct_zyx.shape,
+        window=WindowsConfig().chest,
+        anatomy_weights="demo",
+    )
+    write_record(folder, meta, chest.ct_zyx, labels, patch_vox)
+    return Record(folder)

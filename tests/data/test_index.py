@@ -1,0 +1,69 @@
+"""The manifest: names, splits and shards that do not move when cases are added."""
+
+import pytest
+
+from meddiff.config import DataConfig, DatasetConfig, Region
+from meddiff.data.index import draw_split, find_cases, read_manifest, write_manifest
+from meddiff.errors import UserError
+
+
+def own_folder(tmp_path, names):
+    for name in names:
+        path = tmp_path / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    entry = DatasetConfig(name="mine", root=tmp_path / "mine", region=Region.CHEST)
+    return DataConfig(datasets=(entry,), shards=4)
+
+
+def test_a_folder_of_scans_needs_four_lines(tmp_path):
+    config = own_folder(tmp_path, ["a.nii.gz", "b_1.nrrd", "series/1.dcm", ".hidden"])
+    cases = find_cases(config, tmp_path, 0)
+    assert [case.case for case in cases] == ["a", "b-1", "series"]
+    assert all(case.region == Region.CHEST for case in cases)
+
+
+def test_new_cases_move_no_others(tmp_path):
+    few = find_cases(own_folder(tmp_path, [f"{i}.nii.gz" for i in range(20)]), tmp_path, 0)
+    many = find_cases(own_folder(tmp_path, [f"{i}.nii.gz" for i in range(60)]), tmp_path, 0)
+    assert set(few) <= set(many)
+
+
+def test_split_shares_are_about_right_and_depend_on_the_seed():
+    splits = [draw_split("d", str(i), (0.9, 0.05, 0.05), 0) for i in range(4000)]
+    assert abs(splits.count("train") / 4000 - 0.9) < 0.02
+    assert abs(splits.count("test") / 4000 - 0.05) < 0.015
+    assert splits != [draw_split("d", str(i), (0.9, 0.05, 0.05), 1) for i in range(4000)]
+
+
+def test_an_official_split_wins(tmp_path):
+    for subject in ("s0015", "s0024", "s0028", "s0029"):
+        path = tmp_path / "demo-trunk" / subject / "ct.nii.gz"
+        path.parent.mkdir(parents=True)
+        path.touch()
+    cases = find_cases(DataConfig(datasets=(DatasetConfig(name="demo-trunk"),)), tmp_path, 0)
+    assert {case.case: case.split for case in cases} == {
+        "s0015": "test",
+        "s0024": "train",
+        "s0028": "train",
+        "s0029": "test",
+    }
+
+
+def test_the_manifest_reads_back(tmp_path):
+    cases = find_cases(own_folder(tmp_path, ["a.nii.gz", "b.nii.gz"]), tmp_path, 0)
+    write_manifest(cases, tmp_path / "manifest.tsv")
+    assert read_manifest(tmp_path / "manifest.tsv") == cases
+
+
+def test_mistakes_are_user_errors(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        find_cases(
+            DataConfig(datasets=(DatasetConfig(name="x", root=tmp_path / "no", region=Region.HAN),)), tmp_path, 0
+        )
+    with pytest.raises(UserError, match="not in the registry"):
+        find_cases(DataConfig(datasets=(DatasetConfig(name="x"),)), tmp_path, 0)
+    with pytest.raises(UserError, match="needs a root"):
+        find_cases(DataConfig(datasets=(DatasetConfig(name="amos22"),)), tmp_path, 0)
+    with pytest.raises(UserError, match="both case 'a-b'"):
+        find_cases(own_folder(tmp_path, ["a_b.nii.gz", "a-b.nii.gz"]), tmp_path, 0)

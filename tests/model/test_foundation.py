@@ -1,0 +1,59 @@
+"""The bundle: what is saved is what is loaded, and misfits are named."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from meddiff.config import DiffusionConfig, NetworkConfig
+from meddiff.errors import UserError
+from meddiff.model.foundation import MedDiffFM
+from meddiff.model.unet import UNet
+
+SMALL = NetworkConfig(patch_vox=16, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), norm_groups=4)
+TRAINING = {
+    "steps": 7,
+    "seed": 0,
+    "spacing_mm": 4.0,
+    "regions_per_dataset": {"d": 2},
+    "run": "r",
+    "anatomy_weights": "demo",
+}
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    torch.manual_seed(0)
+    model = MedDiffFM(UNet(SMALL), DiffusionConfig(prediction="v"), "tiny")
+    model.save(tmp_path / "tiny", TRAINING)
+    return model, tmp_path / "tiny"
+
+
+def test_the_bundle_reads_back(bundle):
+    model, folder = bundle
+    loaded = MedDiffFM.from_pretrained(folder)
+    assert (loaded.name, loaded.diffusion, loaded.network.config) == ("tiny", model.diffusion, SMALL)
+    for name, tensor in model.network.state_dict().items():
+        assert torch.equal(tensor, loaded.network.state_dict()[name])
+
+
+def test_the_card_tells_how_it_was_made(bundle):
+    card = (bundle[1] / "README.md").read_text()
+    assert all(words in card for words in ("7 steps", "d (2)", "demo weights", "Not for diagnosis"))
+
+
+def test_misfits_name_the_key_and_the_shapes(bundle):
+    folder = bundle[1]
+    weights = load_file(folder / "model.safetensors")
+    weights["conv_out.weight"] = torch.zeros(1, 4, 3, 3, 3)
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(UserError, match=r"conv_out.weight is \(1, 4, 3, 3, 3\).*needs \(1, 8, 3, 3, 3\)"):
+        MedDiffFM.from_pretrained(folder)
+    del weights["conv_out.weight"]
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(UserError, match=r"conv_out.weight is missing"):
+        MedDiffFM.from_pretrained(folder)
+
+
+def test_a_folder_without_a_bundle_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match="no model bundle"):
+        MedDiffFM.from_pretrained(tmp_path)

@@ -1,0 +1,115 @@
+"""Tables 1 and 3: the paper beside ours, absent rows said to be absent, nothing filled in."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from meddiff.config import DataConfig, DatasetConfig, Region
+from meddiff.data.index import Case
+from meddiff.data.shards import COLUMNS
+from meddiff.data.tsv import write_tsv
+from meddiff.report import table1, table3
+from meddiff.report.tables import bootstrap_interval, write_table
+
+
+@pytest.fixture
+def metrics():
+    real = pd.DataFrame({"id": ["a", "b"], "region": ["chest", "chest"], "dice": [0.9, 0.8], "dice_lung": [0.9, 0.8]})
+    fake = real.assign(dice=[0.5, 0.7], dice_lung=[0.5, 0.7], ms_ssim=[0.2, 0.4], lpips=[0.01, 0.03])
+    return {"meddiff-fm": fake, "ddpm": fake.assign(dice=[0.1, 0.2]), "real": real}
+
+
+@pytest.fixture
+def features():
+    rng = np.random.default_rng(0)
+    return {name: rng.normal(size=(2, 8, 16)) for name in ("meddiff-fm", "ddpm", "real")}
+
+
+def row(table, **keys):
+    chosen = table[(table[list(keys)] == pd.Series(keys)).all(axis=1)]
+    assert len(chosen) == 1
+    return chosen.iloc[0]
+
+
+def test_table_3_holds_our_numbers_beside_the_papers(metrics, features):
+    table = table3.table3(metrics, features, 200, "phantoms")
+    ours = row(table, region="chest", method="meddiff-fm")
+    assert (ours["n"], ours["status"], ours["made_with"]) == (2, "measured", "phantoms")
+    assert ours["dice"] == pytest.approx(0.6)
+    assert ours["dice_lo"] == 0.5 <= ours["dice"] <= ours["dice_hi"] == 0.7
+    assert (ours["dice_paper"], ours["fid_paper"]) == (0.75, 0.1853)
+    assert ours["fid"] > 0
+    ceiling = row(table, region="chest", method="real")
+    assert ceiling["dice"] == pytest.approx(0.85)
+    assert np.isnan(ceiling["ms_ssim"])
+
+
+def test_a_region_without_scans_is_absent(metrics, features):
+    table = table3.table3(metrics, features, 200, "phantoms")
+    absent = row(table, region="han", method="meddiff-fm")
+    assert (absent["n"], absent["status"], absent["made_with"]) == (0, "absent", "")
+    assert np.isnan(absent[["ms_ssim", "lpips", "fid", "mmd", "dice"]].astype(float)).all()
+    assert absent["dice_paper"] == 0.89
+    assert row(table, region="average", method="meddiff-fm")["dice"] == pytest.approx(0.6)
+
+
+def test_the_organ_table_has_the_ceiling_beside(metrics):
+    table = table3.organ_table(metrics, 200, "phantoms")
+    lung = row(table, structure="lung", method="meddiff-fm")
+    assert (lung["dice"], lung["ceiling"], lung["judge"]) == (0.6, pytest.approx(0.85), "TotalSegmentator")
+
+
+def test_tables_are_written_for_programs_and_for_people(metrics, features, tmp_path):
+    table = table3.table3(metrics, features, 200, "phantoms & 100 %")
+    write_table(table, table3.METRICS, tmp_path / "t", "A caption of 5 %.")
+    back = pd.read_csv(tmp_path / "t.csv")
+    assert list(back.columns) == list(table.columns)
+    assert back["dice"].iloc[0] == pytest.approx(table["dice"].iloc[0], nan_ok=True)
+    markdown, latex = (tmp_path / "t.md").read_text(), (tmp_path / "t.tex").read_text()
+    assert "0.6000 [0.5000, 0.7000]" in markdown
+    assert "absent" in markdown
+    assert r"A caption of 5 \%." in latex
+    assert r"phantoms \& 100 \%" in latex
+
+
+def test_table_1_counts_what_was_found_prepared_and_quarantined(tmp_path):
+    def index(stage, rows):
+        path = tmp_path / f"{stage}.tsv"
+        blank = {"path": "p", "sha256": "", "seconds": 0, "reason": ""}
+        write_tsv([blank | {"id": i, "status": s} for i, s in rows], COLUMNS, path)
+        return [path]
+
+    entries = (
+        DatasetConfig(name="btcv", root=tmp_path),
+        DatasetConfig(name="mine", root=tmp_path, region=Region.CHEST),
+    )
+    cases = [
+        Case(dataset, case, tmp_path, Region.CHEST, "pretraining", "train", 0)
+        for dataset, case in (("btcv", "1"), ("btcv", "2"), ("mine", "1"))
+    ]
+    indices = {
+        "resample": index("resample", [("btcv_1", "done"), ("btcv_2", "quarantined"), ("mine_1", "done")]),
+        "store": index("store", [("btcv_1_abdomen", "done"), ("mine_1_chest", "done"), ("mine_1_abdomen", "done")]),
+    }
+    table = table1.table1(DataConfig(datasets=entries), cases, indices)
+    btcv = row(table, dataset="BTCV")
+    assert tuple(btcv[["n", "cases", "cases_paper", "quarantined", "regions", "status"]]) == (
+        1,
+        2,
+        30,
+        1,
+        1,
+        "measured",
+    )
+    assert row(table, dataset="mine")["regions"] == 2
+    assert row(table, dataset="WORD")["status"] == "absent"
+    assert np.isnan(row(table, dataset="WORD")["cases"])
+    total = row(table, dataset="Total")
+    assert (total["cases_paper"], total["cases"], total["n"]) == (5376, 3, 2)
+
+
+def test_bootstrap_interval():
+    low, high = bootstrap_interval(np.array([0.0, 1.0] * 50), 2000)
+    assert low == pytest.approx(0.4, abs=0.03)
+    assert high == pytest.approx(0.6, abs=0.03)
+    assert np.isnan(bootstrap_interval(np.array([0.5, np.nan]), 10)).all()

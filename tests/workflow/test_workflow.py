@@ -1,0 +1,157 @@
+"""The whole workflow on phantoms, with bad inputs among the good ones."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK as sitk
+import yaml
+
+from meddiff.data.phantom import make_phantom
+from meddiff.data.volumes import from_zyx, write_image
+
+ROOT = Path(__file__).parent.parent.parent
+RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
+
+
+def snakemake(*arguments, check=True):
+    command = [sys.executable, "-m", "snakemake", "--directory", str(ROOT), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"COLUMNS": "200"})
+    if check and done.returncode:
+        pytest.fail(done.stdout[-4000:] + done.stderr[-8000:])
+    return done
+
+
+def write_bad_inputs(folder):
+    """A truncated scan, an image that is no CT and an empty folder, beside one good scan."""
+    write_image(from_zyx(make_phantom(200, 6.0, "chest").ct_zyx, 6.0), folder / "good.nii.gz")
+    whole = (folder / "good.nii.gz").read_bytes()
+    (folder / "truncated.nii.gz").write_bytes(whole[: len(whole) // 2])
+    brain = np.random.default_rng(0).integers(0, 900, (20, 20, 20)).astype(np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(brain), str(folder / "mr.nii.gz"))
+    (folder / "nothing").mkdir()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The finished workflow: its configuration file and its output folder."""
+    folder = tmp_path_factory.mktemp("workflow")
+    bad_inputs = folder / "mixed"
+    bad_inputs.mkdir()
+    write_bad_inputs(bad_inputs)
+    config = yaml.safe_load((ROOT / "config" / "phantom.yaml").read_text())
+    config["output_dir"] = str(folder / "results")
+    mixed = {"name": "mixed", "root": str(bad_inputs), "region": "chest"}
+    config["data"]["datasets"] = [{"name": "phantom-chest"}, mixed]  # chests: a third of the time of whole bodies
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    snakemake("--cores", 2, "all", "--configfile", file)
+    return file, folder / "results"
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("workflow")
+def test_tables_have_numbers_n_and_provenance(run):
+    table = pd.read_csv(run[1] / "tables" / "table3.csv")
+    measured = table[(table["status"] == "measured") & (table["method"] != "real")]
+    assert set(measured["method"]) == {"meddiff-fm", "ddpm"}
+    assert measured[["ms_ssim", "lpips", "fid", "mmd", "dice", "dice_paper"]].notna().all().all()
+    assert (measured["n"] >= 1).all()
+    assert measured["made_with"].str.contains("phantoms").all()
+    assert measured["made_with"].str.contains("demo weights").all()
+    assert measured["made_with"].str.contains("random resnet10").all()
+    provenance = json.loads((run[1] / "provenance.json").read_text())
+    assert provenance["packages"]["TotalSegmentator"] == "2.18.0"
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("workflow")
+def test_bad_inputs_are_quarantined_with_reasons_and_the_run_finishes(run):
+    rows = pd.concat([pd.read_csv(p, sep="\t") for p in (run[1] / "data" / "resample").glob("shard-*.tsv")])
+    mixed = rows[rows["id"].str.startswith("mixed_")].set_index("id")
+    assert mixed.loc["mixed_good", "status"] == "done"
+    reasons = {"mixed_truncated": "truncated", "mixed_mr": "cannot be CT", "mixed_nothing": "folder is empty"}
+    page = (run[1] / "report" / "index.html").read_text()
+    for case, reason in reasons.items():
+        assert mixed.loc[case, "status"] == "quarantined"
+        assert reason in mixed.loc[case, "reason"]
+        assert case in page
+    table = pd.read_csv(run[1] / "tables" / "table1.csv").set_index("dataset")
+    assert (table.loc["mixed", "cases"], table.loc["mixed", "n"], table.loc["mixed", "quarantined"]) == (4, 1, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("workflow")
+def test_the_report_needs_no_other_file(run):
+    page = (run[1] / "report" / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == 2  # one held-out chest, and the training curves
+    assert not [word for word in ("http://", "https://", 'src="/') if word in page]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("workflow")
+def test_a_second_run_does_nothing(run):
+    done = snakemake("--cores", 2, "all", "--configfile", run[0])
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("workflow")
+def test_a_changed_learning_rate_trains_anew_and_touches_no_data(run):
+    config = yaml.safe_load(run[0].read_text())
+    config["training"]["learning_rate"] = 0.003
+    changed = run[0].with_name("changed.yaml")
+    changed.write_text(yaml.safe_dump(config))
+    plan = snakemake("-n", "--quiet", "reason", "all", "--configfile", changed).stdout
+    jobs = {line.split()[0] for line in plan.splitlines() if line and line.split()[-1].isdigit()}
+    assert {"pretrain", "synthesize", "tables"} <= jobs
+    assert not jobs & {"index", "resample", "anatomy", "regions", "store", "extractor", "segment_real"}
+
+
+def test_the_papers_workflow_plans_without_data(tmp_path):
+    config = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text()) | {"output_dir": str(tmp_path)}
+    (tmp_path / "paper.yaml").write_text(yaml.safe_dump(config))
+    plan = snakemake("-n", "--quiet", "reason", "all", "--configfile", tmp_path / "paper.yaml").stdout
+    counts = {
+        line.split()[0]: int(line.split()[-1]) for line in plan.splitlines() if line and line.split()[-1].isdigit()
+    }
+    assert counts["resample"] == counts["anatomy"] == counts["store"] == 84
+    assert counts["pretrain"] == 2
+    assert counts["total"] < 1000
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("training={learning_rate: -1}", "training.learning_rate: '-1' is not allowed"),
+        ("colour=red", "unknown key colour"),
+    ],
+)
+def test_a_wrong_configuration_ends_in_one_line(setting, words):
+    done = snakemake("-n", "--config", setting, check=False)
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("meddiff:")]
+    assert words in line
+    assert "Traceback" not in done.stderr
+
+
+def test_the_workflow_is_formatted_and_free_of_lint():
+    done = snakemake("--lint", check=False)
+    assert "Congratulations" in done.stdout + done.stderr, done.stderr[-3000:]
+    files = [str(ROOT / "Snakefile"), *map(str, RULES)]
+    subprocess.run([sys.executable, "-m", "snakefmt", "--check", *files], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("path", [p for p in RULES if p.stem != "common"], ids=lambda p: p.stem)
+def test_every_rule_says_what_it_does_and_needs(path):
+    text = path.read_text()
+    assert text.startswith('"""')
+    rules = text.count("\nrule ")
+    assert rules >= 1
+    for word in ("    log:", "    benchmark:", "    threads:", "mem_mb=", "runtime=", "    conda:"):
+        assert text.count(word) == rules, f"{word.strip()} in each of {rules} rules"

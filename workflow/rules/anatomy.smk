@@ -1,0 +1,30 @@
+"""
+Anatomy: the structures that condition the model (c_a, section 3.2).
+
+Input: a shard's resampled scans. Output: per shard an index; label maps with TotalSegmentator's 117 classes and the body.
+"""
+
+
+rule anatomy:
+    """Segment a shard's scans with TotalSegmentator, its model loaded once, and add the body by threshold."""
+    input:
+        f"{OUT}/data/resample/shard-{{shard}}.tsv",
+    output:
+        f"{OUT}/data/anatomy/shard-{{shard}}.tsv",
+    log:
+        f"{LOGS}/anatomy/{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/anatomy/{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=1,
+    params:
+        config=stage_config("anatomy"),
+        out=subpath(output[0], parent=True),
+    shell:
+        "python -m meddiff anatomy --config {params.config:q} --resampled {input:q}"
+        " --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,56 @@
+"""
+What all rules share: the validated configuration, the shards, the models and where results lie.
+
+A rule's parameter `config` is a file with the part of the configuration that its stage reads. The file is named by its
+content, so a changed value re-runs that stage and what follows from it, and no second invocation changes a file under
+a running job.
+"""
+
+import sys
+from pathlib import Path
+
+from meddiff.config import parse_config
+from meddiff.data.datasets import resolve
+from meddiff.errors import UserError
+from meddiff.stages import write_stage_config
+
+try:
+    CONFIG = parse_config(config, "configuration")
+    DATASETS = [
+        resolve(entry, CONFIG.output_dir / "data" / "raw")
+        for entry in CONFIG.data.datasets
+    ]
+except UserError as error:
+    sys.exit(f"meddiff: {error}")
+
+OUT = str(CONFIG.output_dir)
+LOGS = f"{OUT}/logs"
+BENCHMARKS = f"{OUT}/benchmarks"
+ENVIRONMENT = "../../envs/meddiff.yaml"
+
+SHARDS = [f"{i:03d}" for i in range(CONFIG.data.shards)]
+SAMPLING_SHARDS = [f"{i:03d}" for i in range(CONFIG.sampling.shards)]
+MODELS = [variant.name for variant in CONFIG.models]
+METHODS = [*MODELS, "real"]
+STORE = expand(f"{OUT}/data/store/shard-{{shard}}.tsv", shard=SHARDS)
+
+# On a cluster a training job is a chain of slices: it stops before its time limit with exit code 75 and is retried.
+TRAINING_RUNTIME_MIN = 1380
+ON_CLUSTER = not workflow.local_exec
+TRAINING_SLICE_MIN = int(0.95 * TRAINING_RUNTIME_MIN) if ON_CLUSTER else 525_600
+TRAINING_RETRIES = 100 if ON_CLUSTER else 0
+
+# The programs of the environment that runs Snakemake come first, also when that environment is not activated.
+shell.prefix(f"PATH={Path(sys.executable).parent}:$PATH; ")
+
+
+def stage_config(stage, model=None):
+    """Return the path of the file with what a stage reads; with `model`, only that one of the models."""
+    return str(write_stage_config(CONFIG, stage, CONFIG.output_dir / "config", model))
+
+
+wildcard_constraints:
+    dataset=r"[A-Za-z0-9-]+",
+    shard=r"\d+",
+    model=r"[a-z0-9-]+",
+    method=r"[a-z0-9-]+",

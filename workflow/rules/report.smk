@@ -1,0 +1,40 @@
+"""
+Report: tables, pictures, quarantined cases and provenance on one page.
+
+Input: the tables, the models and the synthetic scans. Output: a self-contained HTML file.
+"""
+
+
+rule report:
+    """Draw the pictures and write the report."""
+    input:
+        tables=[
+            f"{OUT}/tables/{name}.csv"
+            for name in ("table1", "table3", "table3_organs")
+        ],
+        models=expand(f"{OUT}/models/{{model}}/config.json", model=MODELS),
+        synthetic=expand(
+            f"{OUT}/synthesis/{{model}}/shard-{{shard}}.tsv",
+            model=MODELS,
+            shard=SAMPLING_SHARDS,
+        ),
+        store=STORE,
+    output:
+        page=f"{OUT}/report/index.html",
+        provenance=f"{OUT}/provenance.json",
+    log:
+        f"{LOGS}/report.log",
+    benchmark:
+        f"{BENCHMARKS}/report.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        config=stage_config("report"),
+        results=subpath(output.page, ancestor=2),
+        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+    shell:
+        "python -m meddiff report --config {params.config:q} --results {params.results:q} {params.store:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,29 @@
+"""
+Resample: every scan at one isotropic spacing (section 4.1).
+
+Input: the manifest. Output: per shard an index with a line per case; a case that is no readable CT is quarantined.
+"""
+
+
+rule resample:
+    """Read a shard's scans and resample them, in LPS orientation and HU."""
+    input:
+        manifest=f"{OUT}/data/manifest.tsv",
+    output:
+        f"{OUT}/data/resample/shard-{{shard}}.tsv",
+    log:
+        f"{LOGS}/resample/{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/resample/{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=120,
+    params:
+        config=stage_config("resample"),
+        out=subpath(output[0], parent=True),
+    shell:
+        "python -m meddiff resample --config {params.config:q} --manifest {input.manifest:q} --shard {wildcards.shard}"
+        " --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,33 @@
+"""
+Store: regions as compressed arrays from which a crop is read in milliseconds.
+
+Input: a shard's resampled scans, anatomy and boxes. Output: per shard an index; per region a record of the crop store.
+"""
+
+
+rule store:
+    """Cut a shard's scans to their regions, clip them to the region's window and store them."""
+    input:
+        manifest=f"{OUT}/data/manifest.tsv",
+        resampled=f"{OUT}/data/resample/shard-{{shard}}.tsv",
+        anatomy=f"{OUT}/data/anatomy/shard-{{shard}}.tsv",
+        regions=f"{OUT}/data/regions/shard-{{shard}}.tsv",
+    output:
+        f"{OUT}/data/store/shard-{{shard}}.tsv",
+    log:
+        f"{LOGS}/store/{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/store/{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        config=stage_config("store"),
+        out=subpath(output[0], parent=True),
+    shell:
+        "python -m meddiff store --config {params.config:q} --manifest {input.manifest:q} --resampled {input.resampled:q}"
+        " --anatomy {input.anatomy:q} --regions {input.regions:q}"
+        " --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"

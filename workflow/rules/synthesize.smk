@@ -1,0 +1,34 @@
+"""
+Synthesize: whole volumes for the anatomy of the held-out scans (section 3.3, Fig. 4).
+
+Input: a model and the crop store. Output: per shard an index; one synthetic twin per held-out region.
+"""
+
+
+rule synthesize:
+    """Sample whole volumes with sliding windows; volumes that are there already are kept."""
+    input:
+        weights=f"{OUT}/models/{{model}}/model.safetensors",
+        config=f"{OUT}/models/{{model}}/config.json",
+        store=STORE,
+    output:
+        f"{OUT}/synthesis/{{model}}/shard-{{shard}}.tsv",
+    log:
+        f"{LOGS}/synthesize/{{model}}-{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/synthesize/{{model}}-{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 16
+    resources:
+        mem_mb=32000,
+        runtime=720,
+        gpu=1,
+    params:
+        config=stage_config("synthesize"),
+        model=subpath(input.weights, parent=True),
+        out=subpath(output[0], parent=True),
+        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+    shell:
+        "python -m meddiff synthesize --config {params.config:q} --model {params.model:q} --shard {wildcards.shard}"
+        " {params.store:q} --out {params.out:q} --index {output:q} --threads {threads} 2>&1 | tee {log:q}"
