@@ -70,17 +70,19 @@ class AnatomyConfig(Section):
     weights: Literal["official", "demo"] = Field(
         default="official", description="TotalSegmentator's own weights [4.1], or this project's small demo weights."
     )
-    fast: bool = Field(default=False, description="TotalSegmentator's 3 mm model; the demo weights have no other.")
+    resolution: Literal["full", "fast", "fastest"] = Field(
+        default="full", description="TotalSegmentator's model for 1.5, 3 or 6 mm; the demo weights are a 6 mm model."
+    )
     body_threshold_hu: float = Field(default=-300.0, description="Threshold of the 118th class, the body [Choice].")
     demo_epochs: int = Field(
-        default=90, ge=1, description="Training of the demo weights, 50 iterations an epoch [Choice]."
+        default=150, ge=1, description="Training of the demo weights, 50 iterations an epoch [Choice]."
     )
-    demo_phantoms: int = Field(default=1, ge=1, description="Phantoms of each kind in their training [Choice].")
+    demo_phantoms: int = Field(default=2, ge=1, description="Phantoms of each kind in their training [Choice].")
 
     @model_validator(mode="after")
     def _check(self) -> "AnatomyConfig":
-        if self.weights == "demo" and not self.fast:
-            raise ValueError("weights demo exist for the 3 mm model only; set fast: true")
+        if self.weights == "demo" and self.resolution != "fastest":
+            raise ValueError(f"weights demo with resolution {self.resolution}: they are a 6 mm model; set fastest")
         return self
 
 

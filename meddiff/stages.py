@@ -25,7 +25,7 @@ STAGES = {
     "index": Stage(("seed", "data")),
     "resample": Stage(("data",)),
     "anatomy": Stage(("data", "anatomy", "device")),
-    "regions": Stage(("data", "regions")),
+    "regions": Stage(("data", "regions"), version=2),
     "store": Stage(("data", "windows", "model")),
     "train-anatomy": Stage(("anatomy", "windows")),
     "extractor": Stage(("seed", "evaluation")),

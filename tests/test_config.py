@@ -37,7 +37,7 @@ def test_generated_documents_are_up_to_date(name, text):
         ({"training": {"steps": 0}}, ["training.steps", "0", "greater"]),
         ({"model": {"patch_vox": 100}}, ["model", "100", "multiple of 8", "96"]),
         ({"model": {"attention_levels": [7]}}, ["attention_levels", "7", "0 to 3"]),
-        ({"anatomy": {"weights": "demo"}}, ["anatomy", "demo", "fast: true"]),
+        ({"anatomy": {"weights": "demo"}}, ["anatomy", "demo", "set fastest"]),
         ({"data": {"split": [0.5, 0.1, 0.1]}}, ["split", "0.7", "make it 1"]),
         ({"data": {"datasets": [{"name": "a"}, {"name": "a"}]}}, ["a", "twice"]),
         ({"models": [{"name": "x", "levels": {"image": 0, "double": 0, "patch": 0}}]}, ["levels", "weight"]),

@@ -1,7 +1,7 @@
 """Splitting a scan into head and neck, chest and abdomen (section 4.1), by TotalSegmentator's landmarks.
 
 Choice (the paper names no rule): vertebrae come first, organs where a vertebra is missing.
-Head and neck: from the lower end of C7 to the vertex. Chest: from below the lung bases to above the lung apices.
+Head and neck: from the lower end of C7 to the vertex, above any lungs. Chest: from below the lung bases to above the lung apices.
 Abdomen: from the lower end of L5 to above the liver dome. A region is kept when its organ is large enough and mostly
 inside the scan. In-plane, every region is cut to the body plus a margin.
 """
@@ -82,7 +82,9 @@ class _Landmarks:
         self._depth = len(labels_zyx)
 
     def head_and_neck(self) -> tuple[Span, str] | None:
-        if self._organ(("brain", "skull")) is None:
+        head = self._organ(("brain", "skull"))
+        lungs = _extent_z(_main_component(np.isin(self._labels, ids(*LUNG))))
+        if head is None or (lungs and head[0] < lungs[1]):  # no head lies beside or below lungs
             return None
         for name in ("vertebrae_C7", "vertebrae_C6", "vertebrae_T1"):
             if (spine := self._vertebra(name)) is not None:

@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Row k: which of the three taps of a kernel fall on one voxel at place k of the transposed kernel of four.
+UPSAMPLED_TAPS = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+
 
 def time_features(t_B: Tensor, size: int) -> Tensor:
     """Return the sinusoidal features of a timestep, shape (B, size), as in the Transformer."""
@@ -84,15 +87,20 @@ class Downsample(nn.Conv3d):
         super().__init__(channels, channels, 3, stride=2, padding=1)
 
 
-class Upsample(nn.Module):
-    """Twice the size: nearest neighbour, then a convolution."""
+class Upsample(nn.Conv3d):
+    """Twice the size: nearest neighbour, then a convolution, computed as one transposed convolution.
+
+    After nearest-neighbour upsampling, neighbouring taps of the kernel see the same voxel; adding those taps first
+    leaves 8 of 27 multiplications for each output.
+    """
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv3d(channels, channels, 3, padding=1)
+        super().__init__(channels, channels, 3, padding=1)
+        self.register_buffer("taps", torch.tensor(UPSAMPLED_TAPS), persistent=False)
 
     def forward(self, h_BCZYX: Tensor) -> Tensor:
-        return self.conv(F.interpolate(h_BCZYX, scale_factor=2.0, mode="nearest"))
+        kernel = torch.einsum("oizyx,az,by,cx->ioabc", self.weight, self.taps, self.taps, self.taps)
+        return F.conv_transpose3d(h_BCZYX, kernel, self.bias, stride=2, padding=1)
 
 
 def parameter_count(module: nn.Module) -> int:

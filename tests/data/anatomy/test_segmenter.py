@@ -16,7 +16,7 @@ from meddiff.evaluation.overlap import dice
 
 pytestmark = pytest.mark.xdist_group("segmenter")  # one worker, so that its fixture is made once
 
-CONFIG = AnatomyConfig(weights="demo", fast=True)
+CONFIG = AnatomyConfig(weights="demo", resolution="fastest")
 
 
 @pytest.fixture(scope="module")

@@ -43,10 +43,10 @@ class DemoAnatomyTrainer(nnUNetTrainerNoMirroring):
             patch_size,
             patch_center_dist_from_border=0,
             random_crop=False,
-            p_rotation=0.3,
+            p_rotation=0.5,
             rotation=(-0.2, 0.2),
-            p_scaling=0.3,
-            scaling=(0.8, 1.2),
+            p_scaling=0.5,
+            scaling=(0.8, 1.25),
             p_synchronize_scaling_across_axes=1,
         )
         outputs = DownsampleSegForDSTransform(ds_scales=deep_supervision_scales)
