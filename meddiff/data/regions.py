@@ -1,9 +1,10 @@
 """Splitting a scan into head and neck, chest and abdomen (section 4.1), by TotalSegmentator's landmarks.
 
 Choice (the paper names no rule): vertebrae come first, organs where a vertebra is missing.
-Head and neck: from the lower end of C7 to the vertex, above any lungs. Chest: from below the lung bases to above the lung apices.
-Abdomen: from the lower end of L5 to above the liver dome. A region is kept when its organ is large enough and mostly
-inside the scan. In-plane, every region is cut to the body plus a margin.
+Head and neck: from the lower end of C7 to the vertex, above any lungs.
+Chest: from below the lung bases to above the lung apices. Abdomen: from the lower end of L5 to above the liver dome.
+A region is kept when its organ is large enough and mostly inside the scan. In-plane, every region is cut to the body
+plus a margin.
 """
 
 from dataclasses import dataclass
