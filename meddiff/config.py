@@ -194,11 +194,29 @@ class TrainingConfig(Section):
     warmup_steps: int = Field(default=0, ge=0, description="Steps of linear warm-up [Choice].")
     ema_decay: float = Field(default=0.9999, ge=0, lt=1, description="Moving average of the weights [Choice].")
     gradient_clip_norm: float = Field(default=1.0, gt=0, description="Largest gradient norm [Choice].")
+    spike_factor: float = Field(
+        default=10.0, gt=1, description="A step whose loss is this many times the usual one is skipped [Choice]."
+    )
+    activation_checkpointing: bool = Field(default=False, description="Less memory, a third more time [Choice].")
+    processes: int = Field(
+        default=1, ge=1, description="Processes of torchrun, one per GPU, that share every step [Choice]."
+    )
     bfloat16: bool = Field(default=True, description="Autocast to bfloat16; weights stay float32 [Choice].")
     workers: int = Field(default=4, ge=0, description="Processes that read patches [Choice].")
     checkpoint_minutes: float = Field(default=30.0, gt=0, description="Time between checkpoints [Choice].")
     keep_checkpoints: int = Field(default=2, ge=1, description="Checkpoints kept [Choice].")
     status_seconds: float = Field(default=60.0, gt=0, description="Time between status lines [Choice].")
+    validate_every: int = Field(default=1000, ge=1, description="Steps between validations [Choice].")
+    validation_patches: int = Field(default=8, ge=1, description="Patches of each region and level [Choice].")
+    sample_every: int = Field(default=10_000, ge=1, description="Steps between sample images [Choice].")
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainingConfig":
+        if self.accumulation % self.processes:
+            raise ValueError(
+                f"accumulation {self.accumulation} cannot be shared by processes {self.processes}; choose a multiple"
+            )
+        return self
 
 
 class VariantConfig(Section):
@@ -211,6 +229,13 @@ class VariantConfig(Section):
 
 MEDDIFF_FM = VariantConfig(name="meddiff-fm")
 DDPM = VariantConfig(name="ddpm", position="none", levels=LevelWeights(image=0, double=0, patch=1))
+# The rows of v3's ablation, each with one thing more than the next: the embedding, coordinates, several levels.
+ABLATION = (
+    MEDDIFF_FM,
+    VariantConfig(name="coordinates", position="coordinates"),
+    VariantConfig(name="multi-level", position="none"),
+    DDPM,
+)
 
 
 class SamplingConfig(Section):
@@ -253,6 +278,9 @@ class Config(Section):
     model: ModelConfig = Field(default=ModelConfig(), description="The denoising U-Net.")
     diffusion: DiffusionConfig = Field(default=DiffusionConfig(), description="The diffusion process.")
     training: TrainingConfig = Field(default=TrainingConfig(), description="Pretraining.")
+    ablation: Literal["ends", "full"] = Field(
+        default="ends", description="Rows of v3's ablation, unless `models` are given: first and last, or all four."
+    )
     models: tuple[VariantConfig, ...] = Field(
         default=(MEDDIFF_FM, DDPM), description="Models to train and compare [Table 3]."
     )
@@ -265,6 +293,13 @@ class Config(Section):
         if len(set(names)) < len(names) or "real" in names:
             raise ValueError(f"models {names}: names must differ, and `real` is the name of the scans themselves")
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_models(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and tree.get("ablation") == "full":
+            return {"models": ABLATION, **tree}
+        return tree
 
     def variant(self, name: str) -> VariantConfig:
         """Return the model to train that has this name."""

@@ -90,3 +90,11 @@ def test_one_model_does_not_depend_on_the_other(tmp_path):
 def test_a_restricted_configuration_gives_the_same_parameters():
     config = Config()
     assert all(params_of(restrict(config, stage), stage) == params_of(config, stage) for stage in STAGES)
+
+
+def test_the_full_ablation_has_four_models_each_with_one_thing_more():
+    config = parse_config({"ablation": "full"}, "")
+    facts = [(v.position, v.levels.image > 0) for v in config.models]
+    assert facts == [("embedding", True), ("coordinates", True), ("none", True), ("none", False)]
+    assert parse_config(config.model_dump(mode="json"), "") == config
+    assert [v.name for v in parse_config({}, "").models] == ["meddiff-fm", "ddpm"]

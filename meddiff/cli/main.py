@@ -5,6 +5,7 @@ checkpoint, the same command goes on.
 """
 
 import logging
+import os
 import sys
 
 import typer
@@ -16,6 +17,7 @@ from meddiff.cli import (
     extractor,
     fetch,
     index,
+    model,
     phantoms,
     pretrain,
     regions,
@@ -54,12 +56,14 @@ app.command()(tables.tables)
 app.command()(report.report)
 app.command("train-anatomy")(train_anatomy.train_anatomy)
 app.command()(config.config)
+app.add_typer(model.app, name="model")
 
 
 def run() -> None:
     """Run the program and exit."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("meddiff").setLevel(logging.INFO)
+    first_process = os.environ.get("RANK", "0") == "0"  # of those that torchrun started
+    logging.getLogger("meddiff").setLevel(logging.INFO if first_process else logging.WARNING)
     try:
         app()
     except UserError as error:

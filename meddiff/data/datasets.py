@@ -70,7 +70,7 @@ _DEMO = (
         _WHOLE,
         "*/ct.nii.gz",
         provider="demo",
-        official_split={"s0015": "test", "s0024": "train", "s0028": "train", "s0029": "test"},
+        official_split={"s0015": "test", "s0024": "val", "s0028": "train", "s0029": "test"},
     ),
     Dataset("demo-head", "Demo: head", _HAN, "*", provider="demo", official_split={"visible-male": "train"}),
     Dataset("demo-lung-lesions", "Demo: lung lesions", _CHEST, "*", provider="demo", role="downstream"),

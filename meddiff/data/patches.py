@@ -33,6 +33,10 @@ class Sample:
     level: int
     record: int
 
+    def to(self, device: torch.device) -> "Sample":
+        """Return collated samples on a device."""
+        return Sample(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+
 
 class PatchDataset(Dataset):
     """Samples number 0 to `length` - 1 of the stored regions.

@@ -1,5 +1,6 @@
 """The foundation model as it is saved and loaded: weights, configuration and a model card in one folder."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from meddiff.model.blocks import parameter_count
 from meddiff.model.unet import UNet
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,15 @@ class MedDiffFM:
         return Schedule(self.diffusion.timesteps, self.device)
 
     @classmethod
-    def from_pretrained(cls, folder: Path | str, device: torch.device | str = "cpu") -> "MedDiffFM":
-        """Read a model bundle.
+    def from_pretrained(cls, source: Path | str, device: torch.device | str = "cpu") -> "MedDiffFM":
+        """Read a model bundle from a folder, or from a repository of the Hugging Face hub by its id.
 
         Raises:
-            UserError: the folder is no bundle, or its weights do not fit its configuration; says which key or shape.
+            UserError: there is no bundle, or its weights do not fit its configuration; says which key or shape.
         """
         from safetensors.torch import load_file
 
-        folder = Path(folder)
-        if not (folder / CONFIG).exists() or not (folder / WEIGHTS).exists():
-            raise UserError(f"{folder}: no model bundle; expected {WEIGHTS} and {CONFIG} in it")
+        folder = find_bundle(source)
         config = read_json(folder / CONFIG)
         network = UNet(NetworkConfig(**config["network"]))
         weights = load_file(str(folder / WEIGHTS))
@@ -69,6 +69,7 @@ class MedDiffFM:
         write_json(config, folder / CONFIG)
 
     def _card(self, training: dict[str, Any]) -> str:
+        losses = ", ".join(f"{name} {loss:.4f}" for name, loss in training["validation"].items())
         datasets = ", ".join(f"{name} ({count})" for name, count in training["regions_per_dataset"].items())
         return (
             f"# {self.name}\n\nA 3-D diffusion model for CT, made by MedDiff-FM.\n\n"
@@ -76,11 +77,43 @@ class MedDiffFM:
             f"- Patch: {self.network.config.patch_vox}^3 voxels of {training['spacing_mm']:g} mm\n"
             f"- Estimates: {self.diffusion.prediction}, T = {self.diffusion.timesteps}, cosine schedule\n"
             f"- Training: {training['steps']:,} steps, seed {training['seed']}\n"
+            f"- Validation loss (L1): {losses or 'no validation split'}\n"
             f"- Data (regions): {datasets}\n"
             f"- Anatomy from: TotalSegmentator with {training['anatomy_weights']} weights\n\n"
             "Intended use: research on CT images. Not for diagnosis or treatment. The licences of the training data "
             "apply to what is made from them.\n"
         )
+
+
+def find_bundle(source: Path | str) -> Path:
+    """Return the folder of a bundle; a repository id, `owner/name`, that is no folder here is fetched from the hub.
+
+    Raises:
+        UserError: there is no bundle.
+    """
+    folder = Path(source)
+    if not folder.is_dir() and HUB_ID.fullmatch(str(source)):
+        folder = _from_hub(str(source))
+    if not (folder / CONFIG).exists() or not (folder / WEIGHTS).exists():
+        raise UserError(f"{folder}: no model bundle; expected {WEIGHTS} and {CONFIG} in it")
+    return folder
+
+
+def read_network_config(source: Path | str) -> NetworkConfig:
+    """Return the sizes of a bundle's network without reading its weights."""
+    return NetworkConfig(**read_json(find_bundle(source) / CONFIG)["network"])
+
+
+def _from_hub(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=[WEIGHTS, CONFIG, CARD]))
+    except Exception as error:  # the hub's client raises errors of several libraries
+        raise UserError(
+            f"{repository}: no such folder, and the Hugging Face hub does not give it ({type(error).__name__}); "
+            "check the name and the network, or download it and give its folder"
+        ) from error
 
 
 def _check_fit(folder: Path, network: UNet, weights: dict[str, torch.Tensor]) -> None:

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from meddiff.config import MODEL_REGIONS, NetworkConfig
 from meddiff.data.anatomy.labels import LABEL_COUNT
@@ -43,11 +44,14 @@ class UNet(nn.Module):
 
     Args:
         config: sizes; every side of the input must be a multiple of `config.divisor`.
+
+    Set `activation_checkpointing` to trade a third more time of a training step for a fraction of its memory.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.activation_checkpointing = False
         channels, embedding, groups = config.channels, 4 * config.channels, config.norm_groups
         widths = [channels * multiplier for multiplier in config.channel_multipliers]
         self.anatomy = nn.Embedding(LABEL_COUNT, config.anatomy_channels)
@@ -85,8 +89,8 @@ class UNet(nn.Module):
         self.norm_out = nn.GroupNorm(groups, channels)
         self.conv_out = zero_initialised(nn.Conv3d(channels, 1, 3, padding=1))
 
-    def encode_condition(self, anatomy_BZYX: Tensor, coordinates_B3ZYX: Tensor) -> Tensor:
-        """Return the conditions' part of the first convolution, shape (B, channels, Z, Y, X).
+    def embed_condition(self, anatomy_BZYX: Tensor, coordinates_B3ZYX: Tensor) -> Tensor:
+        """Return embedded anatomy and position, shape (B, condition channels, Z, Y, X).
 
         Args:
             anatomy_BZYX: label ids 0 to 118 (c_a).
@@ -97,7 +101,11 @@ class UNet(nn.Module):
             parts.append(position_embedding(coordinates_B3ZYX, self.config.position_frequencies))
         elif self.config.position == "coordinates":
             parts.append(coordinates_B3ZYX)
-        return self.conv_condition(torch.cat(parts, dim=1))
+        return torch.cat(parts, dim=1)
+
+    def encode_condition(self, anatomy_BZYX: Tensor, coordinates_B3ZYX: Tensor) -> Tensor:
+        """Return the conditions' part of the first convolution, shape (B, channels, Z, Y, X)."""
+        return self.conv_condition(self.embed_condition(anatomy_BZYX, coordinates_B3ZYX))
 
     def forward(self, x_BCZYX: Tensor, t_B: Tensor, region_B: Tensor, condition_BCZYX: Tensor) -> Tensor:
         """Return the network's estimate, shape (B, 1, Z, Y, X).
@@ -114,29 +122,35 @@ class UNet(nn.Module):
         if any(side % self.config.divisor for side in x_BCZYX.shape[2:]):
             raise ValueError(f"sides {tuple(x_BCZYX.shape[2:])} must be multiples of {self.config.divisor}")
         region = self.region(region_B)
-        embedding = self.time(time_features(t_B, self.config.channels)) + region
+        embedding = self.time(time_features(t_B, self.config.channels).to(x_BCZYX.dtype)) + region
         context = region[:, None]
 
         h = self.conv_image(x_BCZYX) + condition_BCZYX
         skips = [h]
         for depth, level in enumerate(cast("list[Level]", self.down)):
             for block, transformer in zip(level.blocks, level.transformers, strict=True):
-                h = _attend(transformer, block(h, embedding), context)
+                h = self._block(block, transformer, h, embedding, context)
                 skips.append(h)
             if depth < len(self.downsample):
                 h = self.downsample[depth](h)
                 skips.append(h)
 
-        h = self.middle1(h, embedding)
-        h = self.middle2(self.middle_transformer(h, context), embedding)
+        h = self._run(self.middle1, h, embedding)
+        h = self._run(self.middle2, self._run(self.middle_transformer, h, context), embedding)
 
         for depth, level in enumerate(cast("list[Level]", self.up)):
             for block, transformer in zip(level.blocks, level.transformers, strict=True):
-                h = _attend(transformer, block(torch.cat((h, skips.pop()), dim=1), embedding), context)
+                h = self._block(block, transformer, torch.cat((h, skips.pop()), dim=1), embedding, context)
             if depth < len(self.upsample):
                 h = self.upsample[depth](h)
         return self.conv_out(F.silu(self.norm_out(h)))
 
+    def _block(self, block: nn.Module, transformer: nn.Module, h: Tensor, embedding: Tensor, context: Tensor) -> Tensor:
+        h = self._run(block, h, embedding)
+        return self._run(transformer, h, context) if isinstance(transformer, SpatialTransformer) else h
 
-def _attend(transformer: nn.Module, h: Tensor, context: Tensor) -> Tensor:
-    return transformer(h, context) if isinstance(transformer, SpatialTransformer) else h
+    def _run(self, module: nn.Module, *inputs: Tensor) -> Tensor:
+        """Call a module; with activation checkpointing, its inner activations are computed anew for the backward."""
+        if self.activation_checkpointing and torch.is_grad_enabled():
+            return cast("Tensor", checkpoint(module, *inputs, use_reentrant=False))
+        return module(*inputs)

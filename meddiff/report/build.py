@@ -1,6 +1,5 @@
 """Gathering tables, pictures and provenance into the report."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +59,7 @@ def _comparisons(results: Results, store: list[Path], models: list[str]) -> list
 
 
 def _curves(results: Results, models: list[str]) -> Picture:
-    stats = {
-        model: [json.loads(line) for line in results.training_statistics(model).read_text().splitlines()]
-        for model in models
-    }
+    stats = {model: pd.read_json(results.training_statistics(model), lines=True) for model in models}
     path = results.figures / "training.png"
     figures.training_curves(stats, path)
-    return Picture(path, "Training loss")
+    return Picture(path, "Training loss, and validation loss where there is a validation split")

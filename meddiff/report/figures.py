@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from meddiff.config import Window
 from meddiff.data.store import Record
@@ -30,13 +31,18 @@ def comparison(record: Record, synthetic: dict[str, np.ndarray], path: Path) -> 
     _save(figure, path)
 
 
-def training_curves(stats: dict[str, list[dict]], path: Path) -> None:
-    """Draw the loss of every model over its steps."""
+def training_curves(stats: dict[str, pd.DataFrame], path: Path) -> None:
+    """Draw the loss of every model over its steps, and the mean of its validation losses."""
     plt = _pyplot()
     figure, axis = plt.subplots(figsize=(6, 3))
     for name, rows in stats.items():
-        axis.plot([row["step"] for row in rows], [row["loss"] for row in rows], marker=".", label=name)
-    axis.set(xlabel="step", ylabel="training loss (L1)")
+        training = rows.dropna(subset="loss")
+        (line,) = axis.plot(training["step"], training["loss"], marker=".", label=name)
+        validation = rows.filter(like="validation/").mean(axis=1).dropna()
+        if len(validation):
+            steps = rows.loc[validation.index, "step"]
+            axis.plot(steps, validation, "--", marker="x", color=line.get_color(), label=f"{name}, validation")
+    axis.set(xlabel="step", ylabel="loss (L1)")
     axis.legend(frameon=False)
     _save(figure, path)
 

@@ -1,35 +1,39 @@
-"""The training loop.
+"""The training loop, of pretraining and of fine-tuning.
 
-All that changes is one state: weights, their moving average, optimizer and step. Order and noise of a step
-derive from the seed and the step alone, so a run that was stopped continues exactly.
+All that changes is one state: weights, their moving average, optimizer, step and the usual loss. Order and noise of
+a step derive from the seed and the step alone, so a run that was stopped continues exactly. A step is the same
+`batch_size * accumulation` samples on any number of processes.
 """
 
-import json
 import logging
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from meddiff.config import TrainingConfig
 from meddiff.data.patches import PatchDataset, Sample, collate
-from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
-from meddiff.progress import duration
-from meddiff.training import checkpoint
+from meddiff.seeds import seed_from
+from meddiff.training import checkpoint, distributed
+from meddiff.training.monitor import Monitor
+from meddiff.training.objective import Noising, Objective
+from meddiff.training.status import Status
 
 log = logging.getLogger(__name__)
 
 MAX_BAD_STEPS = 5
+USUAL_LOSS_DECAY = 0.99
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -45,69 +49,125 @@ class Run:
 
 
 def train(
-    run: Run, model: nn.Module, data: PatchDataset, schedule: Schedule, prediction: str, config: TrainingConfig
+    run: Run, objective: Objective, data: PatchDataset, config: TrainingConfig, monitor: Monitor | None = None
 ) -> nn.Module:
-    """Train until `config.steps` and return the averaged model; goes on from the newest checkpoint.
+    """Train until `config.steps` and return the averaged network; goes on from the newest checkpoint.
 
     Args:
         run: where and how long.
-        model: a network with the interface of `UNet`, on `run.device`.
+        objective: the loss, on `run.device`.
         data: `steps * accumulation * batch_size` samples.
-        schedule: the noise schedule.
-        prediction: what the network estimates.
         config: the numbers.
+        monitor: validates and draws sample images at intervals.
 
     Raises:
         TimeSliceEnded: time is up or a stop signal came; a checkpoint is written.
-        UserError: the loss was not finite in several steps in a row; the cases are named.
+        UserError: several steps in a row were skipped; the cases are named.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    step = _restore(run, model, ema, optimizer)
-    status = _Status(run, config, step)
-    deadline = time.monotonic() + 60 * run.max_minutes
-    saved_at, bad_steps = time.monotonic(), 0
-
-    def save() -> None:
-        state = {
-            "step": step,
-            "model": model.state_dict(),
-            "ema": ema.state_dict(),
-            "optimizer": optimizer.state_dict(),
-        }
-        checkpoint.save(state, step, run.folder, config.keep_checkpoints)
-
-    model.train()
-    with _stop_requests() as stop:
-        batches = _batches(data, step, config)
-        while step < config.steps:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, config)
-            loss, records = _accumulate(run, model, batches, schedule, prediction, config, step)
-            norm = nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip_norm)
-            if torch.isfinite(norm) and np.isfinite(loss):
-                optimizer.step()
-                ema.update_parameters(model)
-                bad_steps = 0
-            else:
-                bad_steps += 1
-                status.skipped += 1
-                if bad_steps >= MAX_BAD_STEPS:
-                    names = ", ".join(sorted({data.records[r].meta.id for r in records}))
-                    raise UserError(f"{run.name}: the loss is not finite {bad_steps} steps in a row; look at {names}")
-            optimizer.zero_grad(set_to_none=True)
-            step += 1
-            status.update(step, loss, optimizer.param_groups[0]["lr"])
-            if step == config.steps or stop or time.monotonic() > deadline:
+    state = State(objective.network, config)
+    state.restore(run)
+    with _stop_requests() as stop, _status(run, state.step, config) as status:
+        gradients = Gradients(run, objective, data, config, state.step)
+        deadline = time.monotonic() + 60 * run.max_minutes
+        saved_at = time.monotonic()
+        while state.step < config.steps:
+            outcome = gradients.gather(state.step, lambda: bool(stop) or time.monotonic() > deadline)
+            state.advance(outcome, run, data)
+            if status:
+                status.update(state.step, outcome.loss, state.rate, outcome.waited, state.skipped)
+                _watch(status, monitor, objective, state, run, config)
+            if state.step == config.steps or outcome.stop:
                 break
             if time.monotonic() - saved_at > 60 * config.checkpoint_minutes:
-                save()
+                state.save(run)
                 saved_at = time.monotonic()
-        save()
-    if step < config.steps:
-        raise TimeSliceEnded(f"{run.name}: stopped at step {step} of {config.steps}; the same command goes on")
-    return ema.module
+        state.save(run)
+    if state.step < config.steps:
+        raise TimeSliceEnded(f"{run.name}: stopped at step {state.step} of {config.steps}; the same command goes on")
+    return state.ema.module
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one step's passes gave: the same on all processes, but for `waited` and `records`."""
+
+    loss: float
+    stop: bool
+    waited: float
+    records: list[int]
+
+
+class State:
+    """All that training changes."""
+
+    def __init__(self, network: nn.Module, config: TrainingConfig) -> None:
+        self.network, self.config = network, config
+        self.ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
+        self.step = self.skipped = self.bad_in_a_row = 0
+        self.usual_loss = float("nan")
+
+    @property
+    def rate(self) -> float:
+        return self.optimizer.param_groups[0]["lr"]
+
+    def advance(self, outcome: Outcome, run: Run, data: PatchDataset) -> None:
+        """Apply the gathered gradients, or skip the step when it would do harm.
+
+        Raises:
+            UserError: it is one of several harmful steps in a row.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.config)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip_norm)
+        if torch.isfinite(norm) and np.isfinite(outcome.loss) and not self._is_spike(outcome.loss):
+            self.optimizer.step()
+            self.ema.update_parameters(self.network)
+            before = outcome.loss if np.isnan(self.usual_loss) else self.usual_loss
+            self.usual_loss = USUAL_LOSS_DECAY * before + (1 - USUAL_LOSS_DECAY) * outcome.loss
+            self.bad_in_a_row = 0
+        else:
+            self._skip(outcome, run, data)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+
+    def restore(self, run: Run) -> None:
+        saved = checkpoint.load_latest(run.folder, run.device)
+        if saved is None:
+            return
+        self.network.load_state_dict(saved["model"])
+        self.ema.load_state_dict(saved["ema"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step, self.skipped, self.usual_loss = saved["step"], saved["skipped"], saved["usual_loss"]
+        log.info("%s: going on from step %d", run.name, self.step)
+
+    def save(self, run: Run) -> None:
+        """Write a checkpoint, by one process for all."""
+        if distributed.rank() == 0:
+            saved: dict[str, Any] = {
+                "step": self.step,
+                "skipped": self.skipped,
+                "usual_loss": self.usual_loss,
+                "model": self.network.state_dict(),
+                "ema": self.ema.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            }
+            checkpoint.save(saved, self.step, run.folder, self.config.keep_checkpoints)
+        distributed.wait_for_all()
+
+    def _is_spike(self, loss: float) -> bool:
+        return loss > self.config.spike_factor * self.usual_loss  # false while the usual loss is not a number
+
+    def _skip(self, outcome: Outcome, run: Run, data: PatchDataset) -> None:
+        self.skipped += 1
+        self.bad_in_a_row += 1
+        if self.bad_in_a_row >= MAX_BAD_STEPS:
+            names = ", ".join(sorted({data.records[number].meta.id for number in outcome.records}))
+            raise UserError(
+                f"{run.name}: the loss is {outcome.loss:.3g}, usually {self.usual_loss:.3g}, "
+                f"{self.bad_in_a_row} steps in a row; look at {names}"
+            )
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
@@ -118,60 +178,103 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
     return config.learning_rate * warmup * 0.5 * (1 + np.cos(np.pi * step / config.steps))
 
 
-def diffusion_loss(
-    model: nn.Module, batch: Sample, noise_BCZYX: Tensor, t_B: Tensor, schedule: Schedule, prediction: str
-) -> Tensor:
-    """Return the L1 loss of Eq. 1, a float32 scalar."""
-    x_t = schedule.add_noise(batch.image, noise_BCZYX, t_B)
-    condition = model.encode_condition(batch.anatomy, batch.coordinates)  # type: ignore[operator]
-    estimate = model(x_t, t_B, batch.region, condition)
-    return F.l1_loss(estimate.float(), schedule.target(prediction, batch.image, noise_BCZYX, t_B))
+class Gradients:
+    """Adds up the gradients of one optimizer step, in each process those of its own parts of the step.
+
+    Args:
+        run: seed and device.
+        objective: the loss.
+        data: the samples of the whole run.
+        config: the numbers.
+        step: the first step.
+
+    Raises:
+        UserError: the step has no equal share for every process.
+    """
+
+    def __init__(self, run: Run, objective: Objective, data: PatchDataset, config: TrainingConfig, step: int) -> None:
+        world = distributed.world_size()
+        if config.accumulation % world:
+            raise UserError(
+                f"training.accumulation {config.accumulation} cannot be shared by {world} processes; "
+                f"choose a multiple of {world}, and a batch_size that keeps their product"
+            )
+        self._run, self._objective, self._config = run, objective, config
+        self._parts = range(distributed.rank(), config.accumulation, world)
+        self._shared: nn.Module = objective
+        if world > 1:
+            devices = [run.device] if run.device.type == "cuda" else None
+            self._shared = DistributedDataParallel(objective, device_ids=devices)
+        self._batches = iter(
+            DataLoader(
+                data,
+                batch_sampler=self._sample_numbers(step),
+                num_workers=config.workers,
+                collate_fn=collate,
+                pin_memory=run.device.type == "cuda",
+            )
+        )
+
+    def gather(self, step: int, wants_stop: Callable[[], bool]) -> Outcome:
+        """Run the passes of a step; when one process wants to stop after it, all do."""
+        total, records, waited = torch.zeros((), device=self._run.device), [], 0.0
+        for part in self._parts:
+            began = time.monotonic()
+            batch = next(self._batches)
+            waited += time.monotonic() - began
+            records += batch.record.tolist()  # type: ignore[attr-defined]
+            total += self._backward(batch.to(self._run.device), step, part)
+        summed = distributed.add_up(torch.stack((total, torch.full_like(total, float(wants_stop())))))
+        return Outcome(float(summed[0]) / self._config.accumulation, bool(summed[1]), waited, records)
+
+    def _backward(self, batch: Sample, step: int, part: int) -> Tensor:
+        noising = Noising.draw(batch, self._objective.schedule.timesteps, seed_from(self._run.seed, step, part))
+        device, bfloat16 = self._run.device.type, self._config.bfloat16
+        with self._synchronised(part == self._parts[-1]):
+            with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+                loss = self._shared(batch, noising).mean()
+            (loss / len(self._parts)).backward()
+        return loss.detach()
+
+    def _synchronised(self, last: bool) -> AbstractContextManager:
+        """Let the processes exchange gradients with the last part only."""
+        if isinstance(self._shared, DistributedDataParallel) and not last:
+            return self._shared.no_sync()
+        return nullcontext()
+
+    def _sample_numbers(self, first_step: int) -> Iterator[range]:
+        size = self._config.batch_size
+        for step in range(first_step, self._config.steps):
+            for part in self._parts:
+                first = (step * self._config.accumulation + part) * size
+                yield range(first, first + size)
 
 
-def _accumulate(
-    run: Run,
-    model: nn.Module,
-    batches: Iterator[Sample],
-    schedule: Schedule,
-    prediction: str,
-    config: TrainingConfig,
-    step: int,
-) -> tuple[float, list[int]]:
-    """Add up the gradients of one optimizer step; return the mean loss and the records it saw."""
-    total, records = 0.0, []
-    for part in range(config.accumulation):
-        batch = next(batches)
-        records += batch.record.tolist()  # type: ignore[attr-defined]
-        batch = Sample(*(getattr(batch, name).to(run.device) for name in Sample.__dataclass_fields__))
-        generator = torch.Generator(run.device).manual_seed(_step_seed(run.seed, step, part))
-        t_B = torch.randint(schedule.timesteps, (len(batch.image),), generator=generator, device=run.device)
-        noise = torch.randn(batch.image.shape, generator=generator, device=run.device)
-        with torch.autocast(run.device.type, torch.bfloat16, enabled=config.bfloat16):
-            loss = diffusion_loss(model, batch, noise, t_B, schedule, prediction)
-        (loss / config.accumulation).backward()
-        total += loss.item() / config.accumulation
-    return total, records
+def _watch(
+    status: Status, monitor: Monitor | None, objective: Objective, state: State, run: Run, config: TrainingConfig
+) -> None:
+    """Validate and draw samples with the averaged network when it is time."""
+    if monitor is None:
+        return
+    arguments = (state.ema.module, objective.schedule, objective.prediction)
+    with torch.autocast(run.device.type, torch.bfloat16, enabled=config.bfloat16):
+        if state.step % config.validate_every == 0 or state.step == config.steps:
+            status.validation(state.step, monitor.losses(*arguments))
+        if state.step % config.sample_every == 0 or state.step == config.steps:
+            status.pictures(state.step, monitor.pictures(*arguments))
 
 
-def _batches(data: PatchDataset, step: int, config: TrainingConfig) -> Iterator[Sample]:
-    first = step * config.accumulation * config.batch_size
-    numbers = range(first, len(data))
-    return iter(DataLoader(data, config.batch_size, sampler=numbers, num_workers=config.workers, collate_fn=collate))
-
-
-def _restore(run: Run, model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    state = checkpoint.load_latest(run.folder, run.device)
-    if state is None:
-        return 0
-    model.load_state_dict(state["model"])
-    ema.load_state_dict(state["ema"])
-    optimizer.load_state_dict(state["optimizer"])
-    log.info("%s: going on from step %d", run.name, state["step"])
-    return state["step"]
-
-
-def _step_seed(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+@contextmanager
+def _status(run: Run, step: int, config: TrainingConfig) -> Iterator[Status | None]:
+    """Give the reports of a run to one of its processes."""
+    if distributed.rank() != 0:
+        yield None
+        return
+    status = Status(run.name, run.folder, step, config.steps, config.status_seconds)
+    try:
+        yield status
+    finally:
+        status.close()
 
 
 @contextmanager
@@ -184,33 +287,3 @@ def _stop_requests() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class _Status:
-    """One status line and one line of `stats.jsonl` per tick."""
-
-    def __init__(self, run: Run, config: TrainingConfig, step: int) -> None:
-        self._run, self._config = run, config
-        self._start = self._tick = time.monotonic()
-        self._first_step = self._tick_step = step
-        self._losses: list[float] = []
-        self.skipped = 0
-
-    def update(self, step: int, loss: float, rate: float) -> None:
-        self._losses.append(loss)
-        now = time.monotonic()
-        if now - self._tick < self._config.status_seconds and step < self._config.steps:
-            return
-        seconds = (now - self._tick) / (step - self._tick_step)
-        left = (now - self._start) / (step - self._first_step) * (self._config.steps - step)
-        finite = [value for value in self._losses if np.isfinite(value)]
-        mean = sum(finite) / len(finite) if finite else float("nan")
-        log.info(
-            "%s step %d/%d, loss %.4f, %.2f s per step, %s left%s",
-            self._run.name, step, self._config.steps, mean, seconds, duration(left),
-            f", {self.skipped} steps skipped" if self.skipped else "",
-        )  # fmt: skip
-        row = {"step": step, "loss": mean, "learning_rate": rate, "seconds_per_step": seconds, "skipped": self.skipped}
-        with (self._run.folder / "stats.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        self._tick, self._tick_step, self._losses = now, step, []

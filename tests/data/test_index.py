@@ -44,7 +44,7 @@ def test_an_official_split_wins(tmp_path):
     cases = find_cases(DataConfig(datasets=(DatasetConfig(name="demo-trunk"),)), tmp_path, 0)
     assert {case.case: case.split for case in cases} == {
         "s0015": "test",
-        "s0024": "train",
+        "s0024": "val",
         "s0028": "train",
         "s0029": "test",
     }

@@ -1,5 +1,6 @@
 """The bundle: what is saved is what is loaded, and misfits are named."""
 
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,6 +18,7 @@ TRAINING = {
     "regions_per_dataset": {"d": 2},
     "run": "r",
     "anatomy_weights": "demo",
+    "validation": {"chest/patch": 0.25},
 }
 
 
@@ -38,7 +40,9 @@ def test_the_bundle_reads_back(bundle):
 
 def test_the_card_tells_how_it_was_made(bundle):
     card = (bundle[1] / "README.md").read_text()
-    assert all(words in card for words in ("7 steps", "d (2)", "demo weights", "Not for diagnosis"))
+    assert all(
+        words in card for words in ("7 steps", "chest/patch 0.2500", "d (2)", "demo weights", "Not for diagnosis")
+    )
 
 
 def test_misfits_name_the_key_and_the_shapes(bundle):
@@ -57,3 +61,24 @@ def test_misfits_name_the_key_and_the_shapes(bundle):
 def test_a_folder_without_a_bundle_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="no model bundle"):
         MedDiffFM.from_pretrained(tmp_path)
+
+
+def test_a_repository_id_is_fetched_from_the_hub(bundle, monkeypatch):
+    asked = []
+
+    def snapshot_download(repository, allow_patterns):
+        asked.append((repository, allow_patterns))
+        return str(bundle[1])
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert MedDiffFM.from_pretrained("owner/tiny").name == "tiny"
+    assert asked == [("owner/tiny", ["model.safetensors", "config.json", "README.md"])]
+
+
+def test_a_hub_that_does_not_answer_is_a_user_error(monkeypatch):
+    def snapshot_download(*_, **__):
+        raise ConnectionError
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    with pytest.raises(UserError, match=r"owner/tiny: no such folder.*ConnectionError.*give its folder"):
+        MedDiffFM.from_pretrained("owner/tiny")

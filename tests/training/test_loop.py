@@ -12,8 +12,8 @@ from meddiff.data.patches import PatchDataset
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
 from meddiff.model.unet import UNet
-from meddiff.training import loop
 from meddiff.training.loop import Run, learning_rate, train
+from meddiff.training.objective import Objective
 
 SMALL = NetworkConfig(
     patch_vox=16, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), norm_groups=4, position_frequencies=2
@@ -30,8 +30,11 @@ def make_data(record, config):
 
 def run_training(folder, record, config=CONFIG, minutes=float("inf")):
     torch.manual_seed(0)
-    run = Run("test", folder, 0, CPU, minutes)
-    return train(run, UNet(SMALL), make_data(record, config), Schedule(1000), "v", config)
+    return train(Run("test", folder, 0, CPU, minutes), make_objective(), make_data(record, config), config)
+
+
+def make_objective():
+    return Objective(UNet(SMALL), Schedule(1000), "v")
 
 
 def same(a, b):
@@ -51,22 +54,22 @@ def test_a_stopped_run_goes_on_bit_by_bit(tmp_path, record, workers):
 
 def test_a_finished_run_is_not_trained_again(tmp_path, record, monkeypatch):
     first = run_training(tmp_path, record)
-    monkeypatch.setattr(loop, "diffusion_loss", None)
+    monkeypatch.setattr(Objective, "forward", None)
     assert same(first, run_training(tmp_path, record))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_stop_signal_leads_to_a_checkpoint(tmp_path, record, monkeypatch, number):
-    original = loop.diffusion_loss
+    original = Objective.forward
 
     def with_signal(*args):
         os.kill(os.getpid(), number)
         return original(*args)
 
-    monkeypatch.setattr(loop, "diffusion_loss", with_signal)
-    with pytest.raises(TimeSliceEnded, match="step 1 of 6"):
-        run_training(tmp_path, record)
-    monkeypatch.setattr(loop, "diffusion_loss", original)
+    with monkeypatch.context() as patch:
+        patch.setattr(Objective, "forward", with_signal)
+        with pytest.raises(TimeSliceEnded, match="step 1 of 6"):
+            run_training(tmp_path, record)
     assert same(run_training(tmp_path, record), run_training(tmp_path / "whole", record))
 
 
@@ -86,32 +89,61 @@ def test_only_the_last_checkpoints_are_kept(tmp_path, record):
     assert [p.name for p in sorted(tmp_path.glob("*.pt"))] == ["checkpoint-000000003.pt", "checkpoint-000000004.pt"]
 
 
-def test_a_loss_that_is_not_finite_skips_the_step_and_then_names_the_cases(tmp_path, record, monkeypatch):
-    monkeypatch.setattr(loop, "diffusion_loss", lambda model, *_: model.conv_out.weight.sum() * float("nan"))
-    with pytest.raises(UserError, match=f"not finite 5 steps in a row.*{record.meta.id}"):
+def corrupt(monkeypatch, factor, calls):
+    """Multiply the loss by a factor in the given calls."""
+    original, count = Objective.forward, iter(range(1000))
+    monkeypatch.setattr(Objective, "forward", lambda *args: original(*args) * (factor if next(count) in calls else 1.0))
+
+
+@pytest.mark.parametrize("factor", [float("nan"), 1e4])
+def test_bad_steps_in_a_row_end_the_run_and_name_the_cases(tmp_path, record, monkeypatch, factor):
+    corrupt(monkeypatch, factor, range(2, 1000))
+    with pytest.raises(UserError, match=f"5 steps in a row; look at {record.meta.id}"):
         run_training(tmp_path, record)
 
 
-def test_one_bad_step_changes_no_weight(tmp_path, record, monkeypatch):
-    original, calls = loop.diffusion_loss, []
-
-    def once_bad(*args):
-        calls.append(1)
-        return original(*args) * (float("nan") if len(calls) == 1 else 1)
-
-    monkeypatch.setattr(loop, "diffusion_loss", once_bad)
+@pytest.mark.parametrize("factor", [float("nan"), 1e4])
+def test_one_bad_step_changes_no_weight(tmp_path, record, monkeypatch, factor):
+    corrupt(monkeypatch, factor, [2])
     assert all(p.isfinite().all() for p in run_training(tmp_path, record).parameters())
-    rows = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
-    assert rows[-1]["skipped"] == 1
+    rows = statistics(tmp_path)
+    assert [row["skipped"] for row in rows] == [0, 1, 1, 1, 1, 1]
     assert rows[-1]["step"] == CONFIG.steps
+
+
+def statistics(folder):
+    return [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
+
+
+def test_statistics_tell_how_long_the_device_waited_for_data(tmp_path, record):
+    run_training(tmp_path, record)
+    assert all(0 <= row["data_wait_share"] <= 1 for row in statistics(tmp_path))
+
+
+def test_statistics_of_lost_steps_are_dropped(tmp_path, record):
+    with pytest.raises(TimeSliceEnded):
+        run_training(tmp_path, record, minutes=0)
+    with (tmp_path / "stats.jsonl").open("a") as file:
+        file.write('{"step": 3, "loss": 9.0}\n')
+    run_training(tmp_path, record)
+    assert [row["step"] for row in statistics(tmp_path)] == [1, 2, 3, 4, 5, 6]
+    assert statistics(tmp_path)[2]["loss"] < 9
+
+
+def test_activation_checkpointing_changes_nothing_but_memory(tmp_path, record):
+    torch.manual_seed(0)
+    objective = make_objective()
+    objective.network.activation_checkpointing = True
+    run = Run("test", tmp_path / "checkpointed", 0, CPU)
+    assert same(train(run, objective, make_data(record, CONFIG), CONFIG), run_training(tmp_path / "plain", record))
 
 
 @pytest.mark.slow
 def test_the_network_learns_a_phantom(tmp_path, record):
     config = CONFIG.model_copy(update={"steps": 200, "accumulation": 1, "learning_rate": 3e-3})
     data = PatchDataset([record.folder], LevelWeights(image=1, double=0, patch=0), 16, 0, 400)
-    train(Run("test", tmp_path, 0, CPU), UNet(SMALL), data, Schedule(1000), "v", config)
-    losses = [json.loads(line)["loss"] for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
+    train(Run("test", tmp_path, 0, CPU), make_objective(), data, config)
+    losses = [row["loss"] for row in statistics(tmp_path)]
     assert sum(losses[-50:]) / 50 < 0.6 * sum(losses[:20]) / 20
 
 

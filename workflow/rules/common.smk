@@ -39,6 +39,11 @@ TRAINING_RUNTIME_MIN = 1380
 ON_CLUSTER = not workflow.local_exec
 TRAINING_SLICE_MIN = int(0.95 * TRAINING_RUNTIME_MIN) if ON_CLUSTER else 525_600
 TRAINING_RETRIES = 100 if ON_CLUSTER else 0
+LAUNCHER = (
+    f"torchrun --standalone --nproc-per-node {CONFIG.training.processes} -m"
+    if CONFIG.training.processes > 1
+    else "python -m"
+)
 
 # The programs of the environment that runs Snakemake come first, also when that environment is not activated.
 shell.prefix(f"PATH={Path(sys.executable).parent}:$PATH; ")

@@ -6,7 +6,7 @@ Input: the crop store. Output: a model bundle. Checkpoints lie in runs/, which i
 
 
 rule pretrain:
-    """Train one model; a stopped training goes on from its newest checkpoint."""
+    """Train one model, on all GPUs of `training.processes`; a stopped one goes on from its newest checkpoint."""
     input:
         store=STORE,
     output:
@@ -23,14 +23,15 @@ rule pretrain:
     resources:
         mem_mb=32000,
         runtime=TRAINING_RUNTIME_MIN,
-        gpu=1,
+        gpu=CONFIG.training.processes,
         slice_min=TRAINING_SLICE_MIN,
     params:
         config=lambda wildcards: stage_config("pretrain", wildcards.model),
         out=subpath(output.weights, parent=True),
         runs=f"{OUT}/runs",
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        launcher=LAUNCHER,
     shell:
-        "python -m meddiff pretrain --config {params.config:q} --name {wildcards.model} {params.store:q}"
+        "{params.launcher} meddiff pretrain --config {params.config:q} --name {wildcards.model} {params.store:q}"
         " --runs {params.runs:q} --out {params.out:q} --max-minutes {resources.slice_min} --threads {threads}"
         " 2>&1 | tee {log:q}"

@@ -1,0 +1,35 @@
+"""`meddiff model`: facts about a network."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Facts about a network.", no_args_is_help=True)
+
+
+@app.callback()
+def model() -> None:
+    """Keep `info` a sub-command although it is the only one."""
+
+
+@app.command()
+def info(
+    source: Annotated[str, typer.Argument(help="A configuration (YAML), or a model bundle's folder or name.")],
+    name: Annotated[str | None, typer.Option(help="Which of the configuration's models; default: the first.")] = None,
+) -> None:
+    """Print parameters and FLOPs of one forward pass of one patch, by level."""
+    from meddiff.config import load_config
+    from meddiff.model.foundation import read_network_config
+    from meddiff.model.info import parts
+
+    if source.endswith((".yaml", ".yml")):
+        config = load_config(Path(source))
+        network = config.network(name or config.models[0].name)
+    else:
+        network = read_network_config(source)
+    rows = [(part.name, part.parameters, part.flops) for part in parts(network)]
+    rows.append(("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+    typer.echo(f"{'':40}{'parameters':>14}{'GFLOP':>12}")
+    for title, parameters, flops in rows:
+        typer.echo(f"{title:40}{parameters:14,}{flops / 1e9:12,.2f}")
