@@ -54,9 +54,6 @@ def training_step(size: int, device: torch.device, repeats: int) -> list[Row]:
     if device.type == "cuda":
         memory = {name: _peak_gpu_mb(call) for name, call in candidates.items()}
         rows.append(compare(case, "peak_mb", memory["ours"], memory[best], "monai-best"))
-        print(
-            f"peak memory of the process, all networks: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB"
-        )
     return rows
 
 
