@@ -46,7 +46,7 @@ def monai_twin(network: UNet) -> DiffusionModelUNet:
     for number, layer in enumerate(network.downsample):
         _copy(weights, f"down_blocks.{number}.downsampler.op.conv", layer)
     for number, layer in enumerate(network.upsample):
-        _copy(weights, f"up_blocks.{number}.upsampler.postconv.conv", layer)
+        _copy(weights, f"up_blocks.{number}.upsampler.postconv.conv", layer.conv)
     _copy_block(weights, "middle_block.resnet_1", network.middle1)
     _copy_transformer(weights, "middle_block.attention", network.middle_transformer)
     _copy_block(weights, "middle_block.resnet_2", network.middle2)

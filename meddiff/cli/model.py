@@ -29,7 +29,7 @@ def info(
     else:
         network = read_network_config(source)
     rows = [(part.name, part.parameters, part.flops) for part in parts(network)]
-    rows.append(("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+    rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows)))
     typer.echo(f"{'':40}{'parameters':>14}{'GFLOP':>12}")
     for title, parameters, flops in rows:
         typer.echo(f"{title:40}{parameters:14,}{flops / 1e9:12,.2f}")

@@ -87,7 +87,7 @@ class Downsample(nn.Conv3d):
         super().__init__(channels, channels, 3, stride=2, padding=1)
 
 
-class Upsample(nn.Conv3d):
+class Upsample(nn.Module):
     """Twice the size: nearest neighbour, then a convolution, computed as one transposed convolution.
 
     After nearest-neighbour upsampling, neighbouring taps of the kernel see the same voxel; adding those taps first
@@ -95,12 +95,13 @@ class Upsample(nn.Conv3d):
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, 3, padding=1)
+        super().__init__()
+        self.conv = nn.Conv3d(channels, channels, 3, padding=1)
         self.register_buffer("taps", torch.tensor(UPSAMPLED_TAPS), persistent=False)
 
     def forward(self, h_BCZYX: Tensor) -> Tensor:
-        kernel = torch.einsum("oizyx,az,by,cx->ioabc", self.weight, self.taps, self.taps, self.taps)
-        return F.conv_transpose3d(h_BCZYX, kernel, self.bias, stride=2, padding=1)
+        kernel = torch.einsum("oizyx,az,by,cx->ioabc", self.conv.weight, self.taps, self.taps, self.taps)
+        return F.conv_transpose3d(h_BCZYX, kernel, self.conv.bias, stride=2, padding=1)
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -34,13 +34,20 @@ def for_people(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     text = table[leading].astype(str).copy()
     for metric in metrics:
         low, high = table.get(f"{metric}_lo"), table.get(f"{metric}_hi")
+        digits = 0 if (table[metric].dropna() % 1 == 0).all() else 4  # a column of counts
         text[metric] = [
-            _number(value)
-            + (f" [{_number(low[i])}, {_number(high[i])}]" if low is not None and not np.isnan(low[i]) else "")
+            _number(value, digits)
+            + (
+                f" [{_number(low[i], digits)}, {_number(high[i], digits)}]"
+                if low is not None and not np.isnan(low[i])
+                else ""
+            )
             for i, value in table[metric].items()
         ]
         if f"{metric}_paper" in table:
-            text[f"{metric} (paper)"] = table[f"{metric}_paper"].map(_number)
+            text[f"{metric} (paper)"] = table[f"{metric}_paper"].map(
+                lambda value, digits=digits: _number(value, digits)
+            )
     for column in ("status", "made_with"):
         if column in table:
             text[column] = table[column].fillna("")
@@ -57,10 +64,8 @@ def bootstrap_interval(values: np.ndarray, draws: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _number(value: float) -> str:
-    if pd.isna(value):
-        return "-"
-    return f"{value:.0f}" if float(value).is_integer() and abs(value) >= 2 else f"{value:.4f}"
+def _number(value: float, digits: int) -> str:
+    return "-" if pd.isna(value) else f"{value:.{digits}f}"
 
 
 def _escape(text: str) -> str:

@@ -242,12 +242,12 @@ class Gradients:
             return self._shared.no_sync()
         return nullcontext()
 
-    def _sample_numbers(self, first_step: int) -> Iterator[range]:
+    def _sample_numbers(self, first_step: int) -> Iterator[list[int]]:
         size = self._config.batch_size
         for step in range(first_step, self._config.steps):
             for part in self._parts:
                 first = (step * self._config.accumulation + part) * size
-                yield range(first, first + size)
+                yield list(range(first, first + size))
 
 
 def _watch(

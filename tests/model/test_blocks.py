@@ -36,10 +36,10 @@ def test_upsampling_is_nearest_neighbour_and_a_convolution(size):
     up = randomised(Upsample(4))
     h = torch.randn(2, 4, *size, dtype=torch.float64, requires_grad=True)
     repeated = h.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
-    expected = F.conv3d(repeated, up.weight, up.bias, padding=1)
+    expected = F.conv3d(repeated, up.conv.weight, up.conv.bias, padding=1)
     torch.testing.assert_close(up(h), expected)
     weight = torch.randn_like(expected)
-    inputs = (h, up.weight, up.bias)
+    inputs = (h, up.conv.weight, up.conv.bias)
     ours, plain = (torch.autograd.grad((y * weight).sum(), inputs) for y in (up(h), expected))
     torch.testing.assert_close(ours, plain)
 
