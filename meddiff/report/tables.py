@@ -1,6 +1,7 @@
 """A table as data and as text: CSV for programs, Markdown and LaTeX for people."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,20 +35,15 @@ def for_people(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     text = table[leading].astype(str).copy()
     for metric in metrics:
         low, high = table.get(f"{metric}_lo"), table.get(f"{metric}_hi")
-        digits = 0 if (table[metric].dropna() % 1 == 0).all() else 4  # a column of counts
+        columns = [c for c in (metric, f"{metric}_paper") if c in table]
+        counts = (table[columns].stack().dropna() % 1 == 0).all()
+        number = partial(_number, digits=0 if counts else 4)
         text[metric] = [
-            _number(value, digits)
-            + (
-                f" [{_number(low[i], digits)}, {_number(high[i], digits)}]"
-                if low is not None and not np.isnan(low[i])
-                else ""
-            )
+            number(value) + (f" [{number(low[i])}, {number(high[i])}]" if low is not None and pd.notna(low[i]) else "")
             for i, value in table[metric].items()
         ]
         if f"{metric}_paper" in table:
-            text[f"{metric} (paper)"] = table[f"{metric}_paper"].map(
-                lambda value, digits=digits: _number(value, digits)
-            )
+            text[f"{metric} (paper)"] = table[f"{metric}_paper"].map(number)
     for column in ("status", "made_with"):
         if column in table:
             text[column] = table[column].fillna("")

@@ -6,6 +6,7 @@ a step derive from the seed and the step alone, so a run that was stopped contin
 """
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -121,10 +121,10 @@ class State:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip_norm)
-        if torch.isfinite(norm) and np.isfinite(outcome.loss) and not self._is_spike(outcome.loss):
+        if torch.isfinite(norm) and math.isfinite(outcome.loss) and not self._is_spike(outcome.loss):
             self.optimizer.step()
             self.ema.update_parameters(self.network)
-            before = outcome.loss if np.isnan(self.usual_loss) else self.usual_loss
+            before = outcome.loss if math.isnan(self.usual_loss) else self.usual_loss
             self.usual_loss = USUAL_LOSS_DECAY * before + (1 - USUAL_LOSS_DECAY) * outcome.loss
             self.bad_in_a_row = 0
         else:
@@ -175,7 +175,7 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
     warmup = min(1.0, (step + 1) / (config.warmup_steps + 1))
     if config.learning_rate_decay == "constant":
         return config.learning_rate * warmup
-    return config.learning_rate * warmup * 0.5 * (1 + np.cos(np.pi * step / config.steps))
+    return config.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / config.steps))
 
 
 class Gradients:

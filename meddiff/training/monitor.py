@@ -62,9 +62,10 @@ class Monitor:
 
     def _loss(self, objective: Objective, records: list[Record], level: str, number: int) -> float:
         batch = self._batch(records[number % len(records)], level, number)
-        noise = Noising.draw(batch, 1, seed_from(self.seed, number)).noise_BCZYX
-        t = int((number + 0.5) / self.patches * objective.schedule.timesteps)
-        return float(objective(batch, Noising(noise, torch.tensor([t], device=self.device))))
+        timesteps = objective.schedule.timesteps
+        noising = Noising.draw(batch, timesteps, seed_from(self.seed, number))
+        t = int((number + 0.5) / self.patches * timesteps)
+        return float(objective(batch, noising._replace(t_B=torch.full_like(noising.t_B, t))))
 
     def _batch(self, record: Record, level: str, number: int) -> Sample:
         rng = np.random.default_rng((self.seed, number))

@@ -9,7 +9,7 @@ from meddiff.data.index import Case
 from meddiff.data.shards import COLUMNS
 from meddiff.data.tsv import write_tsv
 from meddiff.report import table1, table3
-from meddiff.report.tables import bootstrap_interval, write_table
+from meddiff.report.tables import bootstrap_interval, for_people, write_table
 
 
 @pytest.fixture
@@ -113,3 +113,15 @@ def test_bootstrap_interval():
     assert low == pytest.approx(0.4, abs=0.03)
     assert high == pytest.approx(0.6, abs=0.03)
     assert np.isnan(bootstrap_interval(np.array([0.5, np.nan]), 10)).all()
+
+
+def test_counts_are_whole_and_an_absent_metric_leaves_the_papers_value_as_it_is():
+    nan = float("nan")
+    table = pd.DataFrame(
+        {"cases": [1.0, nan], "cases_paper": [2.0, 50.0], "dice": [nan, nan], "dice_paper": [0.7821, 1.0]}
+    )
+    text = for_people(table, ("cases", "dice"))
+    assert text["cases"].tolist() == ["1", "-"]
+    assert text["cases (paper)"].tolist() == ["2", "50"]
+    assert text["dice"].tolist() == ["-", "-"]
+    assert text["dice (paper)"].tolist() == ["0.7821", "1.0000"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.multiprocessing
 
-from meddiff.config import LevelWeights, NetworkConfig, TrainingConfig
+from meddiff.config import LevelWeights, TrainingConfig
 from meddiff.data.patches import PatchDataset
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
@@ -15,10 +15,8 @@ from meddiff.model.unet import UNet
 from meddiff.training import distributed
 from meddiff.training.loop import Run, train
 from meddiff.training.objective import Objective
+from tests.training import SMALL
 
-SMALL = NetworkConfig(
-    patch_vox=16, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), norm_groups=4, position_frequencies=2
-)
 CONFIG = TrainingConfig(
     steps=4, batch_size=1, accumulation=4, learning_rate=1e-3, ema_decay=0.9, workers=0, bfloat16=False
 )

@@ -7,17 +7,15 @@ import signal
 import pytest
 import torch
 
-from meddiff.config import LevelWeights, NetworkConfig, TrainingConfig
+from meddiff.config import LevelWeights, TrainingConfig
 from meddiff.data.patches import PatchDataset
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
 from meddiff.model.unet import UNet
 from meddiff.training.loop import Run, learning_rate, train
 from meddiff.training.objective import Objective
+from tests.training import SMALL
 
-SMALL = NetworkConfig(
-    patch_vox=16, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), norm_groups=4, position_frequencies=2
-)
 CONFIG = TrainingConfig(
     steps=6, batch_size=2, accumulation=2, learning_rate=1e-3, ema_decay=0.9, workers=0, status_seconds=1e-6
 )
@@ -41,10 +39,10 @@ def same(a, b):
     return all(torch.equal(x, b.state_dict()[name]) for name, x in a.state_dict().items())
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_stopped_run_goes_on_bit_by_bit(tmp_path, record, workers):
-    config = CONFIG.model_copy(update={"workers": workers})
-    whole = run_training(tmp_path / "whole", record)
+@pytest.mark.parametrize(("workers", "decay"), [(0, "constant"), (2, "constant"), (0, "cosine")])
+def test_a_stopped_run_goes_on_bit_by_bit(tmp_path, record, workers, decay):
+    config = CONFIG.model_copy(update={"workers": workers, "learning_rate_decay": decay})
+    whole = run_training(tmp_path / "whole", record, config.model_copy(update={"workers": 0}))
     for _ in range(CONFIG.steps - 1):
         with pytest.raises(TimeSliceEnded, match="the same command goes on"):
             run_training(tmp_path / "parts", record, config, minutes=0)

@@ -6,15 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
-from meddiff.config import NetworkConfig
 from meddiff.diffusion.schedule import Schedule
 from meddiff.model.unet import UNet
 from meddiff.training.monitor import Monitor
+from meddiff.training.objective import Objective
 from meddiff.training.status import Status
+from tests.training import SMALL
 
-SMALL = NetworkConfig(
-    patch_vox=16, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), norm_groups=4, position_frequencies=2
-)
 CPU = torch.device("cpu")
 
 
@@ -37,6 +35,18 @@ def test_patches_timesteps_and_noise_are_fixed(monitor):
     assert first == monitor.losses(network, Schedule(1000), "epsilon")
     another = Monitor(monitor.records, 16, 3, 1, CPU)
     assert first != another.losses(network, Schedule(1000), "epsilon")
+
+
+def test_timesteps_are_spread_evenly(monitor, monkeypatch):
+    seen, original = [], Objective.forward
+
+    def forward(self, batch, noising):
+        seen.append(int(noising.t_B))
+        return original(self, batch, noising)
+
+    monkeypatch.setattr(Objective, "forward", forward)
+    monitor.losses(UNet(SMALL), Schedule(1000), "epsilon")
+    assert seen == 3 * [166, 500, 833]  # for each level
 
 
 def test_a_picture_has_the_real_region_beside_the_drawn_one(monitor):
