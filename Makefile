@@ -6,7 +6,7 @@ CORES ?= all
 BIN := .venv/bin
 INSTALLED := .venv/requirements.lock
 
-.PHONY: demo phantom test lint lock clean
+.PHONY: demo phantom test bench lint lock clean
 
 demo: $(INSTALLED)
 	@$(BIN)/snakemake --cores $(CORES) all
@@ -25,6 +25,11 @@ lint: $(INSTALLED)
 	@$(BIN)/pyright
 	@$(BIN)/snakefmt --check Snakefile workflow
 	@$(BIN)/snakemake --lint
+
+# Ours against its peers in short: benchmarks/README.md has the full tables.
+bench: $(INSTALLED)
+	@$(BIN)/python benchmarks/unet.py --quick
+	@$(BIN)/python benchmarks/training_step.py --quick
 
 # The complete pinned set, without the address of any package index.
 lock: $(INSTALLED)

@@ -1,16 +1,22 @@
-"""Timing ours and its peers in turns, and the table that each benchmark prints and writes."""
+"""Timing ours and its peers in turns, each in a process of its own, and the table that each benchmark writes."""
 
 import argparse
 import json
+import multiprocessing
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
+
+Call = Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -25,29 +31,50 @@ class Row:
     ratio: float
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """What is measured: `build(*arguments)` makes, in a new process, the call to time."""
+
+    build: Callable[..., Call]
+    arguments: tuple
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A candidate's median time, what a call takes in memory beyond the built candidate, and its last result."""
+
+    seconds: float
+    peak_mb: float
+    result: Any
+
+
 def compare(case: str, metric: str, ours: float, peer: float, peer_name: str) -> Row:
     """Return a row for a metric of which less is better."""
     return Row(case, metric, ours, peer, peer_name, peer / ours)
 
 
-def median_seconds(candidates: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return each candidate's median time; they take turns, after one call of each to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for turn in range(repeats + 1):
-        for name, call in candidates.items():
-            _synchronise()
-            began = time.perf_counter()
-            call()
-            _synchronise()
-            if turn:
-                seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+def measure(candidates: dict[str, Candidate], repeats: int) -> dict[str, Measured]:
+    """Return every candidate's measures; they take turns, after two calls of each to warm up."""
+    workers = {name: _Worker(candidate) for name, candidate in candidates.items()}
+    try:
+        for _ in range(repeats + 2):
+            for worker in workers.values():
+                worker.call()
+        return {name: worker.measured() for name, worker in workers.items()}
+    finally:
+        for worker in workers.values():
+            worker.process.terminate()
 
 
-def peak_flops(dtype: torch.dtype, device: torch.device, size: int = 2048, repeats: int = 7) -> float:
-    """Return the FLOPs per second of a large matrix product: what this hardware can do."""
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    return 2 * size**3 / median_seconds({"product": lambda: a @ b}, repeats)["product"]
+def matrix_product(device: str, size: int = 2048) -> Call:
+    """Return a large matrix product in bfloat16: what the hardware can do."""
+    a, b = (torch.randn(size, size, device=device).bfloat16() for _ in range(2))
+
+    def product() -> float:
+        a @ b
+        return 2.0 * size**3
+
+    return product
 
 
 def arguments(description: str) -> argparse.Namespace:
@@ -62,11 +89,11 @@ def report(name: str, rows: list[Row], path: Path | None) -> None:
     """Print the table, and write it as JSON where asked."""
     width = max(len(row.case) for row in rows) + 2
     print(
-        f"{name}: {hardware()}\n{'case':{width}}{'metric':<14}{'ours':>12}{'peer':>12}  {'peer name':<18}{'ratio':>6}"
+        f"{name}: {hardware()}\n{'case':{width}}{'metric':<10}{'ours':>12}{'peer':>12}  {'peer name':<22}{'ratio':>6}"
     )
     for row in rows:
-        numbers = f"{row.ours:>12.4g}{row.peer:>12.4g}  {row.peer_name:<18}{row.ratio:>6.2f}"
-        print(f"{row.case:{width}}{row.metric:<14}{numbers}")
+        numbers = f"{row.ours:>12.4g}{row.peer:>12.4g}  {row.peer_name:<22}{row.ratio:>6.2f}"
+        print(f"{row.case:{width}}{row.metric:<10}{numbers}")
     if path:
         table = {
             "name": name,
@@ -83,6 +110,56 @@ def hardware() -> str:
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{model}, {torch.get_num_threads()} threads{gpu}, torch {torch.__version__.split('+')[0]}"
+
+
+class _Worker:
+    """The process of a candidate."""
+
+    def __init__(self, candidate: Candidate) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, candidate), daemon=True)
+        self.process.start()
+        theirs.close()
+        self._pipe.recv()  # it is built
+        self._seconds: list[float] = []
+
+    def call(self) -> None:
+        self._pipe.send("call")
+        self._seconds.append(self._pipe.recv())
+
+    def measured(self) -> Measured:
+        self._pipe.send("result")
+        peak_mb, result = self._pipe.recv()
+        return Measured(statistics.median(self._seconds[2:]), peak_mb, result)
+
+
+def _serve(pipe: Connection, candidate: Candidate) -> None:
+    call = candidate.build(*candidate.arguments)
+    built_mb = _memory_mb()
+    pipe.send("built")
+    result = None
+    while True:
+        if pipe.recv() == "call":
+            seconds, result = _timed(call)
+            pipe.send(seconds)
+        else:
+            pipe.send((_memory_mb() - built_mb, result))
+
+
+def _timed(call: Call) -> tuple[float, Any]:
+    _synchronise()
+    began = time.perf_counter()
+    result = call()
+    _synchronise()
+    return time.perf_counter() - began, result
+
+
+def _memory_mb() -> float:
+    """Return the most memory this process has held so far: of the GPU where there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def _synchronise() -> None:

@@ -56,7 +56,7 @@ def monai_twin(network: UNet) -> DiffusionModelUNet:
 
 def twin_input(network: UNet, x_BCZYX: Tensor, anatomy_BZYX: Tensor, coordinates_B3ZYX: Tensor) -> Tensor:
     """Return the twin's input: the image and the conditions that our first convolution sees."""
-    return torch.cat((x_BCZYX, network.embed_condition(anatomy_BZYX, coordinates_B3ZYX)), dim=1)
+    return torch.cat((x_BCZYX, *network.embed_condition(anatomy_BZYX, coordinates_B3ZYX)), dim=1)
 
 
 def _copy(weights: dict[str, Tensor], name: str, module: nn.Module) -> None:

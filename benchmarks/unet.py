@@ -1,85 +1,105 @@
 """Forward pass of the U-Net at the paper's width, as sampling runs it, against MONAI's with the same weights."""
 
-import copy
 import shutil
-from collections.abc import Callable
 
+import numpy as np
 import torch
-from measure import Row, arguments, compare, median_seconds, peak_flops, report
+from measure import Call, Candidate, Row, arguments, compare, matrix_product, measure, report
 from peers import monai_twin, twin_input
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from meddiff.config import Config, NetworkConfig
-from meddiff.device import choose_device
+from meddiff.config import Config
+from meddiff.device import choose_device, set_up_cpu
 from meddiff.model.unet import UNet
-
-Call = Callable[[], object]
 
 
 def main() -> None:
     options = arguments(__doc__ or "")
-    config = Config().network("meddiff-fm")
-    rows = forward(config, 32 if options.quick else 64, repeats=3 if options.quick else 9)
+    rows = forward(32 if options.quick else 64, repeats=3 if options.quick else 9, compiled=not options.quick)
     report("unet", rows, options.json)
 
 
-@torch.inference_mode()
-def forward(config: NetworkConfig, size: int, repeats: int) -> list[Row]:
-    """Compare one forward pass of one window of `size`^3."""
+def forward(size: int, repeats: int, compiled: bool) -> list[Row]:
+    """Compare one forward pass of one window of `size`^3.
+
+    The peer that keeps freed memory has our setting of the C library's allocator on top of its best one.
+    """
+    candidates = {
+        "ours": Candidate(our_forward, (size,)),
+        "monai-default": Candidate(monai_forward, (size, "default")),
+        "monai-autocast": Candidate(monai_forward, (size, "autocast")),
+        "monai-bf16": Candidate(monai_forward, (size, "bf16")),
+        "monai-keeps-memory": Candidate(monai_forward, (size, "bf16", True)),
+    }
+    if compiled and shutil.which("g++"):
+        candidates["monai-compiled"] = Candidate(monai_forward, (size, "compiled"))
+    product = {"product": Candidate(matrix_product, (choose_device("auto").type,))}
+    found = measure(candidates | product, repeats)
+    product_flops = found["product"].result / found.pop("product").seconds
+    print("medians: " + ", ".join(f"{name} {each.seconds:.3f} s" for name, each in found.items()))
+    reference = found["monai-default"].result
+    for name, each in found.items():
+        print(f"{name}: mean difference {np.abs(each.result - reference).mean() / reference.std():.4f} of the spread")
+    best = min(found.keys() - {"ours", "monai-default", "monai-keeps-memory"}, key=lambda name: found[name].seconds)
+    case, ours = f"forward {size}^3", found["ours"]
+    rows = [compare(case, "seconds", ours.seconds, peer.seconds, name) for name, peer in found.items() if peer != ours]
+    rows.append(compare(case, "seconds", ours.seconds, found[best].seconds, "monai-best"))
+    rows.append(compare(case, "peak_mb", ours.peak_mb, found[best].peak_mb, "monai-best"))
+    flops = {"ours": _flops(our_forward(size)), "peer": _flops(monai_forward(size, "default"))}
+    rows.append(compare(case, "flops", flops["ours"], flops["peer"], "monai-default"))
+    speed = flops["ours"] / ours.seconds
+    print(f"{speed / 1e9:.0f} of {product_flops / 1e9:.0f} GFLOP/s of a matrix product: {speed / product_flops:.0%}")
+    return rows
+
+
+def our_forward(size: int) -> Call:
+    set_up_cpu(torch.get_num_threads())
+    network, x, anatomy, coordinates, t, region = _case(size)
+    network = network.to(torch.bfloat16, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    with torch.inference_mode():
+        condition = network.encode_condition(anatomy, coordinates)
+    return _inference(lambda: network(x, t, region, condition))
+
+
+def monai_forward(size: int, setting: str, keeps_memory: bool = False) -> Call:
+    """Return a pass of MONAI's network at its defaults or as its users make it fast."""
+    if keeps_memory:
+        set_up_cpu(torch.get_num_threads())
+    network, x, anatomy, coordinates, t, region = _case(size)
+    twin = monai_twin(network)
+    with torch.no_grad():
+        inputs, context = twin_input(network, x, anatomy, coordinates), network.region(region)[:, None]
+    if setting != "default":
+        twin = twin.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        inputs = inputs.contiguous(memory_format=torch.channels_last_3d)
+    if setting == "autocast":
+        automatic = torch.autocast(x.device.type, torch.bfloat16)
+        return _inference(automatic(lambda: twin(inputs, t, context=context, class_labels=region)))
+    if setting in ("bf16", "compiled"):
+        twin, inputs, context = twin.bfloat16(), inputs.bfloat16(), context.bfloat16()
+    called = torch.compile(twin) if setting == "compiled" else twin
+    return _inference(lambda: called(inputs, t, context=context, class_labels=region))
+
+
+def _inference(call: Call) -> Call:
+    @torch.inference_mode()
+    def run() -> np.ndarray:
+        return call().float().cpu().numpy()
+
+    return run
+
+
+def _case(size: int) -> tuple:
+    """Return network, noisy image, anatomy, coordinates, timestep and region: the same for all candidates."""
     device = choose_device("auto")
     torch.manual_seed(0)
-    network = UNet(config).eval().to(device)
+    network = UNet(Config().network("meddiff-fm")).eval().to(device)
     nn.init.normal_(network.conv_out.weight, std=0.1)  # zero at first, and nothing to compare
     x = torch.randn(1, 1, size, size, size, device=device)
     anatomy = torch.randint(0, 119, (1, size, size, size), dtype=torch.uint8, device=device)
     coordinates = torch.rand(1, 3, size, size, size, device=device) * 2 - 1
-    t, region = torch.tensor([500], device=device), torch.tensor([1], device=device)
-    twin = monai_twin(network)
-    inputs, context = twin_input(network, x, anatomy, coordinates), network.region(region)[:, None]
-    fast = network.to(memory_format=torch.channels_last_3d)
-
-    def autocast(call: Call) -> Call:
-        def run() -> object:
-            with torch.autocast(device.type, torch.bfloat16):
-                return call()
-
-        return run
-
-    condition = autocast(lambda: fast.encode_condition(anatomy, coordinates))()
-    ours = autocast(lambda: fast(x, t, region, condition))
-    peers = _peers(twin, inputs, t, context, region, autocast)
-    if repeats < 5 or not shutil.which("g++"):
-        del peers["monai-compiled"]
-    difference = (ours() - peers["monai-default"]()).abs().mean() / peers["monai-default"]().std()
-    print(f"mean difference to MONAI in float32, in standard deviations of the estimate: {float(difference):.4f}")
-    seconds = median_seconds({"ours": ours, **peers}, repeats)
-    best = min((name for name in peers if name != "monai-default"), key=lambda name: seconds[name])
-    print("medians: " + ", ".join(f"{name} {value:.3f} s" for name, value in seconds.items()))
-    case = f"forward {size}^3"
-    rows = [compare(case, "seconds", seconds["ours"], seconds[name], name) for name in peers]
-    rows.append(compare(case, "seconds", seconds["ours"], seconds[best], "monai-best"))
-    flops = {"ours": _flops(ours), "peer": _flops(peers["monai-default"])}
-    rows.append(compare(case, "flops", flops["ours"], flops["peer"], "monai-default"))
-    peak = peak_flops(torch.bfloat16, device)
-    share = flops["ours"] / seconds["ours"] / peak
-    print(f"{flops['ours'] / seconds['ours'] / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s of a matrix product: {share:.0%}")
-    return rows
-
-
-def _peers(twin: nn.Module, inputs, t, context, region, autocast: Callable[[Call], Call]) -> dict[str, Call]:
-    """Return MONAI's network at its defaults and as its users make it fast."""
-    fast = copy.deepcopy(twin).to(memory_format=torch.channels_last_3d)
-    half = copy.deepcopy(twin).to(dtype=torch.bfloat16, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    inputs_fast = inputs.contiguous(memory_format=torch.channels_last_3d)
-    inputs_half, context_half = inputs_fast.bfloat16(), context.bfloat16()
-    compiled = torch.compile(half)
-    return {
-        "monai-default": lambda: twin(inputs, t, context=context, class_labels=region),
-        "monai-autocast": autocast(lambda: fast(inputs_fast, t, context=context, class_labels=region)),
-        "monai-bf16": lambda: half(inputs_half, t, context=context_half, class_labels=region),
-        "monai-compiled": lambda: compiled(inputs_half, t, context=context_half, class_labels=region),
-    }
+    return network, x, anatomy, coordinates, torch.tensor([500], device=device), torch.tensor([1], device=device)
 
 
 def _flops(call: Call) -> float:

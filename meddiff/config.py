@@ -247,7 +247,9 @@ class SamplingConfig(Section):
         default=0.5, ge=0, lt=1, description="Overlap of neighbouring windows [3.3, Fig. 4; share: Choice]."
     )
     windows_per_batch: int = Field(default=4, ge=1, description="Windows per forward pass [Choice].")
-    bfloat16: bool = Field(default=True, description="Autocast to bfloat16; the volume stays float32 [Choice].")
+    bfloat16: bool = Field(
+        default=True, description="Weights and windows in bfloat16; the volume stays float32 [Choice]."
+    )
     shards: int = Field(default=20, ge=1, description="Jobs per model [Choice].")
 
 

@@ -1,10 +1,13 @@
 """Choosing where tensors live and how many threads work on them."""
 
+import ctypes
 import os
 
 import torch
 
 from meddiff.errors import UserError
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def choose_device(name: str) -> torch.device:
@@ -20,6 +23,18 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def use_threads(count: int) -> None:
-    """Let torch use `count` threads, but no more than there are cores for this process."""
-    torch.set_num_threads(max(1, min(count, len(os.sched_getaffinity(0)))))
+def set_up_cpu(threads: int) -> None:
+    """Let torch use `threads` threads, but no more than there are cores for this process, and keep freed memory."""
+    torch.set_num_threads(max(1, min(threads, len(os.sched_getaffinity(0)))))
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library keep what a network's step frees for the next one.
+
+    It gives large blocks back to the kernel, which clears every page anew: a sixth of the time of a step.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of the GNU C library
+    if mallopt:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

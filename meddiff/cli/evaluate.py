@@ -25,13 +25,13 @@ def evaluate(
     import pandas as pd
 
     from meddiff.data.shards import done_rows
-    from meddiff.device import choose_device, use_threads
+    from meddiff.device import choose_device, set_up_cpu
     from meddiff.evaluation import extractor as networks
     from meddiff.evaluation.synthesis import score
     from meddiff.files import temporary_beside
     from meddiff.tasks.synthesis import held_out_rows
 
-    use_threads(threads)
+    set_up_cpu(threads)
     settings = stage_config(config, "evaluate")
     network = networks.load(extractor, extractor_source, choose_device(settings.device))
     rows = [r for r in held_out_rows(done_rows(store)) if (judged / f"{r.id}.nii.gz").exists()]

@@ -20,8 +20,8 @@ def pretrain(
     threads: Threads = 1024,
 ) -> None:
     """Train a model on the training split; the same command goes on after a stop."""
-    from meddiff.device import use_threads
+    from meddiff.device import set_up_cpu
     from meddiff.training.pretrain import pretrain as run
 
-    use_threads(threads)
+    set_up_cpu(threads)
     run(stage_config(config, "pretrain"), name, store, runs, out, max_minutes)

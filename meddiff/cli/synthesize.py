@@ -18,16 +18,19 @@ def synthesize(
     threads: Threads = 1024,
 ) -> None:
     """Synthesize a whole volume for the anatomy of every held-out scan of a shard."""
+    import torch
+
     from meddiff.data.shards import done_rows
-    from meddiff.device import choose_device, use_threads
+    from meddiff.device import choose_device, set_up_cpu
     from meddiff.model.foundation import WEIGHTS, MedDiffFM
     from meddiff.stages import params_of
     from meddiff.tasks.synthesis import held_out_rows, synthesize_records
 
-    use_threads(threads)
+    set_up_cpu(threads)
     settings = stage_config(config, "synthesize")
     rows = held_out_rows(done_rows(store))[shard :: settings.sampling.shards]
-    loaded = MedDiffFM.from_pretrained(model, choose_device(settings.device))
+    precision = torch.bfloat16 if settings.sampling.bfloat16 else torch.float32
+    loaded = MedDiffFM.from_pretrained(model, choose_device(settings.device), precision)
     synthesize_records(
         loaded, rows, settings.sampling, params_of(settings, "synthesize"), settings.seed, model / WEIGHTS, out, index
     )

@@ -44,13 +44,13 @@ class SlidingWindows:
         schedule: the noise schedule, on the same device.
         prediction: what the network estimates.
         condition: anatomy and region of the volume; windows without any anatomy are air and are not computed.
-        config: overlap, windows per batch, precision.
+        config: overlap, windows per batch.
     """
 
     def __init__(
         self, model: UNet, schedule: Schedule, prediction: str, condition: Condition, config: SamplingConfig
     ) -> None:
-        self._model, self._schedule, self._prediction, self._config = model, schedule, prediction, config
+        self._model, self._schedule, self._prediction = model, schedule, prediction
         self._device = next(model.parameters()).device
         self._window = model.config.patch_vox
         self._region = condition.region
@@ -88,8 +88,7 @@ class SlidingWindows:
             t_B = torch.full((len(corners),), t, device=self._device)
             region_B = torch.full_like(t_B, self._region)
             condition = self._cached[number] if self._cached else self._encode(corners)
-            with self._autocast():
-                estimate = self._model(x, t_B, region_B, condition)
+            estimate = self._model(x, t_B, region_B, condition)
             x0 = self._schedule.to_x0(self._prediction, estimate.float(), x, t_B)[:, 0].cpu()
             for corner, window in zip(corners, x0, strict=True):
                 sums[at(corner, self._window)] += self._weight * window
@@ -105,11 +104,7 @@ class SlidingWindows:
         coordinates = torch.stack(
             [patch_coordinates(s, (1.0,) * 3, shape, self._inner_size, self._device) for s in starts]
         )
-        with self._autocast():
-            return self._model.encode_condition(anatomy, coordinates)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.bfloat16)
+        return self._model.encode_condition(anatomy, coordinates)
 
 
 def sample_volume(windows: SlidingWindows, config: SamplingConfig, timesteps: int, seed: int, name: str) -> Tensor:

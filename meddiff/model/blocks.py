@@ -1,10 +1,12 @@
 """The building blocks of the U-Net: residual block, spatial transformer, resampling."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 # Row k: which of the three taps of a kernel fall on one voxel at place k of the transposed kernel of four.
 UPSAMPLED_TAPS = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
@@ -24,23 +26,67 @@ def zero_initialised(module: nn.Module) -> nn.Module:
     return module
 
 
+class _NormSiLU(torch.autograd.Function):
+    """SiLU of the group norm of `h_BCZYX`; of the forward pass only its input and the statistics are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, h_BCZYX: Tensor, weight_C: Tensor, bias_C: Tensor, groups: int, eps: float) -> Tensor:
+        batch, channels, voxels = h_BCZYX.shape[0], h_BCZYX.shape[1], h_BCZYX[0, 0].numel()
+        affine = weight_C.to(h_BCZYX.dtype), bias_C.to(h_BCZYX.dtype)
+        normed, mean_BG, rstd_BG = torch.native_group_norm(h_BCZYX, *affine, batch, channels, voxels, groups, eps)
+        ctx.save_for_backward(h_BCZYX, weight_C, bias_C, mean_BG, rstd_BG)
+        return F.silu(normed, inplace=True)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients_BCZYX: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        h_BCZYX, weight_C, bias_C, mean_BG, rstd_BG = ctx.saved_tensors
+        per_group = weight_C.numel() // mean_BG.shape[1]
+        precise = torch.promote_types(h_BCZYX.dtype, torch.float32)
+
+        def spread(x_BC: Tensor) -> Tensor:
+            return x_BC.to(h_BCZYX.dtype)[:, :, None, None, None]
+
+        def group_mean(x_BC: Tensor) -> Tensor:
+            sums_BG = x_BC.to(precise).unflatten(1, (-1, per_group)).sum(2)
+            return (sums_BG / (per_group * h_BCZYX[0, 0].numel())).repeat_interleave(per_group, 1)
+
+        mean, rstd = (x_BG.to(precise).repeat_interleave(per_group, 1) for x_BG in (mean_BG, rstd_BG))
+        normed = torch.addcmul(spread(-mean * rstd), h_BCZYX, spread(rstd))
+        affine = torch.addcmul(spread(bias_C[None]), normed, spread(weight_C[None]))
+        d_affine = torch.ops.aten.silu_backward(gradients_BCZYX[0], affine)
+        d_bias, d_weight = d_affine.sum((2, 3, 4)), torch.mul(d_affine, normed, out=affine).sum((2, 3, 4))
+        offset, slope = -rstd * group_mean(weight_C * d_bias), -rstd * group_mean(weight_C * d_weight)
+        d_h = torch.addcmul(spread(offset), normed, spread(slope), out=normed)
+        d_h.addcmul_(d_affine, spread(rstd * weight_C))
+        return d_h, d_weight.sum(0), d_bias.sum(0), None, None
+
+
+class NormSiLU(nn.GroupNorm):
+    """Group norm, then SiLU; its backward pass takes half the memory of the two layers and, on a CPU, less time."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return _NormSiLU.apply(input, self.weight, self.bias, self.num_groups, self.eps)
+
+
 class ResidualBlock(nn.Module):
     """Norm, activation, convolution; plus the time embedding; norm, activation, convolution; plus the input."""
 
     def __init__(self, channels_in: int, channels_out: int, embedding: int, groups: int) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, channels_in)
+        self.norm1 = NormSiLU(groups, channels_in)
         self.conv1 = nn.Conv3d(channels_in, channels_out, 3, padding=1)
         self.time = nn.Linear(embedding, channels_out)
-        self.norm2 = nn.GroupNorm(groups, channels_out)
+        self.norm2 = NormSiLU(groups, channels_out)
         self.conv2 = zero_initialised(nn.Conv3d(channels_out, channels_out, 3, padding=1))
         self.skip = nn.Conv3d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
 
     def forward(self, h_BCZYX: Tensor, embedding_BE: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(h_BCZYX)))
-        h = h + self.time(F.silu(embedding_BE))[:, :, None, None, None]
-        h = self.conv2(F.silu(self.norm2(h)))
-        return self.skip(h_BCZYX) + h
+        h = self.conv1(self.norm1(h_BCZYX))
+        h += self.time(F.silu(embedding_BE))[:, :, None, None, None]
+        h = self.conv2(self.norm2(h))
+        h += self.skip(h_BCZYX)
+        return h
 
 
 class Attention(nn.Module):
@@ -94,13 +140,17 @@ class Upsample(nn.Module):
     leaves 8 of 27 multiplications for each output.
     """
 
+    taps: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv3d(channels, channels, 3, padding=1)
-        self.register_buffer("taps", torch.tensor(UPSAMPLED_TAPS), persistent=False)
+        taps = torch.tensor(UPSAMPLED_TAPS)
+        self.register_buffer("taps", torch.kron(taps, torch.kron(taps, taps)), persistent=False)
 
     def forward(self, h_BCZYX: Tensor) -> Tensor:
-        kernel = torch.einsum("oizyx,az,by,cx->ioabc", self.conv.weight, self.taps, self.taps, self.taps)
+        weight = self.conv.weight.permute(1, 2, 3, 4, 0).flatten(1, 3)
+        kernel = torch.matmul(self.taps, weight).unflatten(1, (4, 4, 4)).permute(0, 4, 1, 2, 3)
         return F.conv_transpose3d(h_BCZYX, kernel, self.conv.bias, stride=2, padding=1)
 
 

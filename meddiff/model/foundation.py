@@ -34,8 +34,15 @@ class MedDiffFM:
         return Schedule(self.diffusion.timesteps, self.device)
 
     @classmethod
-    def from_pretrained(cls, source: Path | str, device: torch.device | str = "cpu") -> "MedDiffFM":
+    def from_pretrained(
+        cls, source: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> "MedDiffFM":
         """Read a model bundle from a folder, or from a repository of the Hugging Face hub by its id.
+
+        Args:
+            source: the folder or the id.
+            device: where the network shall live.
+            dtype: what it shall compute in; with bfloat16 it is about twice as fast and differs by its rounding.
 
         Raises:
             UserError: there is no bundle, or its weights do not fit its configuration; says which key or shape.
@@ -48,7 +55,7 @@ class MedDiffFM:
         weights = load_file(str(folder / WEIGHTS))
         _check_fit(folder, network, weights)
         network.load_state_dict(weights)
-        network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        network = network.to(device, dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         return cls(network.eval(), DiffusionConfig(**config["diffusion"]), config["name"])
 
     def save(self, folder: Path, training: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ The first convolution is the sum of one over the image and one over the conditio
 so whoever samples computes it once per window (`encode_condition`) and reuses it at every step.
 """
 
+from functools import reduce
 from typing import cast
 
 import torch
@@ -15,6 +16,7 @@ from meddiff.config import MODEL_REGIONS, NetworkConfig
 from meddiff.data.anatomy.labels import LABEL_COUNT
 from meddiff.model.blocks import (
     Downsample,
+    NormSiLU,
     ResidualBlock,
     SpatialTransformer,
     Upsample,
@@ -86,11 +88,15 @@ class UNet(nn.Module):
             if depth:
                 self.upsample.append(Upsample(width))
 
-        self.norm_out = nn.GroupNorm(groups, channels)
+        self.norm_out = NormSiLU(groups, channels)
         self.conv_out = zero_initialised(nn.Conv3d(channels, 1, 3, padding=1))
 
-    def embed_condition(self, anatomy_BZYX: Tensor, coordinates_B3ZYX: Tensor) -> Tensor:
-        """Return embedded anatomy and position, shape (B, condition channels, Z, Y, X).
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.conv_image.weight.dtype
+
+    def embed_condition(self, anatomy_BZYX: Tensor, coordinates_B3ZYX: Tensor) -> list[Tensor]:
+        """Return the embedded anatomy and, where the network sees it, the position, each (B, channels, Z, Y, X).
 
         Args:
             anatomy_BZYX: label ids 0 to 118 (c_a).
@@ -101,11 +107,17 @@ class UNet(nn.Module):
             parts.append(position_embedding(coordinates_B3ZYX, self.config.position_frequencies))
         elif self.config.position == "coordinates":
             parts.append(coordinates_B3ZYX)
-        return torch.cat(parts, dim=1)
+        return [part.to(self.dtype, memory_format=torch.channels_last_3d) for part in parts]
 
     def encode_condition(self, anatomy_BZYX: Tensor, coordinates_B3ZYX: Tensor) -> Tensor:
-        """Return the conditions' part of the first convolution, shape (B, channels, Z, Y, X)."""
-        return self.conv_condition(self.embed_condition(anatomy_BZYX, coordinates_B3ZYX))
+        """Return the conditions' part of the first convolution, shape (B, channels, Z, Y, X).
+
+        Anatomy and position are convolved one by one, because the position needs no gradient.
+        """
+        parts = self.embed_condition(anatomy_BZYX, coordinates_B3ZYX)
+        kernels = self.conv_condition.weight.split([part.shape[1] for part in parts], dim=1)
+        convolved = [F.conv3d(part, kernel, padding=1) for part, kernel in zip(parts, kernels, strict=True)]
+        return reduce(torch.add, convolved)
 
     def forward(self, x_BCZYX: Tensor, t_B: Tensor, region_B: Tensor, condition_BCZYX: Tensor) -> Tensor:
         """Return the network's estimate, shape (B, 1, Z, Y, X).
@@ -122,10 +134,10 @@ class UNet(nn.Module):
         if any(side % self.config.divisor for side in x_BCZYX.shape[2:]):
             raise ValueError(f"sides {tuple(x_BCZYX.shape[2:])} must be multiples of {self.config.divisor}")
         region = self.region(region_B)
-        embedding = self.time(time_features(t_B, self.config.channels).to(x_BCZYX.dtype)) + region
+        embedding = self.time(time_features(t_B, self.config.channels).to(self.dtype)) + region
         context = region[:, None]
 
-        h = self.conv_image(x_BCZYX) + condition_BCZYX
+        h = condition_BCZYX + self.conv_image(x_BCZYX.to(self.dtype))
         skips = [h]
         for depth, level in enumerate(cast("list[Level]", self.down)):
             for block, transformer in zip(level.blocks, level.transformers, strict=True):
@@ -143,7 +155,7 @@ class UNet(nn.Module):
                 h = self._block(block, transformer, torch.cat((h, skips.pop()), dim=1), embedding, context)
             if depth < len(self.upsample):
                 h = self.upsample[depth](h)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return self.conv_out(self.norm_out(h))
 
     def _block(self, block: nn.Module, transformer: nn.Module, h: Tensor, embedding: Tensor, context: Tensor) -> Tensor:
         h = self._run(block, h, embedding)

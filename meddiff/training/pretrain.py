@@ -54,7 +54,7 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
     held_out = [Record(folder) for folder in validation_set]
     monitor = Monitor(held_out, patch_vox, training.validation_patches, config.seed, device)
     torch.manual_seed(config.seed)
-    network = UNet(config.network(name)).to(device)
+    network = UNet(config.network(name)).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     network.activation_checkpointing = training.activation_checkpointing
     objective = Objective(network, Schedule(config.diffusion.timesteps, device), config.diffusion.prediction)
     with distributed.process_group(device):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from meddiff.model.blocks import Downsample, ResidualBlock, SpatialTransformer, Upsample
+from meddiff.model.blocks import Downsample, NormSiLU, ResidualBlock, SpatialTransformer, Upsample
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +42,22 @@ def test_upsampling_is_nearest_neighbour_and_a_convolution(size):
     inputs = (h, up.conv.weight, up.conv.bias)
     ours, plain = (torch.autograd.grad((y * weight).sum(), inputs) for y in (up(h), expected))
     torch.testing.assert_close(ours, plain)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.02)]
+)
+def test_norm_and_activation_in_one_are_the_two_forward_and_backward(dtype, tolerance, memory_format):
+    layer = randomised(NormSiLU(4, 16)).to(dtype)
+    h = (3 * torch.randn(2, 16, 3, 5, 4) + 1).to(dtype, memory_format=memory_format).requires_grad_()
+    exact = [tensor.detach().double().requires_grad_() for tensor in (h, layer.weight, layer.bias)]
+    expected = F.silu(F.group_norm(exact[0], 4, *exact[1:], layer.eps))
+    weight = torch.randn_like(expected)
+    ours = torch.autograd.grad(layer(h), (h, layer.weight, layer.bias), weight.to(dtype))
+    plain = torch.autograd.grad(expected, exact, weight.to(dtype).double())
+    for found, wanted in zip((layer(h), *ours), (expected, *plain), strict=True):
+        assert (found - wanted).norm() <= tolerance * wanted.norm()
 
 
 def test_downsampling_takes_every_second_voxel_of_a_convolution():

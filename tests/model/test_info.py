@@ -27,8 +27,8 @@ def test_flops_are_two_for_each_multiply_add():
     convolutions = kernel * (2 * 8 * 8 + (24 + 16) * 8 + 2 * 8 * 8) + (24 + 16) * 8  # down; up: both blocks; skips
     resampling = kernel * 8 * 8 / 8 + 64 * 16 * 16 / 8
     times = 3 * 32 * 8  # the time embedding of each block, once for all voxels
-    folding = 0.002  # of the kernel of upsampling, not counted here
-    assert flops["level 0, 16^3 x 8"] == pytest.approx(2 * (voxels * (convolutions + resampling) + times), rel=folding)
+    folding = 64 * 27 * 16 * 16  # of the kernel of upsampling
+    assert flops["level 0, 16^3 x 8"] == 2 * (voxels * (convolutions + resampling) + times + folding)
 
 
 def test_the_papers_network_by_command():
@@ -36,4 +36,4 @@ def test_the_papers_network_by_command():
     assert result.exit_code == 0
     total = result.stdout.splitlines()[-1].split()
     assert int(total[1].replace(",", "")) == sum(part.parameters for part in parts(Config().network("meddiff-fm")))
-    assert float(total[2].replace(",", "")) == pytest.approx(2472.25)
+    assert float(total[2].replace(",", "")) == pytest.approx(2472.47)
