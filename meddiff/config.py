@@ -219,6 +219,27 @@ class TrainingConfig(Section):
         return self
 
 
+class DistillationConfig(Section):
+    """Progressive distillation of a trained model; what is not here is as in `training`."""
+
+    steps: int = Field(default=8, ge=1, description="Sampling steps of the few-step model [Choice].")
+    first_steps: int = Field(
+        default=64, ge=2, description="Sampling steps of the trained model, which are halved and halved again [Choice]."
+    )
+    training_steps: int = Field(default=10_000, ge=1, description="Optimizer steps of each halving [Choice].")
+    learning_rate: float = Field(default=1e-4, gt=0, description="Adam; decays to 0 over each halving [Choice].")
+
+    @model_validator(mode="after")
+    def _check(self) -> "DistillationConfig":
+        ratio, rest = divmod(self.first_steps, self.steps)
+        if rest or ratio < 2 or ratio & (ratio - 1):
+            raise ValueError(
+                f"first_steps {self.first_steps} halved again and again does not lead to steps {self.steps}; "
+                f"choose {2 * self.steps}, {4 * self.steps} or {8 * self.steps}"
+            )
+        return self
+
+
 class VariantConfig(Section):
     """One model of the comparison: what it is told about position, and on which inputs it is trained."""
 
@@ -243,13 +264,29 @@ class SamplingConfig(Section):
         default="ddim", description="A diffusers scheduler [Choice]."
     )
     steps: int = Field(default=50, ge=1, description="Solver steps; the paper's ancestral sampling is ddpm with 1,000.")
+    spacing: Literal["trailing", "leading", "linspace"] = Field(
+        default="trailing", description="Which timesteps; trailing begins with pure noise [Choice]."
+    )
+    clip_x0: bool = Field(default=True, description="Clip every estimate of x_0 to [-1, 1] [Choice].")
+    windows: Literal["averaged", "shifted"] = Field(
+        default="averaged",
+        description="Overlapping windows, averaged [3.3, Fig. 4], or side by side and elsewhere at every step [Choice].",
+    )
     overlap: float = Field(
-        default=0.5, ge=0, lt=1, description="Overlap of neighbouring windows [3.3, Fig. 4; share: Choice]."
+        default=0.5, ge=0, lt=1, description="Overlap of windows that are averaged [3.3, Fig. 4; share: Choice]."
     )
+    cache_conditions: bool = Field(
+        default=True, description="Encode the conditions of windows that stay once, as far as the memory goes [Choice]."
+    )
+    skip_air: bool = Field(default=True, description="Windows without any anatomy are air, not computed [Choice].")
     windows_per_batch: int = Field(default=4, ge=1, description="Windows per forward pass [Choice].")
-    bfloat16: bool = Field(
-        default=True, description="Weights and windows in bfloat16; the volume stays float32 [Choice]."
+    bfloat16: bool = Field(default=True, description="Network in bfloat16; the volume stays float32 [Choice].")
+    compile: bool = Field(default=False, description="Use torch.compile; needs a C++ compiler [Choice].")
+    memory_gb: float = Field(
+        default=8, gt=0, description="For a volume's arrays and, with what is left, its encoded conditions [Choice]."
     )
+    save_every_steps: int = Field(default=10, ge=1, description="Steps between saved states of a volume [Choice].")
+    gpus: int = Field(default=1, ge=1, description="GPUs that share the windows of a volume [Choice].")
     shards: int = Field(default=20, ge=1, description="Jobs per model [Choice].")
 
 
@@ -280,6 +317,7 @@ class Config(Section):
     model: ModelConfig = Field(default=ModelConfig(), description="The denoising U-Net.")
     diffusion: DiffusionConfig = Field(default=DiffusionConfig(), description="The diffusion process.")
     training: TrainingConfig = Field(default=TrainingConfig(), description="Pretraining.")
+    distillation: DistillationConfig = Field(default=DistillationConfig(), description="The few-step model.")
     ablation: Literal["ends", "full"] = Field(
         default="ends", description="Rows of v3's ablation, unless `models` are given: first and last, or all four."
     )
@@ -294,6 +332,11 @@ class Config(Section):
         names = [variant.name for variant in self.models]
         if len(set(names)) < len(names) or "real" in names:
             raise ValueError(f"models {names}: names must differ, and `real` is the name of the scans themselves")
+        if self.diffusion.timesteps % self.distillation.steps:
+            raise ValueError(
+                f"distillation.steps {self.distillation.steps} does not divide diffusion.timesteps "
+                f"{self.diffusion.timesteps}, so DDIM's steps would not be even; choose a divisor"
+            )
         return self
 
     @model_validator(mode="before")

@@ -1,9 +1,11 @@
-"""Progress of long work: plain lines with a count and the time left."""
+"""Progress of long work: plain lines with a bar, a count and the time left."""
 
 import logging
 import time
 
 log = logging.getLogger(__name__)
+
+BAR_WIDTH = 20
 
 
 class Progress:
@@ -21,9 +23,9 @@ class Progress:
             return
         self._last = now
         left = (now - self._start) / self.done * (self.total - self.done)
-        log.info(
-            "%s %d/%d %s%s", self.name, self.done, self.total, message, f", {duration(left)} left" if left >= 1 else ""
-        )
+        bar = "#" * (BAR_WIDTH * self.done // self.total)
+        ending = f", {duration(left)} left" if left >= 1 else ""
+        log.info("%s [%-*s] %d/%d %s%s", self.name, BAR_WIDTH, bar, self.done, self.total, message, ending)
 
 
 def duration(seconds: float) -> str:

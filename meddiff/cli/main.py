@@ -13,6 +13,7 @@ import typer
 from meddiff.cli import (
     anatomy,
     config,
+    distill,
     evaluate,
     extractor,
     fetch,
@@ -48,7 +49,9 @@ app.command()(anatomy.anatomy)
 app.command()(regions.regions)
 app.command()(store.store)
 app.command()(pretrain.pretrain)
+app.command()(distill.distill)
 app.command()(synthesize.synthesize)
+app.command("synthesize-shard")(synthesize.synthesize_shard)
 app.command()(segment.segment)
 app.command()(extractor.extractor)
 app.command()(evaluate.evaluate)

@@ -14,6 +14,8 @@ IndexOut = Annotated[Path, typer.Option("--index", help="Index to write: a line 
 Manifest = Annotated[Path, typer.Option(help="Manifest that `meddiff index` wrote.")]
 StoreIndices = Annotated[list[Path], typer.Option("--store", help="Indices of the crop store.")]
 ResultsFolder = Annotated[Path, typer.Option("--results", help="Output folder of the pipeline.")]
+Runs = Annotated[Path, typer.Option(help="Folder of checkpoints and statistics.")]
+MaxMinutes = Annotated[float, typer.Option(help="Stop with a checkpoint and exit 75 after this time.")]
 Threads = Annotated[int, typer.Option(help="Threads; never more than there are cores.")]
 
 

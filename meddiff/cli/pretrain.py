@@ -1,22 +1,19 @@
 """`meddiff pretrain`: train a foundation model."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from meddiff.cli.options import ConfigFile, Out, StoreIndices, Threads, stage_config
+from meddiff.cli.options import ConfigFile, MaxMinutes, Out, Runs, StoreIndices, Threads, stage_config
 
 
 def pretrain(
     config: ConfigFile,
     name: Annotated[str, typer.Option(help="Which of the configuration's models.")],
     store: StoreIndices,
-    runs: Annotated[Path, typer.Option(help="Folder of checkpoints and statistics.")],
+    runs: Runs,
     out: Out,
-    max_minutes: Annotated[float, typer.Option(help="Stop with a checkpoint and exit 75 after this time.")] = float(
-        "inf"
-    ),
+    max_minutes: MaxMinutes = float("inf"),
     threads: Threads = 1024,
 ) -> None:
     """Train a model on the training split; the same command goes on after a stop."""

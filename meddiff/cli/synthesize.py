@@ -1,4 +1,4 @@
-"""`meddiff synthesize`: draw synthetic twins of the held-out scans."""
+"""`meddiff synthesize`: a CT for an anatomy mask; `meddiff synthesize-shard`: for the pipeline's held-out scans."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,31 +6,61 @@ from typing import Annotated
 import typer
 
 from meddiff.cli.options import ConfigFile, IndexOut, Out, StoreIndices, Threads, stage_config
+from meddiff.config import MODEL_REGIONS, Region, load_config
+
+ModelBundle = Annotated[str, typer.Option("--model", help="Folder of a model bundle, or its id on Hugging Face.")]
 
 
 def synthesize(
+    anatomy: Annotated[Path, typer.Option(help="Labels 0 to 118 at the model's spacing: NIfTI, NRRD or MHA.")],
+    region: Annotated[Region, typer.Option(help="What the mask shows.")],
+    out: Annotated[Path, typer.Option(help="CT in HU to write, e.g. ct.nii.gz.")],
+    model: ModelBundle = "results/models/meddiff-fm",
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration whose section `sampling` counts; none: the defaults.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another CT.")] = 0,
+    threads: Threads = 1024,
+) -> None:
+    """Draw a CT with the anatomy of a mask, on its grid; after an interruption the same command goes on."""
+    from meddiff.config import Config
+    from meddiff.data.anatomy.masks import read_mask
+    from meddiff.data.volumes import VOLUME_SUFFIXES, is_volume_file
+    from meddiff.device import set_up_cpu
+    from meddiff.errors import CaseError, UserError
+    from meddiff.tasks.synthesis import Synthesizer, synthesize_mask
+
+    settings = load_config(config) if config else Config()
+    if not is_volume_file(out):
+        raise UserError(f"--out {out}: no name of a volume; end it with one of {', '.join(VOLUME_SUFFIXES)}")
+    if region not in MODEL_REGIONS:
+        raise UserError(f"--region {region}: models know {', '.join(MODEL_REGIONS)}; cut the mask to one of them")
+    set_up_cpu(threads)
+    synthesizer = Synthesizer(model, settings.sampling, settings.device)
+    try:
+        mask = read_mask(anatomy, synthesizer.model.spacing_mm)
+    except CaseError as error:
+        raise UserError(f"{anatomy}: {error}") from error
+    synthesize_mask(synthesizer, mask, region, seed, out)
+
+
+def synthesize_shard(
     config: ConfigFile,
-    model: Annotated[Path, typer.Option(help="Folder of a model bundle.")],
+    model: ModelBundle,
     store: StoreIndices,
     shard: Annotated[int, typer.Option(min=0, help="Which share of the scans.")],
     out: Out,
     index: IndexOut,
     threads: Threads = 1024,
 ) -> None:
-    """Synthesize a whole volume for the anatomy of every held-out scan of a shard."""
-    import torch
-
+    """Draw a whole volume for the anatomy of every held-out scan of a shard."""
     from meddiff.data.shards import done_rows
-    from meddiff.device import choose_device, set_up_cpu
-    from meddiff.model.foundation import WEIGHTS, MedDiffFM
+    from meddiff.device import set_up_cpu
     from meddiff.stages import params_of
-    from meddiff.tasks.synthesis import held_out_rows, synthesize_records
+    from meddiff.tasks.synthesis import Synthesizer, held_out_rows, synthesize_records
 
     set_up_cpu(threads)
     settings = stage_config(config, "synthesize")
     rows = held_out_rows(done_rows(store))[shard :: settings.sampling.shards]
-    precision = torch.bfloat16 if settings.sampling.bfloat16 else torch.float32
-    loaded = MedDiffFM.from_pretrained(model, choose_device(settings.device), precision)
-    synthesize_records(
-        loaded, rows, settings.sampling, params_of(settings, "synthesize"), settings.seed, model / WEIGHTS, out, index
-    )
+    synthesizer = Synthesizer(model, settings.sampling, settings.device)
+    synthesize_records(synthesizer, rows, params_of(settings, "synthesize"), settings.seed, out, index)

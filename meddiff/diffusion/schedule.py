@@ -17,11 +17,14 @@ def cosine_alphas_cumprod(timesteps: int) -> Tensor:
 
 
 class Schedule:
-    """alpha_t = sqrt(abar_t) and sigma_t = sqrt(1 - abar_t), float32; x_t = alpha_t x_0 + sigma_t noise."""
+    """alpha_t = sqrt(abar_t) and sigma_t = sqrt(1 - abar_t), float32; x_t = alpha_t x_0 + sigma_t noise.
+
+    t runs from 0 to T - 1, and -1 is the clean image.
+    """
 
     def __init__(self, timesteps: int, device: torch.device | str = "cpu") -> None:
         self.timesteps = timesteps
-        abar = cosine_alphas_cumprod(timesteps)
+        abar = torch.cat((cosine_alphas_cumprod(timesteps), torch.ones(1)))  # the last entry is that of -1
         self._alpha = abar.sqrt().float().to(device)
         self._sigma = (1 - abar).sqrt().float().to(device)
 
@@ -34,6 +37,15 @@ class Schedule:
         """Return a draw of q(x_t | x_0)."""
         alpha, sigma = self.coefficients(t_B)
         return alpha * x0_BCZYX + sigma * noise_BCZYX
+
+    def noise(self, x0_BCZYX: Tensor, x_BCZYX: Tensor, t_B: Tensor) -> Tensor:
+        """Return the noise that x_0 leaves in x_t."""
+        alpha, sigma = self.coefficients(t_B)
+        return (x_BCZYX - alpha * x0_BCZYX) / sigma
+
+    def ddim_step(self, x0_BCZYX: Tensor, x_BCZYX: Tensor, t_B: Tensor, next_t_B: Tensor) -> Tensor:
+        """Return x at an earlier timestep by the deterministic step of DDIM (Song et al. 2021, Eq. 12, eta = 0)."""
+        return self.add_noise(x0_BCZYX, self.noise(x0_BCZYX, x_BCZYX, t_B), next_t_B)
 
     def target(self, prediction: str, x0_BCZYX: Tensor, noise_BCZYX: Tensor, t_B: Tensor) -> Tensor:
         """Return what the network shall estimate: the noise (Eq. 1), v = alpha noise - sigma x_0, or x_0."""

@@ -1,12 +1,11 @@
-"""Whole-volume sampling with smoothed noise estimates (section 3.3, Fig. 4).
+"""A network's estimate of x_0 for a whole volume, window by window (section 3.3, Fig. 4).
 
-At every step each window gives its estimate of x_0 from the current volume; the estimates are averaged with a smooth
-weight and the solver takes one step with the whole volume. x_0 is linear in the estimated noise at a given x_t and t,
-so averaging x_0 is averaging the noise, as the paper does.
+The estimates of all windows are averaged with a smooth weight. x_0 is linear in the estimated noise at a given x_t
+and t, so averaging x_0 is averaging the noise, as the paper does.
 """
 
-import inspect
-import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -16,43 +15,70 @@ from torch import Tensor
 from meddiff.config import SamplingConfig
 from meddiff.data.patches import OUTSIDE_SCALED
 from meddiff.diffusion.schedule import Schedule
-from meddiff.diffusion.solvers import make_solver
-from meddiff.diffusion.windows import at, window_corners, window_weight
+from meddiff.diffusion.solvers import SLAB_VOXELS
+from meddiff.diffusion.windows import (
+    Corner,
+    at,
+    corners_of,
+    overlapping_starts,
+    shifted_starts,
+    total_profile,
+    window_borders,
+    window_weight,
+)
+from meddiff.errors import UserError
 from meddiff.model.position import patch_coordinates
 from meddiff.model.unet import UNet
-from meddiff.progress import Progress
+from meddiff.seeds import seed_from
 
-log = logging.getLogger(__name__)
-
-CONDITION_CACHE_BYTES = 2 * 2**30
-STATUS_SECONDS = 15.0
+# Float32 arrays that live at once: of the volume's size x_t, x_0 and the four that UniPC remembers, the most of all
+# solvers; of a slab's size what a step needs in between.
+ARRAYS_OF_A_VOLUME, ARRAYS_OF_A_SLAB = 6, 20
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What a volume shall show: label ids (Z, Y, X) and the index of its region in `MODEL_REGIONS`."""
+    """What a volume shall show: label ids (Z, Y, X), uint8, and the index of its region in `MODEL_REGIONS`."""
 
     anatomy_ZYX: Tensor
     region: int
 
 
+@dataclass
+class Cost:
+    """How many windows the network has estimated, and of how many it has encoded the conditions."""
+
+    estimates: int = 0
+    encodings: int = 0
+
+
 class SlidingWindows:
-    """A network's estimate of x_0 for a whole volume, window by window.
+    """The estimate of x_0 for one volume.
 
     Args:
-        model: the network, on its device.
-        schedule: the noise schedule, on the same device.
+        networks: the network, once for every device that shares the windows; their number does not change the result.
+        timesteps: T of the model.
         prediction: what the network estimates.
-        condition: anatomy and region of the volume; windows without any anatomy are air and are not computed.
-        config: overlap, windows per batch.
+        condition: anatomy and region of the volume.
+        config: where the windows lie, which are left out, windows per batch, memory.
+        seed: decides where windows that move lie at each step.
+
+    Raises:
+        UserError: the volume needs more memory than the configuration allows.
     """
 
     def __init__(
-        self, model: UNet, schedule: Schedule, prediction: str, condition: Condition, config: SamplingConfig
+        self,
+        networks: Sequence[UNet],
+        timesteps: int,
+        prediction: str,
+        condition: Condition,
+        config: SamplingConfig,
+        seed: int = 0,
     ) -> None:
-        self._model, self._schedule, self._prediction = model, schedule, prediction
-        self._device = next(model.parameters()).device
-        self._window = model.config.patch_vox
+        self._networks, self._prediction, self._config, self._seed = networks, prediction, config, seed
+        self._schedule = Schedule(timesteps)
+        self._window = networks[0].config.patch_vox
         self._region = condition.region
         self._inner_size = tuple(condition.anatomy_ZYX.shape)
         missing = [max(0, self._window - n) for n in self._inner_size]
@@ -60,71 +86,119 @@ class SlidingWindows:
         padding = [p for m, b in zip(missing[::-1], self._before[::-1], strict=True) for p in (b, m - b)]
         self._anatomy = F.pad(condition.anatomy_ZYX, padding, value=0)
         self.size_zyx = tuple(self._anatomy.shape)
-        corners = window_corners(self.size_zyx, self._window, config.overlap)
         self._weight = window_weight(self._window)
-        self._total = torch.zeros(self.size_zyx)
-        for corner in corners:
-            self._total[at(corner, self._window)] += self._weight
-        self._corners = [c for c in corners if bool(self._anatomy[at(c, self._window)].any())]
-        batch = config.windows_per_batch
-        self._batches = [self._corners[i : i + batch] for i in range(0, len(self._corners), batch)]
-        bytes_needed = len(self._corners) * model.config.channels * self._window**3 * 4
-        self._cached = [self._encode(b) for b in self._batches] if bytes_needed <= CONDITION_CACHE_BYTES else None
+        self._cached: dict[tuple[Corner, ...], Tensor] = {}
+        self._keeps_conditions = config.cache_conditions and config.windows == "averaged"
+        self._cache_bytes = config.memory_gb * 1e9 - array_bytes(self._anatomy.numel())
+        if self._cache_bytes < 0:
+            raise UserError(
+                f"a volume of {self._anatomy.numel():,} voxels needs {array_bytes(self._anatomy.numel()) / 1e9:.1f} GB "
+                f"and sampling.memory_gb is {config.memory_gb:g}; raise it, or cut the volume"
+            )
+        self.cost = Cost()
 
     def inner(self, volume_ZYX: Tensor) -> Tensor:
         """Return the part of a padded volume that was asked for."""
         return volume_ZYX[tuple(slice(b, b + n) for b, n in zip(self._before, self._inner_size, strict=True))]
 
     @torch.inference_mode()
-    def estimate_x0(self, x_ZYX: Tensor, t: int) -> Tensor:
-        """Return the averaged estimate of x_0, clipped to [-1, 1], float32 on the CPU.
+    def estimate_x0(self, x_ZYX: Tensor, t: int, step: int = 0) -> Tensor:
+        """Return the averaged estimate of x_0, float32 on the CPU.
 
-        Choice: clipped, because at the cosine schedule's last timestep x_0 is the estimated noise's error times 20,291.
+        Choice: clipped to [-1, 1] unless configured otherwise, because at the cosine schedule's last timestep x_0 is
+        the error of the estimated noise times 20,291.
+
+        Args:
+            x_ZYX: the volume at timestep t.
+            t: the timestep.
+            step: how many steps were taken before; decides where windows that move lie.
         """
-        sums = torch.zeros(self.size_zyx)
-        seen = torch.zeros(self.size_zyx)
-        for number, corners in enumerate(self._batches):
-            x = torch.stack([x_ZYX[at(c, self._window)] for c in corners])[:, None].to(self._device)
-            t_B = torch.full((len(corners),), t, device=self._device)
-            region_B = torch.full_like(t_B, self._region)
-            condition = self._cached[number] if self._cached else self._encode(corners)
-            estimate = self._model(x, t_B, region_B, condition)
-            x0 = self._schedule.to_x0(self._prediction, estimate.float(), x, t_B)[:, 0].cpu()
-            for corner, window in zip(corners, x0, strict=True):
-                sums[at(corner, self._window)] += self._weight * window
-                seen[at(corner, self._window)] += self._weight
-        sums += OUTSIDE_SCALED * (self._total - seen)
-        return (sums / self._total).clamp(-1, 1)
+        starts = self.starts_zyx(step)
+        mean = torch.zeros(self.size_zyx)
+        computed = []
+        for corner in corners_of(starts):
+            if self._config.skip_air and not self._anatomy[at(corner, self._window)].any():
+                mean[at(corner, self._window)] += OUTSIDE_SCALED * self._weight
+            else:
+                computed.append(corner)
+        self.cost.estimates += len(computed)
+        for corner, window in self._windows(computed, x_ZYX, t):
+            mean[at(corner, self._window)] += self._weight * window
+        for axis in range(3):
+            total = total_profile(self.size_zyx[axis], self._window, starts[axis])
+            mean /= total.view([-1 if other == axis else 1 for other in range(3)])
+        return mean.clamp_(-1, 1) if self._config.clip_x0 else mean
+
+    def starts_zyx(self, step: int) -> list[list[int]]:
+        """Return where the windows of a step begin along each axis.
+
+        Choice: windows that move from step to step are averaged in the last one, after which nothing would mend a seam.
+        """
+        if self._config.windows == "averaged" or step == self._config.steps - 1:
+            return [overlapping_starts(size, self._window, self._config.overlap) for size in self.size_zyx]
+        generator = torch.Generator().manual_seed(seed_from(self._seed, step))
+        shifts = torch.randint(self._window, (3,), generator=generator).tolist()
+        return [shifted_starts(size, self._window, s) for size, s in zip(self.size_zyx, shifts, strict=True)]
+
+    def borders_zyx(self, step: int) -> list[list[int]]:
+        """Return, of the volume that was asked for, the planes along each axis with which a window begins or ends."""
+        found = []
+        for size, inner, before, starts in zip(
+            self.size_zyx, self._inner_size, self._before, self.starts_zyx(step), strict=True
+        ):
+            planes = window_borders(size, self._window, starts)
+            found.append([plane - before for plane in planes if 0 < plane - before < inner])
+        return found
+
+    def _windows(self, corners: list[Corner], x_ZYX: Tensor, t: int) -> Iterator[tuple[Corner, Tensor]]:
+        """Give each window's x_0, in the order of the corners whichever device makes it."""
+        count = self._config.windows_per_batch
+        batches = [tuple(corners[i : i + count]) for i in range(0, len(corners), count)]
+        if len(self._networks) == 1:
+            results = (self._x0(self._networks[0], batch, x_ZYX, t) for batch in batches)
+            yield from _pairs(batches, results)
+            return
+        pools = [ThreadPoolExecutor(1) for _ in self._networks]
+        workers = list(zip(pools, self._networks, strict=True))
+        futures = []
+        for number, batch in enumerate(batches):
+            pool, network = workers[number % len(workers)]
+            futures.append(pool.submit(self._x0, network, batch, x_ZYX, t))
+        yield from _pairs(batches, (future.result() for future in futures))
+        for pool in pools:
+            pool.shutdown()
 
     @torch.inference_mode()
-    def _encode(self, corners: list) -> Tensor:
+    def _x0(self, network: UNet, corners: tuple[Corner, ...], x_ZYX: Tensor, t: int) -> Tensor:
+        x = torch.stack([x_ZYX[at(c, self._window)] for c in corners])[:, None]
+        t_B = torch.full((len(corners),), t)
+        device = next(network.parameters()).device
+        region_B = torch.full_like(t_B, self._region, device=device)
+        estimate = network(x.to(device), t_B.to(device), region_B, self._condition(network, corners, device))
+        return self._schedule.to_x0(self._prediction, estimate.float().cpu(), x, t_B)[:, 0]
+
+    def _condition(self, network: UNet, corners: tuple[Corner, ...], device: torch.device) -> Tensor:
+        """Return the encoded conditions; those of windows that stay are kept as far as the memory goes."""
+        if corners in self._cached:
+            return self._cached[corners]
         shape = (self._window,) * 3
-        anatomy = torch.stack([self._anatomy[at(c, self._window)] for c in corners]).to(self._device)
+        anatomy = torch.stack([self._anatomy[at(c, self._window)] for c in corners])
         starts = [tuple(float(v - b) for v, b in zip(c, self._before, strict=True)) for c in corners]
-        coordinates = torch.stack(
-            [patch_coordinates(s, (1.0,) * 3, shape, self._inner_size, self._device) for s in starts]
-        )
-        return self._model.encode_condition(anatomy, coordinates)
+        coordinates = [patch_coordinates(s, (1.0,) * 3, shape, self._inner_size, device) for s in starts]
+        encoded = network.encode_condition(anatomy.to(device), torch.stack(coordinates))
+        self.cost.encodings += len(corners)
+        if self._keeps_conditions and encoded.nbytes <= self._cache_bytes:
+            self._cached[corners] = encoded
+            self._cache_bytes -= encoded.nbytes
+        return encoded
 
 
-def sample_volume(windows: SlidingWindows, config: SamplingConfig, timesteps: int, seed: int, name: str) -> Tensor:
-    """Return a volume drawn from the model, (Z, Y, X), in [-1, 1].
+def array_bytes(voxels: int) -> int:
+    """Return the host memory that sampling a volume takes at most: labels, and the float32 arrays of a step."""
+    slab = min(voxels, SLAB_VOXELS)
+    return voxels + 4 * (voxels * ARRAYS_OF_A_VOLUME + slab * ARRAYS_OF_A_SLAB)
 
-    Args:
-        windows: the model's estimate for this volume.
-        config: solver and steps.
-        timesteps: T of the model.
-        seed: of the first noise and of a stochastic solver; the result does not depend on the batching of windows.
-        name: for the progress lines.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(windows.size_zyx, generator=generator)
-    solver = make_solver(config.solver, config.steps, timesteps)
-    takes_generator = "generator" in inspect.signature(solver.step).parameters
-    extra = {"generator": generator} if takes_generator else {}
-    progress = Progress(name, len(solver.timesteps), STATUS_SECONDS)
-    for t in solver.timesteps:
-        x0 = windows.estimate_x0(x, int(t))
-        x = solver.step(x0, t, x, **extra).prev_sample
-        progress.step("steps")
-    return windows.inner(x.clamp(-1, 1))
+
+def _pairs(batches: list[tuple[Corner, ...]], results: Iterator[Tensor]) -> Iterator[tuple[Corner, Tensor]]:
+    for corners, windows in zip(batches, results, strict=True):
+        yield from zip(corners, windows, strict=True)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 Corner = tuple[int, int, int]
 
 
-def window_starts(size: int, window: int, overlap: float) -> list[int]:
+def overlapping_starts(size: int, window: int, overlap: float) -> list[int]:
     """Return the first voxels of evenly spread windows that cover 0 to `size` - 1; the last one ends with the volume.
 
     Args:
@@ -24,20 +25,52 @@ def window_starts(size: int, window: int, overlap: float) -> list[int]:
     return [round(i * (size - window) / (count - 1)) for i in range(count)]
 
 
-def window_corners(size_zyx: tuple[int, ...], window: int, overlap: float) -> list[Corner]:
-    """Return the corners of all windows of a volume."""
-    return list(itertools.product(*(window_starts(size, window, overlap) for size in size_zyx)))  # type: ignore[arg-type]
+def shifted_starts(size: int, window: int, shift: int) -> list[int]:
+    """Return the first voxels of windows side by side that cover 0 to `size` - 1.
+
+    One of them begins at `shift`; those that would stick out of the volume are moved inside.
+
+    Args:
+        size: voxels of the axis, at least `window`.
+        window: voxels of a window.
+        shift: 0 to `window` - 1.
+    """
+    return sorted({min(max(start, 0), size - window) for start in range(shift - window, size, window)})
+
+
+def window_borders(size: int, window: int, starts: Sequence[int]) -> list[int]:
+    """Return the inner planes, 1 to `size` - 1, with which a window begins, or before which one ends."""
+    edges = {*starts, *(start + window for start in starts)}
+    return sorted(edges - {0, size})
+
+
+def corners_of(starts_zyx: Sequence[Sequence[int]]) -> list[Corner]:
+    """Return the corners of all windows of a volume from the starts along each axis."""
+    return list(itertools.product(*starts_zyx))  # type: ignore[arg-type]
+
+
+def window_profile(window: int) -> Tensor:
+    """Return the smooth positive weight of a window's voxels along one axis, shape (window,).
+
+    Choice: a Hann window, which all but vanishes at the border, where a window knows least and where windows that
+    disagree would leave a seam; those that overlap by half add up to one.
+    """
+    centres = (torch.arange(window, dtype=torch.float32) + 0.5) / window
+    return torch.sin(math.pi * centres) ** 2
 
 
 def window_weight(window: int) -> Tensor:
-    """Return the smooth positive weight of a window's voxels, shape (window,) * 3.
-
-    Choice: a Gaussian with a standard deviation of a quarter of the window, so that a voxel near a window's border
-    counts little where another window sees it in its middle.
-    """
-    axis = torch.arange(window, dtype=torch.float32) - (window - 1) / 2
-    profile = torch.exp(-0.5 * (axis / (window / 4)) ** 2)
+    """Return the weight of a window's voxels, shape (window,) * 3: the product of the axes' profiles."""
+    profile = window_profile(window)
     return profile[:, None, None] * profile[:, None] * profile
+
+
+def total_profile(size: int, window: int, starts: Sequence[int]) -> Tensor:
+    """Return the sum of the profiles of all windows along one axis, shape (size,)."""
+    total = torch.zeros(size)
+    for start in starts:
+        total[start : start + window] += window_profile(window)
+    return total
 
 
 def at(corner: Corner, window: int) -> tuple[slice, ...]:

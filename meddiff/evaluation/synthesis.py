@@ -12,12 +12,14 @@ from torch import Tensor
 from meddiff.config import EvaluationConfig
 from meddiff.data import volumes
 from meddiff.data.anatomy.body import body_mask
-from meddiff.data.shards import Row
+from meddiff.data.shards import Row, sidecar
 from meddiff.data.store import Record
 from meddiff.data.windows import normalise
 from meddiff.evaluation.extractor import Extractor
 from meddiff.evaluation.overlap import dice, organ_dice
+from meddiff.evaluation.seams import seam_ratio
 from meddiff.evaluation.similarity import lpips, ms_ssim
+from meddiff.files import read_json
 from meddiff.progress import Progress
 
 MIN_ORGAN_ML = 5.0
@@ -58,6 +60,9 @@ def score(
             line["ms_ssim"] = ms_ssim(real, fake, config.ms_ssim_scales)
             pair = [_resize(x, config.feature_vox).to(_device(extractor)) for x in (real, fake)]
             line["lpips"] = lpips(*pair, extractor).item()
+            drawing = read_json(sidecar(synthetic / f"{row.id}.nii.gz"))["details"]
+            line["seams"] = seam_ratio(fake_hu, condition > 0, drawing["borders_zyx"])
+            line["tflop"] = drawing["tflop"]
         voxels = MIN_ORGAN_ML * 1000 / meta.spacing_mm**3
         organs = organ_dice(condition, labels, meta.region, round(voxels))
         line["dice"] = (

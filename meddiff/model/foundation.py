@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from meddiff.config import DiffusionConfig, NetworkConfig
-from meddiff.diffusion.schedule import Schedule
+from meddiff.config import DiffusionConfig, NetworkConfig, SamplingConfig, WindowsConfig
 from meddiff.errors import UserError
 from meddiff.files import read_json, temporary_beside, write_json, write_text
 from meddiff.model.blocks import parameter_count
@@ -20,18 +19,17 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True)
 class MedDiffFM:
-    """A network with the diffusion process it was trained for."""
+    """A network with what it was trained for: the diffusion process, the voxel size and the HU windows.
+
+    A model that was distilled draws in `steps` steps of DDIM; None is one that is free to use any solver.
+    """
 
     network: UNet
     diffusion: DiffusionConfig
     name: str
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
-    def schedule(self) -> Schedule:
-        return Schedule(self.diffusion.timesteps, self.device)
+    spacing_mm: float
+    windows: WindowsConfig
+    steps: int | None = None
 
     @classmethod
     def from_pretrained(
@@ -56,7 +54,20 @@ class MedDiffFM:
         _check_fit(folder, network, weights)
         network.load_state_dict(weights)
         network = network.to(device, dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        return cls(network.eval(), DiffusionConfig(**config["diffusion"]), config["name"])
+        return cls(
+            network.eval(),
+            DiffusionConfig(**config["diffusion"]),
+            config["name"],
+            config["spacing_mm"],
+            WindowsConfig(**config["windows"]),
+            config["steps"],
+        )
+
+    def recipe(self, config: SamplingConfig) -> SamplingConfig:
+        """Return how to sample from this model: as configured, but for the steps of one that was distilled."""
+        if self.steps is None:
+            return config
+        return config.model_copy(update={"solver": "ddim", "spacing": "trailing", "steps": self.steps})
 
     def save(self, folder: Path, training: dict[str, Any]) -> None:
         """Write the bundle; `training` says how the model was made and goes into configuration and card."""
@@ -70,6 +81,9 @@ class MedDiffFM:
             "name": self.name,
             "network": self.network.config.model_dump(),
             "diffusion": self.diffusion.model_dump(),
+            "spacing_mm": self.spacing_mm,
+            "windows": self.windows.model_dump(),
+            "steps": self.steps,
             "training": training,
         }
         write_text(self._card(training), folder / CARD)
@@ -81,8 +95,9 @@ class MedDiffFM:
         return (
             f"# {self.name}\n\nA 3-D diffusion model for CT, made by MedDiff-FM.\n\n"
             f"- Parameters: {parameter_count(self.network):,}\n"
-            f"- Patch: {self.network.config.patch_vox}^3 voxels of {training['spacing_mm']:g} mm\n"
+            f"- Patch: {self.network.config.patch_vox}^3 voxels of {self.spacing_mm:g} mm\n"
             f"- Estimates: {self.diffusion.prediction}, T = {self.diffusion.timesteps}, cosine schedule\n"
+            f"- Sampling: {f'{self.steps} steps of DDIM (distilled)' if self.steps else 'any solver'}\n"
             f"- Training: {training['steps']:,} steps, seed {training['seed']}\n"
             f"- Validation loss (L1): {losses or 'no validation split'}\n"
             f"- Data (regions): {datasets}\n"

@@ -42,6 +42,13 @@ def parts(config: NetworkConfig) -> list[Part]:
     return [Part(name, *numbers) for name, numbers in found.items()]
 
 
+def window_flops(config: NetworkConfig) -> tuple[int, int]:
+    """Return the FLOPs of one estimate of a window, its conditions given, and of encoding its conditions."""
+    flops = {part.name: part.flops for part in parts(config)}
+    encoding = flops.pop(CONDITION)
+    return sum(flops.values()), encoding
+
+
 def _level_name(config: NetworkConfig, depth: int) -> str:
     return f"level {depth}, {config.patch_vox // 2**depth}^3 x {config.channels * config.channel_multipliers[depth]}"
 

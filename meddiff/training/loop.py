@@ -256,12 +256,12 @@ def _watch(
     """Validate and draw samples with the averaged network when it is time."""
     if monitor is None:
         return
-    arguments = (state.ema.module, objective.schedule, objective.prediction)
+    averaged = objective.of(state.ema.module)
     with torch.autocast(run.device.type, torch.bfloat16, enabled=config.bfloat16):
         if state.step % config.validate_every == 0 or state.step == config.steps:
-            status.validation(state.step, monitor.losses(*arguments))
+            status.validation(state.step, monitor.losses(averaged))
         if state.step % config.sample_every == 0 or state.step == config.steps:
-            status.pictures(state.step, monitor.pictures(*arguments))
+            status.pictures(state.step, monitor.pictures(averaged))
 
 
 @contextmanager

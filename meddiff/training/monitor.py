@@ -4,16 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from meddiff.config import Config
 from meddiff.data.patches import LEVELS, Sample, collate, draw
 from meddiff.data.store import Record
-from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.solvers import make_solver
 from meddiff.seeds import seed_from
 from meddiff.training.objective import Noising, Objective
-
-SAMPLE_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,17 @@ class Monitor:
     seed: int
     device: torch.device
 
+    @classmethod
+    def of(cls, records: list[Record], config: Config, device: torch.device) -> "Monitor | None":
+        """Return the monitor of a run as configured; None where nothing is held out."""
+        if not records:
+            return None
+        return cls(records, config.model.patch_vox, config.training.validation_patches, config.seed, device)
+
     @torch.no_grad()
-    def losses(self, network: nn.Module, schedule: Schedule, prediction: str) -> dict[str, float]:
+    def losses(self, objective: Objective) -> dict[str, float]:
         """Return the mean L1 loss over T, by `region/level`; regions without a record are left out."""
-        objective = Objective(network, schedule, prediction).eval()
+        objective.eval()
         found = {}
         for region, records in self._by_region().items():
             for level in LEVELS:
@@ -46,12 +51,12 @@ class Monitor:
         return found
 
     @torch.no_grad()
-    def pictures(self, network: nn.Module, schedule: Schedule, prediction: str) -> dict[str, Tensor]:
+    def pictures(self, objective: Objective) -> dict[str, Tensor]:
         """Return a drawn whole region (image level) beside the real one, the middle axial planes, in [0, 1]."""
         found = {}
         for region, (record, *_) in self._by_region().items():
             batch = self._batch(record, "image", 0)
-            drawn = self._sample(network.eval(), batch, schedule, prediction)
+            drawn = self._sample(objective.eval(), batch)
             planes = torch.cat((batch.image, drawn), dim=4)[0, 0, self.patch_vox // 2]
             found[region] = (planes.cpu() + 1) / 2
         return found
@@ -71,13 +76,15 @@ class Monitor:
         rng = np.random.default_rng((self.seed, number))
         return collate([draw(record, level, self.patch_vox, rng)]).to(self.device)
 
-    def _sample(self, network: nn.Module, batch: Sample, schedule: Schedule, prediction: str) -> Tensor:
+    def _sample(self, objective: Objective, batch: Sample) -> Tensor:
+        network, schedule = objective.network, objective.schedule
         generator = torch.Generator(self.device).manual_seed(self.seed)
         x = torch.randn(batch.image.shape, generator=generator, device=self.device)
         condition = network.encode_condition(batch.anatomy, batch.coordinates)  # type: ignore[operator]
-        solver = make_solver("ddim", SAMPLE_STEPS, schedule.timesteps)
+        solver = make_solver("ddim", objective.sample_steps, schedule.timesteps)
         for t in solver.timesteps:
             t_B = torch.full((1,), int(t), device=self.device)
             estimate = network(x, t_B, batch.region, condition)
-            x = solver.step(schedule.to_x0(prediction, estimate, x, t_B).clamp(-1, 1), t, x).prev_sample
+            x0 = schedule.to_x0(objective.prediction, estimate, x, t_B).clamp(-1, 1)
+            x = solver.step(x0, t, x).prev_sample
         return x.clamp(-1, 1)

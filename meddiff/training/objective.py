@@ -1,4 +1,4 @@
-"""What training minimises: the L1 loss of Eq. 1."""
+"""What training minimises: the L1 loss of Eq. 1, and that of progressive distillation."""
 
 from typing import NamedTuple
 
@@ -34,15 +34,92 @@ class Objective(nn.Module):
         prediction: what the network estimates: `epsilon`, `v` or `sample`.
     """
 
+    sample_steps = 20  # of DDIM, for the sample images
+
     def __init__(self, network: nn.Module, schedule: Schedule, prediction: str) -> None:
         super().__init__()
         self.network, self.schedule, self.prediction = network, schedule, prediction
+
+    def of(self, network: nn.Module) -> "Objective":
+        """Return the same loss of another network."""
+        return Objective(network, self.schedule, self.prediction)
 
     def forward(self, batch: Sample, noising: Noising) -> Tensor:
         """Return the mean absolute error of the estimate for each sample, (B), float32."""
         noise, t_B = noising
         x_t = self.schedule.add_noise(batch.image, noise, t_B)
-        condition = self.network.encode_condition(batch.anatomy, batch.coordinates)  # type: ignore[operator]
-        estimate = self.network(x_t, t_B, batch.region, condition)
-        target = self.schedule.target(self.prediction, batch.image, noise, t_B)
+        return self._error(batch, x_t, t_B, self.schedule.target(self.prediction, batch.image, noise, t_B))
+
+    def _error(self, batch: Sample, x_t: Tensor, t_B: Tensor, target: Tensor) -> Tensor:
+        estimate = _estimate(self.network, batch, x_t, t_B)
         return F.l1_loss(estimate.float(), target, reduction="none").mean((1, 2, 3, 4))
+
+
+class Distillation(Objective):
+    """Progressive distillation: one step of the student shall do what two of its teacher do.
+
+    Salimans and Ho 2022, Algorithm 2: the teacher takes two steps of DDIM from x_t, and the student's target is the
+    x_0 whose single step ends at the same place.
+
+    Args:
+        student: the network that learns.
+        teacher: the network that is halved; it does not change.
+        schedule: the noise schedule.
+        prediction: what the student estimates: `v` or `sample`.
+        teacher_prediction: what the teacher estimates.
+        steps: of the student; twice as many of the teacher.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        schedule: Schedule,
+        prediction: str,
+        teacher_prediction: str,
+        steps: int,
+    ) -> None:
+        super().__init__(student, schedule, prediction)
+        self.teacher = teacher.requires_grad_(False)
+        self.teacher_prediction, self.sample_steps = teacher_prediction, steps
+
+    def of(self, network: nn.Module) -> "Distillation":
+        return Distillation(
+            network, self.teacher, self.schedule, self.prediction, self.teacher_prediction, self.sample_steps
+        )
+
+    def forward(self, batch: Sample, noising: Noising) -> Tensor:
+        """Return the mean absolute error of the student's estimate for each sample, (B), float32.
+
+        The timesteps of `noising` are moved to the student's own.
+        """
+        noise, drawn_B = noising
+        step_B = drawn_B * self.sample_steps // self.schedule.timesteps
+        t_B, middle_B, end_B = (self._boundary(2 * step_B + half) for half in (0, 1, 2))
+        x_t = self.schedule.add_noise(batch.image, noise, t_B)
+        with torch.no_grad():
+            x_end = self._teach(batch, self._teach(batch, x_t, t_B, middle_B), middle_B, end_B)
+            x0 = self._single_step_x0(x_t, x_end, t_B, end_B)
+            target = self.schedule.target(self.prediction, x0, self.schedule.noise(x0, x_t, t_B), t_B)
+        return self._error(batch, x_t, t_B, target)
+
+    def _boundary(self, half_steps_B: Tensor) -> Tensor:
+        """Return the timestep after so many steps of the teacher; those of all halvings lie within each other."""
+        return (self.schedule.timesteps * (1 - half_steps_B / (2 * self.sample_steps))).round().long() - 1
+
+    def _teach(self, batch: Sample, x_t: Tensor, t_B: Tensor, next_t_B: Tensor) -> Tensor:
+        """Take one of the teacher's steps, with x_0 clipped as in sampling."""
+        estimate = _estimate(self.teacher, batch, x_t, t_B).float()
+        x0 = self.schedule.to_x0(self.teacher_prediction, estimate, x_t, t_B).clamp(-1, 1)
+        return self.schedule.ddim_step(x0, x_t, t_B, next_t_B)
+
+    def _single_step_x0(self, x_t: Tensor, x_end: Tensor, t_B: Tensor, end_B: Tensor) -> Tensor:
+        alpha, sigma = self.schedule.coefficients(t_B)
+        alpha_end, sigma_end = self.schedule.coefficients(end_B)
+        ratio = sigma_end / sigma
+        return (x_end - ratio * x_t) / (alpha_end - ratio * alpha)
+
+
+def _estimate(network: nn.Module, batch: Sample, x_t: Tensor, t_B: Tensor) -> Tensor:
+    condition = network.encode_condition(batch.anatomy, batch.coordinates)  # type: ignore[operator]
+    return network(x_t, t_B, batch.region, condition)

@@ -17,6 +17,14 @@ log = logging.getLogger(__name__)
 STATISTICS = "stats.jsonl"
 
 
+def last_validation(folder: Path) -> dict[str, float]:
+    """Return a run's last validation losses by `region/level`; empty when it had no validation split."""
+    rows = [json.loads(line) for line in (folder / STATISTICS).read_text().splitlines()]
+    prefix = "validation/"
+    found = [{k.removeprefix(prefix): v for k, v in row.items() if k.startswith(prefix)} for row in rows]
+    return next((losses for losses in reversed(found) if losses), {})
+
+
 class Status:
     """Gathers the losses of a run and reports them in intervals.
 

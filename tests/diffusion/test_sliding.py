@@ -1,12 +1,18 @@
 """Whole-volume sampling with networks whose right answer is known."""
 
+import copy
+
 import pytest
 import torch
 
 from meddiff.config import NetworkConfig, SamplingConfig
+from meddiff.diffusion.sampling import SavedState, sample_volume
 from meddiff.diffusion.schedule import Schedule
-from meddiff.diffusion.sliding import Condition, SlidingWindows, sample_volume
-from meddiff.diffusion.solvers import NAMES
+from meddiff.diffusion.sliding import Condition, SlidingWindows, array_bytes
+from meddiff.diffusion.solvers import NAMES, VolumeSolver
+from meddiff.diffusion.windows import at, corners_of, window_weight
+from meddiff.errors import UserError
+from meddiff.model.position import patch_coordinates
 from meddiff.model.unet import UNet
 
 SMALL = NetworkConfig(patch_vox=8, channels=8, channel_multipliers=(1, 2), attention_levels=(), norm_groups=4)
@@ -36,7 +42,7 @@ def labels(size, seed=0):
 
 
 def sampled(model, anatomy, config=PLAIN, prediction="epsilon", seed=0):
-    windows = SlidingWindows(model, Schedule(1000), prediction, Condition(anatomy, 0), config)
+    windows = SlidingWindows([model], 1000, prediction, Condition(anatomy, 0), config, seed)
     return sample_volume(windows, config, 1000, seed, "test")
 
 
@@ -72,23 +78,120 @@ def test_averaging_x0_is_averaging_the_noise(network):
     anatomy, t = labels((8, 8, 12)), 600
     x = torch.randn(8, 8, 12, generator=torch.Generator().manual_seed(1)) * 0.1
     schedule = Schedule(1000)
-    windows = SlidingWindows(network, schedule, "epsilon", Condition(anatomy, 0), PLAIN)
+    windows = SlidingWindows([network], 1000, "epsilon", Condition(anatomy, 0), PLAIN)
     x0 = windows.estimate_x0(x, t)
     t_B = torch.tensor([t])
-    sums = torch.zeros(8, 8, 12)
-    for corner in windows._corners:
-        index = tuple(slice(c, c + 8) for c in corner)
+    sums, total = torch.zeros(8, 8, 12), torch.zeros(8, 8, 12)
+    for corner in corners_of(windows.starts_zyx(0)):
+        index = at(corner, 8)
+        starts = tuple(float(c) for c in corner)
+        coordinates = patch_coordinates(starts, (1.0,) * 3, (8,) * 3, (8, 8, 12))[None]
         with torch.no_grad():
-            noise = network(x[index][None, None], t_B, torch.tensor([0]), windows._encode([corner]))
-        sums[index] += windows._weight * noise[0, 0]
-    mean_noise = (sums / windows._total)[None, None]
+            encoded = network.encode_condition(anatomy[index][None], coordinates)
+            noise = network(x[index][None, None], t_B, torch.tensor([0]), encoded)
+        sums[index] += window_weight(8) * noise[0, 0]
+        total[index] += window_weight(8)
+    mean_noise = (sums / total)[None, None]
     expected = schedule.to_x0("epsilon", mean_noise, x[None, None], t_B)[0, 0].clamp(-1, 1)
     torch.testing.assert_close(x0, expected, atol=1e-4, rtol=0)
 
 
-def test_windows_outside_the_body_are_air_and_are_not_computed(network):
+@pytest.mark.parametrize(("skip_air", "count"), [(True, 3), (False, 9)])
+def test_windows_outside_the_body_are_air_and_are_not_computed(network, skip_air, count):
     anatomy = labels((8, 8, 40))
     anatomy[:, :, 12:] = 0
-    windows = SlidingWindows(network, Schedule(1000), "v", Condition(anatomy, 0), PLAIN)
-    assert len(windows._corners) == 3  # of nine
-    assert (windows.estimate_x0(torch.randn(8, 8, 40), 500)[:, :, 16:] == -1).all()
+    config = PLAIN.model_copy(update={"skip_air": skip_air})
+    windows = SlidingWindows([network], 1000, "v", Condition(anatomy, 0), config)
+    x0 = windows.estimate_x0(torch.randn(8, 8, 40), 500)
+    assert windows.cost.estimates == count
+    assert bool((x0[:, :, 16:] + 1 < 1e-6).all()) == skip_air
+
+
+def test_conditions_are_encoded_once_as_far_as_the_memory_goes(network):
+    anatomy = labels((8, 8, 40))
+    for free_gb, encodings in ((1, 9), (0, 27)):
+        config = PLAIN.model_copy(update={"memory_gb": array_bytes(anatomy.numel()) / 1e9 + free_gb})
+        windows = SlidingWindows([network], 1000, "v", Condition(anatomy, 0), config)
+        for step in range(3):
+            windows.estimate_x0(torch.randn(8, 8, 40), 500, step)
+        assert (windows.cost.estimates, windows.cost.encodings) == (27, encodings)
+
+
+def test_a_volume_beyond_the_memory_is_refused(network):
+    config = PLAIN.model_copy(update={"memory_gb": 1e-6})
+    with pytest.raises(UserError, match=r"4,096 voxels needs .* sampling.memory_gb is 1e-06; raise it"):
+        SlidingWindows([network], 1000, "v", Condition(labels((16, 16, 16)), 0), config)
+
+
+@pytest.mark.parametrize("windows", ["averaged", "shifted"])
+def test_several_devices_give_the_result_of_one(network, windows):
+    config = PLAIN.model_copy(update={"windows": windows, "windows_per_batch": 2})
+    condition = Condition(labels((13, 9, 20)), 0)
+    one, three = (
+        sample_volume(SlidingWindows(networks, 1000, "v", condition, config), config, 1000, 0, "test")
+        for networks in ([network], [network, copy.deepcopy(network), copy.deepcopy(network)])
+    )
+    torch.testing.assert_close(one, three, atol=1e-5, rtol=0)
+
+
+def test_shifted_windows_lie_elsewhere_at_every_step_and_find_the_volume():
+    anatomy = labels((13, 9, 20))
+    config = PLAIN.model_copy(update={"windows": "shifted", "steps": 20})
+    windows = SlidingWindows([Oracle()], 1000, "epsilon", Condition(anatomy, 0), config)
+    assert len({str(windows.starts_zyx(step)) for step in range(10)}) > 5
+    torch.testing.assert_close(sampled(Oracle(), anatomy, config), anatomy.float() / 200 - 0.5, atol=0.02, rtol=0)
+
+
+class Killed(Exception):
+    """What ends a run in the middle."""
+
+
+@pytest.mark.parametrize("solver", NAMES)
+@pytest.mark.parametrize("windows", ["averaged", "shifted"])
+def test_an_interrupted_volume_goes_on_with_the_same_result(network, tmp_path, monkeypatch, solver, windows):
+    config = PLAIN.model_copy(update={"solver": solver, "windows": windows, "save_every_steps": 3})
+    condition, saved = Condition(labels((13, 9, 20)), 0), SavedState(tmp_path / "volume.pt", "this one")
+
+    def draw(saved):
+        return sample_volume(SlidingWindows([network], 1000, "v", condition, config), config, 1000, 0, "test", saved)
+
+    whole = draw(None)
+    estimate = SlidingWindows.estimate_x0
+
+    def dying(self, x, t, step):
+        if step == 5:
+            raise Killed
+        return estimate(self, x, t, step)
+
+    monkeypatch.setattr(SlidingWindows, "estimate_x0", dying)
+    with pytest.raises(Killed):
+        draw(saved)
+    monkeypatch.setattr(SlidingWindows, "estimate_x0", estimate)
+    assert SavedState(saved.path, "another one").load() is None
+    assert saved.load()["step"] == 3
+    torch.testing.assert_close(draw(saved), whole, atol=0, rtol=0)
+    assert not saved.path.exists()
+
+
+def test_a_damaged_state_is_left_aside(network, tmp_path):
+    saved = SavedState(tmp_path / "volume.pt", "this one")
+    saved.path.write_bytes(b"no state")
+    assert saved.load() is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_slabs_with_solvers_of_their_own_are_the_volume_with_one(monkeypatch, name):
+    """But for the draws of an ancestral solver, which are other draws."""
+    config = PLAIN.model_copy(update={"solver": name, "steps": 5})
+    results = []
+    for slab_voxels in (10**9, 13 * 9 * 2):
+        monkeypatch.setattr("meddiff.diffusion.solvers.SLAB_VOXELS", slab_voxels)
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(7, 13, 9, generator=generator)
+        solver = VolumeSolver(config, 1000, tuple(x.shape))
+        for t in solver.timesteps:
+            solver.step(torch.tanh(x), t, x, generator)
+        results.append(x)
+    if name != "ddpm":
+        torch.testing.assert_close(*results, atol=0, rtol=0)
+    assert all(result.isfinite().all() for result in results)

@@ -5,7 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meddiff.diffusion.windows import at, window_corners, window_starts, window_weight
+from meddiff.diffusion.windows import (
+    at,
+    corners_of,
+    overlapping_starts,
+    shifted_starts,
+    total_profile,
+    window_weight,
+)
 
 WINDOW = st.integers(1, 40)
 
@@ -13,22 +20,32 @@ WINDOW = st.integers(1, 40)
 @given(WINDOW, st.integers(0, 300), st.floats(0, 0.95))
 def test_windows_cover_the_axis_with_the_overlap_asked_for(window, extra, overlap):
     size = window + extra
-    starts = window_starts(size, window, overlap)
+    starts = overlapping_starts(size, window, overlap)
     assert (starts[0], starts[-1]) == (0, size - window)
     steps = np.diff(starts)
     assert (steps > 0).all()
     assert (steps <= max(1, int(window * (1 - overlap)))).all()
 
 
-@given(st.tuples(*[st.integers(8, 23)] * 3), st.floats(0, 0.8))
-def test_normalised_weights_sum_to_one_everywhere(size, overlap):
-    weight, total = window_weight(8), torch.zeros(size)
-    corners = window_corners(size, 8, overlap)
-    for corner in corners:
-        total[at(corner, 8)] += weight
+@given(WINDOW, st.integers(0, 300), st.integers(0, 1000))
+def test_shifted_windows_cover_the_axis_side_by_side(window, extra, shift):
+    size = window + extra
+    starts = shifted_starts(size, window, shift % window)
+    assert (starts[0], starts[-1]) == (0, size - window)
+    assert (np.diff(starts) <= window).all()
+    assert len(starts) <= size // window + 2
+    inner = [start for start in starts if 0 < start < size - window]
+    assert all(start % window == shift % window for start in inner)
+
+
+@given(st.tuples(*[st.integers(8, 23)] * 3), st.floats(0, 0.8), st.booleans(), st.integers(0, 7))
+def test_normalised_weights_sum_to_one_everywhere(size, overlap, moved, shift):
+    starts = [shifted_starts(n, 8, shift) if moved else overlapping_starts(n, 8, overlap) for n in size]
+    z, y, x = (total_profile(n, 8, axis_starts) for n, axis_starts in zip(size, starts, strict=True))
+    total = z[:, None, None] * y[:, None] * x
     assert (total > 0).all()
-    share = torch.zeros(size)
-    for corner in corners:
+    weight, share = window_weight(8), torch.zeros(size)
+    for corner in corners_of(starts):
         share[at(corner, 8)] += weight / total[at(corner, 8)]
     torch.testing.assert_close(share, torch.ones(size))
 

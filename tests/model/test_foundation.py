@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from meddiff.config import DiffusionConfig, NetworkConfig
+from meddiff.config import DiffusionConfig, NetworkConfig, WindowsConfig
 from meddiff.errors import UserError
 from meddiff.model.foundation import MedDiffFM
 from meddiff.model.unet import UNet
@@ -14,7 +14,6 @@ SMALL = NetworkConfig(patch_vox=16, channels=8, channel_multipliers=(1, 2), atte
 TRAINING = {
     "steps": 7,
     "seed": 0,
-    "spacing_mm": 4.0,
     "regions_per_dataset": {"d": 2},
     "run": "r",
     "anatomy_weights": "demo",
@@ -25,7 +24,7 @@ TRAINING = {
 @pytest.fixture
 def bundle(tmp_path):
     torch.manual_seed(0)
-    model = MedDiffFM(UNet(SMALL), DiffusionConfig(prediction="v"), "tiny")
+    model = MedDiffFM(UNet(SMALL), DiffusionConfig(prediction="v"), "tiny", 4.0, WindowsConfig())
     model.save(tmp_path / "tiny", TRAINING)
     return model, tmp_path / "tiny"
 
@@ -34,6 +33,7 @@ def test_the_bundle_reads_back(bundle):
     model, folder = bundle
     loaded = MedDiffFM.from_pretrained(folder)
     assert (loaded.name, loaded.diffusion, loaded.network.config) == ("tiny", model.diffusion, SMALL)
+    assert (loaded.spacing_mm, loaded.windows) == (4.0, model.windows)
     for name, tensor in model.network.state_dict().items():
         assert torch.equal(tensor, loaded.network.state_dict()[name])
 

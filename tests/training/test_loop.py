@@ -143,11 +143,11 @@ def test_the_network_learns_a_phantom_by_heart(tmp_path, record):
     config = CONFIG.model_copy(update={"steps": 400, "accumulation": 1, "learning_rate": 3e-3, "ema_decay": 0.98})
     data = PatchDataset([record.folder], LevelWeights(image=1, double=0, patch=0), 16, 0, 800)
     objective, monitor = make_objective(), Monitor([record], 16, 1, 0, CPU)
-    untrained = difference(monitor.pictures(objective.network, objective.schedule, "v"))
+    untrained = difference(monitor.pictures(objective))
     trained = train(Run("test", tmp_path, 0, CPU), objective, data, config)
     losses = [row["loss"] for row in statistics(tmp_path)]
     assert sum(losses[-50:]) / 50 < 0.4 * sum(losses[:20]) / 20
-    assert difference(monitor.pictures(trained, objective.schedule, "v")) < 0.15 * untrained
+    assert difference(monitor.pictures(objective.of(trained))) < 0.15 * untrained
 
 
 def difference(pictures):

@@ -22,7 +22,7 @@ def monitor(record):
 
 
 def test_a_network_that_estimates_nothing_has_the_mean_of_absolute_noise(monitor):
-    losses = monitor.losses(UNet(SMALL), Schedule(1000), "epsilon")
+    losses = monitor.losses(Objective(UNet(SMALL), Schedule(1000), "epsilon"))
     assert set(losses) == {"chest/image", "chest/double", "chest/patch"}
     assert all(loss == pytest.approx((2 / torch.pi) ** 0.5, abs=0.02) for loss in losses.values())
 
@@ -31,10 +31,11 @@ def test_patches_timesteps_and_noise_are_fixed(monitor):
     torch.manual_seed(0)
     network = UNet(SMALL)
     torch.nn.init.normal_(network.conv_out.weight)
-    first = monitor.losses(network, Schedule(1000), "epsilon")
-    assert first == monitor.losses(network, Schedule(1000), "epsilon")
+    objective = Objective(network, Schedule(1000), "epsilon")
+    first = monitor.losses(objective)
+    assert first == monitor.losses(objective)
     another = Monitor(monitor.records, 16, 3, 1, CPU)
-    assert first != another.losses(network, Schedule(1000), "epsilon")
+    assert first != another.losses(objective)
 
 
 def test_timesteps_are_spread_evenly(monitor, monkeypatch):
@@ -45,12 +46,12 @@ def test_timesteps_are_spread_evenly(monitor, monkeypatch):
         return original(self, batch, noising)
 
     monkeypatch.setattr(Objective, "forward", forward)
-    monitor.losses(UNet(SMALL), Schedule(1000), "epsilon")
+    monitor.losses(Objective(UNet(SMALL), Schedule(1000), "epsilon"))
     assert seen == 3 * [166, 500, 833]  # for each level
 
 
 def test_a_picture_has_the_real_region_beside_the_drawn_one(monitor):
-    picture = monitor.pictures(UNet(SMALL), Schedule(1000), "sample")["chest"]
+    picture = monitor.pictures(Objective(UNet(SMALL), Schedule(1000), "sample"))["chest"]
     assert picture.shape == (16, 32)
     real = torch.from_numpy(monitor.records[0].image_ct[:][8].astype("float32"))
     assert torch.corrcoef(torch.stack((picture[:, :16].flatten(), real.flatten())))[0, 1] > 0.999

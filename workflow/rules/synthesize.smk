@@ -23,12 +23,12 @@ rule synthesize:
     resources:
         mem_mb=32000,
         runtime=720,
-        gpu=1,
+        gpu=CONFIG.sampling.gpus,
     params:
         config=stage_config("synthesize"),
         model=subpath(input.weights, parent=True),
         out=subpath(output[0], parent=True),
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],
     shell:
-        "python -m meddiff synthesize --config {params.config:q} --model {params.model:q} --shard {wildcards.shard}"
+        "python -m meddiff synthesize-shard --config {params.config:q} --model {params.model:q} --shard {wildcards.shard}"
         " {params.store:q} --out {params.out:q} --index {output:q} --threads {threads} 2>&1 | tee {log:q}"

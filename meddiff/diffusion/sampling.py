@@ -1,0 +1,85 @@
+"""Drawing a whole volume: one solver step after the other, from pure noise to a CT."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from meddiff.config import SamplingConfig
+from meddiff.diffusion.sliding import SlidingWindows
+from meddiff.diffusion.solvers import VolumeSolver
+from meddiff.files import temporary_beside
+from meddiff.progress import Progress
+
+log = logging.getLogger(__name__)
+
+STATUS_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """Where a long volume keeps its state: a file, and what the state must have been made for to be used."""
+
+    path: Path
+    identity: str
+
+    def save(self, **state: Any) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_beside(self.path) as temporary:
+            torch.save({"identity": self.identity, **state}, temporary)
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the state; None where there is none for the same volume and settings, or it is damaged."""
+        if not self.path.exists():
+            return None
+        try:
+            state = torch.load(self.path, weights_only=True)
+        except Exception as error:  # a damaged file raises one of many types
+            log.warning("%s is damaged (%s); starting anew", self.path.name, type(error).__name__)
+            return None
+        return state if state["identity"] == self.identity else None
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def sample_volume(
+    windows: SlidingWindows,
+    config: SamplingConfig,
+    timesteps: int,
+    seed: int,
+    name: str,
+    saved: SavedState | None = None,
+) -> Tensor:
+    """Return a volume drawn from the model, (Z, Y, X), in [-1, 1].
+
+    Args:
+        windows: the model's estimate for this volume.
+        config: solver, steps and how often to save.
+        timesteps: T of the model.
+        seed: of the first noise and of a stochastic solver; the result does not depend on the batching of windows.
+        name: for the progress lines.
+        saved: where the state is written every `config.save_every_steps` steps; a volume that was interrupted goes on
+            from there, with the same result.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(windows.size_zyx, generator=generator)
+    solver = VolumeSolver(config, timesteps, windows.size_zyx)
+    first, state = 0, saved.load() if saved else None
+    if state:
+        first, x = state["step"], state["x"]
+        generator.set_state(state["generator"])
+        solver.restore(state["solver"])
+        log.info("%s: going on from step %d", name, first)
+    progress = Progress(name, len(solver.timesteps) - first, STATUS_SECONDS)
+    for step, t in list(enumerate(solver.timesteps))[first:]:
+        solver.step(windows.estimate_x0(x, t, step), t, x, generator)
+        progress.step("steps")
+        if saved and (step + 1) % config.save_every_steps == 0 and step + 1 < len(solver.timesteps):
+            saved.save(step=step + 1, x=x, generator=generator.get_state(), solver=solver.state())
+    if saved:
+        saved.remove()
+    return windows.inner(x.clamp_(-1, 1))

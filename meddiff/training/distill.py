@@ -1,0 +1,90 @@
+"""Progressive distillation of a trained model to few steps (Salimans and Ho 2022).
+
+Choice: progressive distillation, because each halving is an ordinary training run with a target that is computed, not
+bootstrapped, the sampler of the result is plain DDIM, and a student of N steps is never far from its teacher of 2 N.
+"""
+
+import copy
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from meddiff.config import Config
+from meddiff.data.shards import done_rows
+from meddiff.device import choose_device
+from meddiff.diffusion.schedule import Schedule
+from meddiff.files import digest, sha256
+from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
+from meddiff.stages import params_of
+from meddiff.training import distributed
+from meddiff.training.loop import Run, train
+from meddiff.training.monitor import Monitor
+from meddiff.training.objective import Distillation
+from meddiff.training.regions import TrainingRegions
+
+
+def distill(config: Config, teacher: Path, store: list[Path], runs: Path, out: Path, max_minutes: float) -> None:
+    """Halve a model's steps until `config.distillation.steps` are left, and write the bundle.
+
+    Args:
+        config: the sections of the stage `distill`.
+        teacher: bundle of the model to distil.
+        store: the store's shard indices.
+        runs: folder of the run folders, one for each halving; a stopped one goes on.
+        out: folder of the bundle.
+        max_minutes: end with a checkpoint after this time.
+
+    Raises:
+        TimeSliceEnded: the time is up; the same call goes on.
+    """
+    began = time.monotonic()
+    regions = TrainingRegions.of(done_rows(store))
+    device = distributed.local_device(choose_device(config.device))
+    bundle = find_bundle(teacher)
+    settings = params_of(config, "distill")
+    identity = digest([settings, regions.digest, sha256(bundle / WEIGHTS)])
+    model = MedDiffFM.from_pretrained(bundle, device)
+    with distributed.process_group(device):
+        for steps in halvings(config.distillation.first_steps, config.distillation.steps):
+            folder = runs / f"{model.name}-{steps}-steps-{identity}"
+            regions.claim(folder, settings)
+            left = max_minutes - (time.monotonic() - began) / 60
+            run = Run(f"distill {model.name} to {steps} steps", folder, config.seed, device, left)
+            model = _halve(model, steps, run, regions, config)
+            if steps == config.distillation.steps and distributed.rank() == 0:
+                model.save(out, regions.facts(run, config.distillation.training_steps))
+
+
+def halvings(first: int, last: int) -> list[int]:
+    """Return the steps of each student: half of `first`, a quarter of it, and so on down to `last`."""
+    students = []
+    while first > last:
+        first //= 2
+        students.append(first)
+    return students
+
+
+def _halve(teacher: MedDiffFM, steps: int, run: Run, regions: TrainingRegions, config: Config) -> MedDiffFM:
+    """Return the student of one run.
+
+    Choice: a student of a teacher that estimates the noise estimates v, because noise says nothing about x_0 at the
+    first timesteps, where a few-step model takes its largest steps (Salimans and Ho 2022, section 4).
+    """
+    settings = config.distillation
+    training = config.training.model_copy(
+        update={
+            "steps": settings.training_steps,
+            "learning_rate": settings.learning_rate,
+            "learning_rate_decay": "cosine",
+            "warmup_steps": 0,
+        }
+    )
+    before = teacher.diffusion.prediction
+    diffusion = teacher.diffusion.model_copy(update={"prediction": "v" if before == "epsilon" else before})
+    student = copy.deepcopy(teacher.network).train().requires_grad_(True)
+    student.activation_checkpointing = training.activation_checkpointing
+    schedule = Schedule(diffusion.timesteps, run.device)
+    objective = Distillation(student, teacher.network, schedule, diffusion.prediction, before, steps)
+    data = regions.patches(config, teacher.name, settings.training_steps)
+    averaged = train(run, objective, data, training, Monitor.of(regions.held_out(), config, run.device))
+    return replace(teacher, network=averaged, diffusion=diffusion, steps=steps)

@@ -1,0 +1,87 @@
+"""The stored regions that a model is trained on: those of the pretraining datasets, by split."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from meddiff.config import Config
+from meddiff.data.patches import PatchDataset
+from meddiff.data.shards import Row
+from meddiff.data.store import Record, RecordMeta
+from meddiff.errors import UserError
+from meddiff.files import digest, read_json, write_json
+from meddiff.training import distributed
+from meddiff.training.loop import Run
+from meddiff.training.status import last_validation
+
+
+@dataclass(frozen=True)
+class TrainingRegions:
+    """Record folders of the training and of the validation split, and a digest of all that is stored."""
+
+    training: list[Path]
+    validation: list[Path]
+    digest: str
+
+    @classmethod
+    def of(cls, rows: list[Row]) -> "TrainingRegions":
+        """Choose from the store's rows.
+
+        Raises:
+            UserError: there are none for training.
+        """
+        metas = {row.path.parent: Record(row.path.parent).meta for row in rows}
+        training, validation = (
+            [folder for folder, meta in metas.items() if meta.role == "pretraining" and meta.split == split]
+            for split in ("train", "val")
+        )
+        if not training:
+            raise UserError(
+                f"no region of {len(rows)} is in the training split; add datasets or see the quarantine list"
+            )
+        return cls(training, validation, digest([(row.id, row.sha256) for row in rows]))
+
+    def patches(self, config: Config, name: str, steps: int) -> PatchDataset:
+        """Return the samples of a run of so many steps, at the levels of the named model."""
+        training = config.training
+        samples = steps * training.accumulation * training.batch_size
+        return PatchDataset(self.training, config.variant(name).levels, config.model.patch_vox, config.seed, samples)
+
+    def held_out(self) -> list[Record]:
+        return [Record(folder) for folder in self.validation]
+
+    def claim(self, folder: Path, settings: str) -> None:
+        """Write into a run's folder what it is, or make sure that it is still the same.
+
+        Raises:
+            UserError: the folder holds a run with another configuration or other data.
+        """
+        identity = {"settings": settings, "records": [path.name for path in self.training]}
+        path = folder / "run.json"
+        if not path.exists():
+            if distributed.rank() == 0:
+                write_json(identity, path)
+        elif read_json(path) != identity:
+            raise UserError(
+                f"{folder}: holds a run with another configuration or other data; give this run another folder"
+            )
+
+    def facts(self, run: Run, steps: int) -> dict[str, Any]:
+        """Return what the card of a model from this run says of its training."""
+        metas = self._metas()
+        return {
+            "steps": steps,
+            "seed": run.seed,
+            "run": run.folder.name,
+            "validation": last_validation(run.folder),
+            "regions_per_dataset": dict(Counter(meta.dataset for meta in metas)),
+            "anatomy_weights": metas[0].anatomy_weights,
+        }
+
+    @property
+    def spacing_mm(self) -> float:
+        return self._metas()[0].spacing_mm
+
+    def _metas(self) -> list[RecordMeta]:
+        return [Record(folder).meta for folder in self.training]

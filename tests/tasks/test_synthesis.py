@@ -1,0 +1,135 @@
+"""`meddiff synthesize`: a mask in, a CT on its grid out; and what it refuses, in one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+import yaml
+
+from meddiff.config import DiffusionConfig, SamplingConfig, WindowsConfig
+from meddiff.data.volumes import from_zyx, read_image, to_zyx
+from meddiff.model.foundation import MedDiffFM
+from meddiff.model.info import window_flops
+from meddiff.model.unet import UNet
+from meddiff.tasks.synthesis import Synthesizer
+from tests.training import SMALL
+
+SPACING_MM = 6.0
+SAMPLING = {"steps": 4, "bfloat16": False, "save_every_steps": 1}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    torch.manual_seed(0)
+    network = UNet(SMALL)
+    torch.nn.init.normal_(network.conv_out.weight, std=0.02)
+    torch.nn.init.normal_(network.anatomy.weight, std=2)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    training = {"steps": 1, "seed": 0, "run": "r", "anatomy_weights": "demo", "validation": {}}
+    model = MedDiffFM(network, DiffusionConfig(prediction="sample"), "tiny", SPACING_MM, WindowsConfig())
+    model.save(folder, training | {"regions_per_dataset": {}})
+    (folder / "sampling.yaml").write_text(yaml.safe_dump({"sampling": SAMPLING}))
+    return folder
+
+
+def save_mask(path, labels_zyx, direction=(1, 0, 0, 0, 1, 0, 0, 0, 1), spacing_mm=SPACING_MM):
+    image = from_zyx(labels_zyx, spacing_mm, (10.0, -20.0, 30.0))
+    image.SetDirection(direction)
+    sitk.WriteImage(image, str(path))
+    return image
+
+
+def synthesize(mask, bundle, out, *arguments, region="chest"):
+    command = [sys.executable, "-m", "meddiff", "synthesize", "--anatomy", mask, "--region", region, "--out", out]
+    command += ["--model", bundle, "--config", bundle / "sampling.yaml", *arguments]
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.fixture(scope="module")
+def drawn(bundle, labels_zyx, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    mask = save_mask(folder / "mask.nii.gz", labels_zyx[20:60])
+    return folder, mask, synthesize(folder / "mask.nii.gz", bundle, folder / "ct.nii.gz")
+
+
+def test_a_ct_lies_where_its_mask_lies_and_holds_hu_of_the_window(drawn):
+    folder, mask, done = drawn
+    assert done.returncode == 0, done.stderr
+    ct = read_image(folder / "ct.nii.gz")
+    for get in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(ct, get)() == pytest.approx(getattr(mask, get)())
+    hu = to_zyx(ct)
+    assert hu.dtype == np.int16
+    assert hu.min() >= -1400
+    assert hu.max() <= 400
+    assert hu.std() > 10
+    assert [path.name for path in sorted(folder.iterdir())] == ["ct.nii.gz", "mask.nii.gz"]
+
+
+def test_progress_has_a_bar_and_the_time_left(drawn):
+    lines = [line for line in drawn[2].stderr.splitlines() if "tiny chest [" in line]
+    assert "[#####               ] 1/4 steps" in lines[0]
+    assert "[####################] 4/4 steps" in lines[-1]
+
+
+def test_the_orientation_of_the_file_does_not_matter(drawn, bundle, labels_zyx, tmp_path):
+    """A mask stored from left to right and from back to front gives the same CT, stored in the same way."""
+    folder = drawn[0]
+    save_mask(tmp_path / "ras.nii.gz", labels_zyx[20:60, ::-1, ::-1].copy(), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    assert synthesize(tmp_path / "ras.nii.gz", bundle, tmp_path / "ct.nii.gz").returncode == 0
+    turned = to_zyx(read_image(tmp_path / "ct.nii.gz"))[:, ::-1, ::-1]
+    assert (turned == to_zyx(read_image(folder / "ct.nii.gz"))).all()
+
+
+def test_another_seed_is_another_ct(drawn, bundle, tmp_path):
+    synthesize(drawn[0] / "mask.nii.gz", bundle, tmp_path / "ct.nii.gz", "--seed", 1)
+    assert (to_zyx(read_image(tmp_path / "ct.nii.gz")) != to_zyx(read_image(drawn[0] / "ct.nii.gz"))).mean() > 0.5
+
+
+def refused(tmp_path, kind):
+    labels = np.full((16, 16, 16), 5, np.uint8)
+    path = tmp_path / "mask.nii.gz"
+    if kind == "labels":
+        labels[0, 0, 0] = 119
+    save_mask(path, labels, spacing_mm=1.5 if kind == "spacing" else SPACING_MM)
+    if kind == "geometry":
+        path = tmp_path / "mask.nrrd"
+        path.write_bytes(b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 16 16 16\nencoding: raw\n\n" + labels.tobytes())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "region", "out", "words"),
+    [
+        ("geometry", "chest", "ct.nii.gz", "mask.nrrd: the file has no geometry"),
+        ("labels", "chest", "ct.nii.gz", "mask.nii.gz: unknown labels 119"),
+        ("spacing", "chest", "ct.nii.gz", "mask.nii.gz: the spacing is 1.5x1.5x1.5 mm and the model's is 6 mm"),
+        ("good", "whole_body", "ct.nii.gz", "--region whole_body: models know han, chest, abdomen"),
+        ("good", "chest", "ct.png", "ct.png: no name of a volume"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_in_one_line(bundle, tmp_path, kind, region, out, words):
+    done = synthesize(refused(tmp_path, kind), bundle, tmp_path / out, region=region)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / out).exists()
+
+
+def test_the_cost_counts_windows_and_encodings(bundle, tmp_path):
+    config = SamplingConfig(**SAMPLING)
+    anatomy = np.full((16, 16, 40), 5, np.uint8)
+    anatomy[:, :, 20:] = 0
+    cost = {}
+    for name, recipe in {"plain": {"skip_air": False, "cache_conditions": False}, "saving": {}}.items():
+        synthesizer = Synthesizer(bundle, config.model_copy(update=recipe), "cpu")
+        drawing = synthesizer.synthesize(anatomy, "chest", WindowsConfig().chest, 0, tmp_path / "ct.nii.gz")
+        cost[name] = drawing
+    estimate, encoding = window_flops(SMALL)
+    assert cost["plain"].tflop == pytest.approx(4 * 4 * (estimate + encoding) / 1e12)  # four steps, four windows
+    assert cost["saving"].tflop == pytest.approx((4 * 3 * estimate + 3 * encoding) / 1e12)  # one is air
+    assert cost["plain"].borders_zyx == [[], [], [8, 16, 24, 32]]

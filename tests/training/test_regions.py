@@ -1,0 +1,39 @@
+"""Which regions train, and which run folder they may use."""
+
+import pytest
+
+from meddiff.data.shards import DONE, Row
+from meddiff.errors import UserError
+from meddiff.training.regions import TrainingRegions
+from tests.conftest import make_record
+
+
+def row(folder, split):
+    make_record(folder, seed=1, split=split)
+    return Row(folder.name, DONE, folder / "meta.json", "0", 0.0, "")
+
+
+@pytest.fixture(scope="module")
+def regions(tmp_path_factory):
+    store = tmp_path_factory.mktemp("store")
+    return TrainingRegions.of([row(store / split, split) for split in ("train", "val", "test")])
+
+
+def test_the_split_decides(regions):
+    assert [path.name for path in regions.training] == ["train"]
+    assert [record.meta.id for record in regions.held_out()] == ["val"]
+
+
+def test_a_store_without_training_regions_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no region of 1 is in the training split"):
+        TrainingRegions.of([row(tmp_path / "test", "test")])
+
+
+def test_a_run_folder_of_another_configuration_or_other_data_is_refused(regions, tmp_path):
+    regions.claim(tmp_path, "a")
+    regions.claim(tmp_path, "a")
+    with pytest.raises(UserError, match="another configuration or other data"):
+        regions.claim(tmp_path, "b")
+    others = TrainingRegions([tmp_path / "other"], [], "")
+    with pytest.raises(UserError, match="another configuration or other data"):
+        others.claim(tmp_path, "a")

@@ -1,0 +1,41 @@
+"""
+Distill: a model that samples in few steps. No other rule asks for it.
+
+    snakemake --cores 8 results/models/meddiff-fm/few-steps/model.safetensors
+
+Input: a model and the crop store. Output: a model bundle; its halvings' checkpoints lie in runs/.
+"""
+
+
+rule distill:
+    """Halve a model's sampling steps until few are left; a stopped one goes on from its newest checkpoint."""
+    input:
+        teacher=f"{OUT}/models/{{model}}/model.safetensors",
+        store=STORE,
+    output:
+        weights=f"{OUT}/models/{{model}}/few-steps/model.safetensors",
+        config=f"{OUT}/models/{{model}}/few-steps/config.json",
+    log:
+        f"{LOGS}/distill/{{model}}.log",
+    benchmark:
+        f"{BENCHMARKS}/distill/{{model}}.tsv"
+    retries: TRAINING_RETRIES
+    conda:
+        ENVIRONMENT
+    threads: 16
+    resources:
+        mem_mb=32000,
+        runtime=TRAINING_RUNTIME_MIN,
+        gpu=CONFIG.training.processes,
+        slice_min=TRAINING_SLICE_MIN,
+    params:
+        config=lambda wildcards: stage_config("distill", wildcards.model),
+        teacher=subpath(input.teacher, parent=True),
+        out=subpath(output.weights, parent=True),
+        runs=f"{OUT}/runs",
+        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        launcher=LAUNCHER,
+    shell:
+        "{params.launcher} meddiff distill --config {params.config:q} --model {params.teacher:q} {params.store:q}"
+        " --runs {params.runs:q} --out {params.out:q} --max-minutes {resources.slice_min} --threads {threads}"
+        " 2>&1 | tee {log:q}"
