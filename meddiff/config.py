@@ -270,7 +270,7 @@ class SamplingConfig(Section):
     clip_x0: bool = Field(default=True, description="Clip every estimate of x_0 to [-1, 1] [Choice].")
     windows: Literal["averaged", "shifted"] = Field(
         default="averaged",
-        description="Overlapping windows, averaged [3.3, Fig. 4], or side by side and elsewhere at every step [Choice].",
+        description="Overlapping windows, averaged [3.3, Fig. 4], or side by side, elsewhere at each step [Choice].",
     )
     overlap: float = Field(
         default=0.5, ge=0, lt=1, description="Overlap of windows that are averaged [3.3, Fig. 4; share: Choice]."
