@@ -4,7 +4,6 @@ import argparse
 import json
 import multiprocessing
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -159,7 +158,9 @@ def _memory_mb() -> float:
     """Return the most memory this process has held so far: of the GPU where there is one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    # Not getrusage's maximum, which begins with that of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def _synchronise() -> None:

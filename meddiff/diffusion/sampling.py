@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from meddiff.config import SamplingConfig
 from meddiff.diffusion.sliding import SlidingWindows
 from meddiff.diffusion.solvers import VolumeSolver
 from meddiff.files import temporary_beside
@@ -46,28 +45,20 @@ class SavedState:
         self.path.unlink(missing_ok=True)
 
 
-def sample_volume(
-    windows: SlidingWindows,
-    config: SamplingConfig,
-    timesteps: int,
-    seed: int,
-    name: str,
-    saved: SavedState | None = None,
-) -> Tensor:
+def sample_volume(windows: SlidingWindows, seed: int, name: str, saved: SavedState | None = None) -> Tensor:
     """Return a volume drawn from the model, (Z, Y, X), in [-1, 1].
 
     Args:
-        windows: the model's estimate for this volume.
-        config: solver, steps and how often to save.
-        timesteps: T of the model.
+        windows: the model's estimate for this volume, and how to sample.
         seed: of the first noise and of a stochastic solver; the result does not depend on the batching of windows.
         name: for the progress lines.
-        saved: where the state is written every `config.save_every_steps` steps; a volume that was interrupted goes on
+        saved: where the state is written every `save_every_steps` steps; a volume that was interrupted goes on
             from there, with the same result.
     """
+    config = windows.config
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(windows.size_zyx, generator=generator)
-    solver = VolumeSolver(config, timesteps, windows.size_zyx)
+    solver = VolumeSolver(config, windows.diffusion.timesteps, windows.size_zyx)
     first, state = 0, saved.load() if saved else None
     if state:
         first, x = state["step"], state["x"]

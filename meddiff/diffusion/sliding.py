@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from meddiff.config import SamplingConfig
+from meddiff.config import DiffusionConfig, SamplingConfig
 from meddiff.data.patches import OUTSIDE_SCALED
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.solvers import SLAB_VOXELS
@@ -57,8 +57,7 @@ class SlidingWindows:
 
     Args:
         networks: the network, once for every device that shares the windows; their number does not change the result.
-        timesteps: T of the model.
-        prediction: what the network estimates.
+        diffusion: the model's process and what its network estimates.
         condition: anatomy and region of the volume.
         config: where the windows lie, which are left out, windows per batch, memory.
         seed: decides where windows that move lie at each step.
@@ -70,14 +69,14 @@ class SlidingWindows:
     def __init__(
         self,
         networks: Sequence[UNet],
-        timesteps: int,
-        prediction: str,
+        diffusion: DiffusionConfig,
         condition: Condition,
         config: SamplingConfig,
         seed: int = 0,
     ) -> None:
-        self._networks, self._prediction, self._config, self._seed = networks, prediction, config, seed
-        self._schedule = Schedule(timesteps)
+        self.diffusion, self.config = diffusion, config
+        self._networks, self._seed = networks, seed
+        self._schedule = Schedule(diffusion.timesteps)
         self._window = networks[0].config.patch_vox
         self._region = condition.region
         self._inner_size = tuple(condition.anatomy_ZYX.shape)
@@ -117,7 +116,7 @@ class SlidingWindows:
         mean = torch.zeros(self.size_zyx)
         computed = []
         for corner in corners_of(starts):
-            if self._config.skip_air and not self._anatomy[at(corner, self._window)].any():
+            if self.config.skip_air and not self._anatomy[at(corner, self._window)].any():
                 mean[at(corner, self._window)] += OUTSIDE_SCALED * self._weight
             else:
                 computed.append(corner)
@@ -127,15 +126,15 @@ class SlidingWindows:
         for axis in range(3):
             total = total_profile(self.size_zyx[axis], self._window, starts[axis])
             mean /= total.view([-1 if other == axis else 1 for other in range(3)])
-        return mean.clamp_(-1, 1) if self._config.clip_x0 else mean
+        return mean.clamp_(-1, 1) if self.config.clip_x0 else mean
 
     def starts_zyx(self, step: int) -> list[list[int]]:
         """Return where the windows of a step begin along each axis.
 
         Choice: windows that move from step to step are averaged in the last one, after which nothing would mend a seam.
         """
-        if self._config.windows == "averaged" or step == self._config.steps - 1:
-            return [overlapping_starts(size, self._window, self._config.overlap) for size in self.size_zyx]
+        if self.config.windows == "averaged" or step == self.config.steps - 1:
+            return [overlapping_starts(size, self._window, self.config.overlap) for size in self.size_zyx]
         generator = torch.Generator().manual_seed(seed_from(self._seed, step))
         shifts = torch.randint(self._window, (3,), generator=generator).tolist()
         return [shifted_starts(size, self._window, s) for size, s in zip(self.size_zyx, shifts, strict=True)]
@@ -152,7 +151,7 @@ class SlidingWindows:
 
     def _windows(self, corners: list[Corner], x_ZYX: Tensor, t: int) -> Iterator[tuple[Corner, Tensor]]:
         """Give each window's x_0, in the order of the corners whichever device makes it."""
-        count = self._config.windows_per_batch
+        count = self.config.windows_per_batch
         batches = [tuple(corners[i : i + count]) for i in range(0, len(corners), count)]
         if len(self._networks) == 1:
             results = (self._x0(self._networks[0], batch, x_ZYX, t) for batch in batches)
@@ -175,7 +174,7 @@ class SlidingWindows:
         device = next(network.parameters()).device
         region_B = torch.full_like(t_B, self._region, device=device)
         estimate = network(x.to(device), t_B.to(device), region_B, self._condition(network, corners, device))
-        return self._schedule.to_x0(self._prediction, estimate.float().cpu(), x, t_B)[:, 0]
+        return self._schedule.to_x0(self.diffusion.prediction, estimate.float().cpu(), x, t_B)[:, 0]
 
     def _condition(self, network: UNet, corners: tuple[Corner, ...], device: torch.device) -> Tensor:
         """Return the encoded conditions; those of windows that stay are kept as far as the memory goes."""

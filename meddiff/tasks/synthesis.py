@@ -64,7 +64,7 @@ class Synthesizer:
         self.model = MedDiffFM.from_pretrained(folder, choose_device(device), precision)
         self.weights = folder / WEIGHTS
         self._config = config = self.model.recipe(config)
-        self._networks = _on_every_device(self.model.network, config)
+        self.networks = _on_every_device(self.model.network, config)
         self._identity = [sha256(self.weights), config.model_dump(mode="json")]
 
     def synthesize(self, anatomy_zyx: np.ndarray, region: Region, window: Window, seed: int, out: Path) -> Drawing:
@@ -78,14 +78,11 @@ class Synthesizer:
             out: where the CT will go; a long volume keeps its state beside it.
         """
         condition = Condition(torch.from_numpy(anatomy_zyx), MODEL_REGIONS.index(region))
-        diffusion = self.model.diffusion
-        windows = SlidingWindows(
-            self._networks, diffusion.timesteps, diffusion.prediction, condition, self._config, seed
-        )
+        windows = SlidingWindows(self.networks, self.model.diffusion, condition, self._config, seed)
         identity = digest([self._identity, region, seed, hashlib.sha256(anatomy_zyx.tobytes()).hexdigest()])
         saved = SavedState(out.with_name(f"{out.name}.state.pt"), identity)
         name = f"{self.model.name} {region}"
-        volume = sample_volume(windows, self._config, diffusion.timesteps, seed, name, saved)
+        volume = sample_volume(windows, seed, name, saved)
         per_estimate, per_encoding = window_flops(self.model.network.config)
         tflop = (windows.cost.estimates * per_estimate + windows.cost.encodings * per_encoding) / 1e12
         borders_zyx = windows.borders_zyx(self._config.steps - 1)

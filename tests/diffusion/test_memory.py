@@ -9,22 +9,23 @@ from meddiff.diffusion.sliding import array_bytes
 
 SIZE = (320, 320, 384)
 PROGRAM = """
-import resource, sys, torch
-from meddiff.config import SamplingConfig
+import sys, torch
+from meddiff.config import DiffusionConfig, SamplingConfig
 from meddiff.device import set_up_cpu
 from meddiff.diffusion.sampling import sample_volume
 from meddiff.diffusion.sliding import Condition, SlidingWindows
 from tests.diffusion.test_sliding import Oracle
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
 
 def draw(size, solver):
     anatomy = torch.zeros(size, dtype=torch.uint8)
     anatomy[:16, :16, :16] = 5
     config = SamplingConfig(steps=4, solver=solver, bfloat16=False)
-    windows = SlidingWindows([Oracle()], 1000, "epsilon", Condition(anatomy, 0), config)
-    sample_volume(windows, config, 1000, 0, "test")
+    windows = SlidingWindows([Oracle()], DiffusionConfig(prediction="epsilon"), Condition(anatomy, 0), config)
+    sample_volume(windows, 0, "test")
 
 set_up_cpu(1)
 Oracle.config = Oracle.config.model_copy(update={"patch_vox": 32})

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from meddiff.config import NetworkConfig, SamplingConfig
+from meddiff.config import DiffusionConfig, NetworkConfig, SamplingConfig
 from meddiff.diffusion.sampling import SavedState, sample_volume
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import Condition, SlidingWindows, array_bytes
@@ -42,8 +42,8 @@ def labels(size, seed=0):
 
 
 def sampled(model, anatomy, config=PLAIN, prediction="epsilon", seed=0):
-    windows = SlidingWindows([model], 1000, prediction, Condition(anatomy, 0), config, seed)
-    return sample_volume(windows, config, 1000, seed, "test")
+    windows = SlidingWindows([model], DiffusionConfig(prediction=prediction), Condition(anatomy, 0), config, seed)
+    return sample_volume(windows, seed, "test")
 
 
 @pytest.mark.parametrize("solver", NAMES)
@@ -78,7 +78,7 @@ def test_averaging_x0_is_averaging_the_noise(network):
     anatomy, t = labels((8, 8, 12)), 600
     x = torch.randn(8, 8, 12, generator=torch.Generator().manual_seed(1)) * 0.1
     schedule = Schedule(1000)
-    windows = SlidingWindows([network], 1000, "epsilon", Condition(anatomy, 0), PLAIN)
+    windows = SlidingWindows([network], DiffusionConfig(prediction="epsilon"), Condition(anatomy, 0), PLAIN)
     x0 = windows.estimate_x0(x, t)
     t_B = torch.tensor([t])
     sums, total = torch.zeros(8, 8, 12), torch.zeros(8, 8, 12)
@@ -101,7 +101,7 @@ def test_windows_outside_the_body_are_air_and_are_not_computed(network, skip_air
     anatomy = labels((8, 8, 40))
     anatomy[:, :, 12:] = 0
     config = PLAIN.model_copy(update={"skip_air": skip_air})
-    windows = SlidingWindows([network], 1000, "v", Condition(anatomy, 0), config)
+    windows = SlidingWindows([network], DiffusionConfig(prediction="v"), Condition(anatomy, 0), config)
     x0 = windows.estimate_x0(torch.randn(8, 8, 40), 500)
     assert windows.cost.estimates == count
     assert bool((x0[:, :, 16:] + 1 < 1e-6).all()) == skip_air
@@ -111,7 +111,7 @@ def test_conditions_are_encoded_once_as_far_as_the_memory_goes(network):
     anatomy = labels((8, 8, 40))
     for free_gb, encodings in ((1, 9), (0, 27)):
         config = PLAIN.model_copy(update={"memory_gb": array_bytes(anatomy.numel()) / 1e9 + free_gb})
-        windows = SlidingWindows([network], 1000, "v", Condition(anatomy, 0), config)
+        windows = SlidingWindows([network], DiffusionConfig(prediction="v"), Condition(anatomy, 0), config)
         for step in range(3):
             windows.estimate_x0(torch.randn(8, 8, 40), 500, step)
         assert (windows.cost.estimates, windows.cost.encodings) == (27, encodings)
@@ -120,7 +120,7 @@ def test_conditions_are_encoded_once_as_far_as_the_memory_goes(network):
 def test_a_volume_beyond_the_memory_is_refused(network):
     config = PLAIN.model_copy(update={"memory_gb": 1e-6})
     with pytest.raises(UserError, match=r"4,096 voxels needs .* sampling.memory_gb is 1e-06; raise it"):
-        SlidingWindows([network], 1000, "v", Condition(labels((16, 16, 16)), 0), config)
+        SlidingWindows([network], DiffusionConfig(prediction="v"), Condition(labels((16, 16, 16)), 0), config)
 
 
 @pytest.mark.parametrize("windows", ["averaged", "shifted"])
@@ -128,7 +128,7 @@ def test_several_devices_give_the_result_of_one(network, windows):
     config = PLAIN.model_copy(update={"windows": windows, "windows_per_batch": 2})
     condition = Condition(labels((13, 9, 20)), 0)
     one, three = (
-        sample_volume(SlidingWindows(networks, 1000, "v", condition, config), config, 1000, 0, "test")
+        sample_volume(SlidingWindows(networks, DiffusionConfig(prediction="v"), condition, config), 0, "test")
         for networks in ([network], [network, copy.deepcopy(network), copy.deepcopy(network)])
     )
     torch.testing.assert_close(one, three, atol=1e-5, rtol=0)
@@ -137,7 +137,7 @@ def test_several_devices_give_the_result_of_one(network, windows):
 def test_shifted_windows_lie_elsewhere_at_every_step_and_find_the_volume():
     anatomy = labels((13, 9, 20))
     config = PLAIN.model_copy(update={"windows": "shifted", "steps": 20})
-    windows = SlidingWindows([Oracle()], 1000, "epsilon", Condition(anatomy, 0), config)
+    windows = SlidingWindows([Oracle()], DiffusionConfig(prediction="epsilon"), Condition(anatomy, 0), config)
     assert len({str(windows.starts_zyx(step)) for step in range(10)}) > 5
     torch.testing.assert_close(sampled(Oracle(), anatomy, config), anatomy.float() / 200 - 0.5, atol=0.02, rtol=0)
 
@@ -153,7 +153,9 @@ def test_an_interrupted_volume_goes_on_with_the_same_result(network, tmp_path, m
     condition, saved = Condition(labels((13, 9, 20)), 0), SavedState(tmp_path / "volume.pt", "this one")
 
     def draw(saved):
-        return sample_volume(SlidingWindows([network], 1000, "v", condition, config), config, 1000, 0, "test", saved)
+        return sample_volume(
+            SlidingWindows([network], DiffusionConfig(prediction="v"), condition, config), 0, "test", saved
+        )
 
     whole = draw(None)
     estimate = SlidingWindows.estimate_x0

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from meddiff.config import NetworkConfig, SamplingConfig
+from meddiff.config import DiffusionConfig, NetworkConfig, SamplingConfig
 from meddiff.diffusion.sampling import sample_volume
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import Condition, SlidingWindows
@@ -76,7 +76,7 @@ class Disagreeing(torch.nn.Module):
 def test_windows_side_by_side_have_seams_and_the_defaults_have_none(texture, recipe, low, high):
     anatomy = torch.from_numpy(np.clip(60 + 2 * texture, 1, 118).astype(np.uint8)).repeat(1, 1, 2)
     config = SamplingConfig(bfloat16=False).model_copy(update=recipe)
-    windows = SlidingWindows([Disagreeing()], 1000, "sample", Condition(anatomy, 0), config)
-    volume = sample_volume(windows, config, 1000, 0, "test").numpy()
+    windows = SlidingWindows([Disagreeing()], DiffusionConfig(prediction="sample"), Condition(anatomy, 0), config)
+    volume = sample_volume(windows, 0, "test").numpy()
     ratio = seam_ratio(volume, np.ones(volume.shape, bool), windows.borders_zyx(config.steps - 1))
     assert low < ratio < high

@@ -1,0 +1,174 @@
+"""What whole-volume sampling costs and how good its scans are: the paper's recipe, each saving, the defaults.
+
+Needs the results of `make demo`, and for the few-step model its bundle (`workflow/rules/distill.smk`). Volumes that
+were drawn by an earlier call are kept, so that a call that was stopped goes on.
+"""
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from measure import Call, Candidate, Row, arguments, compare, measure, report
+
+from meddiff.config import MODEL_REGIONS, Config, SamplingConfig, load_config
+from meddiff.data.shards import Row as Case
+from meddiff.data.shards import done_rows, read_index, sidecar
+from meddiff.data.store import Record
+from meddiff.device import set_up_cpu
+from meddiff.diffusion.sliding import Condition, SlidingWindows
+from meddiff.evaluation import extractor
+from meddiff.evaluation.distribution import frechet_distance, maximum_mean_discrepancy
+from meddiff.evaluation.judge import segment_synthetic
+from meddiff.evaluation.synthesis import score
+from meddiff.files import read_json
+from meddiff.tasks.synthesis import Synthesizer, held_out_rows, synthesize_records
+
+RESULTS, WORK = Path("results"), Path("results/benchmarks/sampling")
+MODEL = RESULTS / "models" / "meddiff-fm"
+FEW_STEPS = MODEL / "few-steps"
+PAPER = "paper: ddpm 1000"
+# The paper's windows and nothing saved; its 1,000 ancestral steps, and ten steps of DDIM for the savings one by one.
+PLAIN = SamplingConfig(
+    windows="averaged", overlap=0.5, cache_conditions=False, skip_air=False, windows_per_batch=1, bfloat16=False
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to sample: a model and a configuration."""
+
+    model: Path
+    config: SamplingConfig
+
+
+def recipes() -> dict[str, Recipe]:
+    """Return the recipes, the paper's last, because it takes the longest."""
+    ddim = PLAIN.model_copy(update={"solver": "ddim", "steps": 10})
+    changes = {
+        "ddim 10": {},
+        "ddim 10, conditions cached": {"cache_conditions": True},
+        "ddim 10, air skipped": {"skip_air": True},
+        "ddim 10, 8 windows a batch": {"windows_per_batch": 8},
+        "ddim 10, overlap 0.25": {"overlap": 0.25},
+        "ddim 10, shifted windows": {"windows": "shifted"},
+        "ddim 10, bfloat16": {"bfloat16": True},
+    }
+    if shutil.which("g++"):
+        changes["ddim 10, compiled"] = {"compile": True}
+    changes |= {f"{name}, bfloat16": {"bfloat16": True, "solver": solver, "steps": steps} for name, solver, steps in (
+        ("ddim 50", "ddim", 50), ("ddim 25", "ddim", 25), ("ddim 8", "ddim", 8),
+        ("dpm-solver++ 10", "dpm-solver++", 10), ("unipc 10", "unipc", 10),
+    )}  # fmt: skip
+    found = {name: Recipe(MODEL, ddim.model_copy(update=change)) for name, change in changes.items()}
+    found["defaults"] = Recipe(MODEL, SamplingConfig())
+    if FEW_STEPS.exists():
+        found["few-step model, defaults"] = Recipe(FEW_STEPS, SamplingConfig())
+        shifted = SamplingConfig().model_copy(update={"windows": "shifted"})
+        found["few-step model, shifted windows"] = Recipe(FEW_STEPS, shifted)
+    ancestral = {"solver": "ddpm", "steps": 1000}
+    return found | {PAPER: Recipe(MODEL, PLAIN.model_copy(update=ancestral))}
+
+
+def main() -> None:
+    options = arguments(__doc__ or "")
+    if not (RESULTS / "report" / "index.html").exists():
+        sys.exit("sampling: no results of the demo; run `make demo` first")
+    set_up_cpu(torch.get_num_threads())
+    config = load_config(Path("config/config.yaml"))
+    cases = held_out_rows(done_rows(sorted((RESULTS / "data" / "store").glob("shard-*.tsv"))))
+    chosen = recipes()
+    if options.quick:
+        cases, chosen = cases[:1], {name: chosen[name] for name in ("ddim 10", "defaults")}
+    table = pd.DataFrame([{"recipe": name} | quality(name, recipe, cases, config) for name, recipe in chosen.items()])
+    table = table.set_index("recipe").join(costs(chosen, cases[0], repeats=2 if options.quick else 5))
+    print(table.round(4).to_string())
+    reference = PAPER if PAPER in chosen else "ddim 10"
+    report("sampling", _rows(table, reference), options.json)
+    if not options.quick:
+        table.round(5).to_csv(Path(__file__).with_name("sampling.csv"))
+        _plot(table, Path(__file__).with_name("sampling.png"))
+
+
+def quality(name: str, recipe: Recipe, cases: list[Case], config: Config) -> dict[str, float]:
+    """Draw the held-out volumes, judge them, and return the means of their metrics and their cost in TFLOP."""
+    folder = WORK / f"{len(cases)} {name}".replace(" ", "-").replace(":", "").replace(",", "")
+    synthesizer = Synthesizer(recipe.model, recipe.config, "auto")
+    index = folder / "index.tsv"
+    synthesize_records(synthesizer, cases, recipe.config.model_dump_json(), 0, folder, index)
+    drawn = [row for row in read_index(index) if row.status == "done"]
+    segment_synthetic(drawn, config, folder / "judged", folder / "judged.tsv")
+    network = extractor.load(
+        RESULTS / "models/extractor/weights.safetensors", RESULTS / "models/extractor/source.json", torch.device("cpu")
+    )
+    threshold = config.anatomy.body_threshold_hu
+    metrics, fake = score(cases, folder, folder / "judged", network, config.evaluation, threshold, name)
+    names = pd.read_csv(RESULTS / "metrics" / "real.csv")["id"].tolist()
+    real = np.load(RESULTS / "metrics" / "real.npz")["features"][[names.index(row.id) for row in cases]]
+    features = [x.reshape(-1, x.shape[-1]) for x in (real, fake)]
+    facts = [read_json(sidecar(row.path))["details"] for row in drawn]
+    return {
+        "tflop": sum(fact["tflop"] for fact in facts),
+        **pd.DataFrame(metrics)[["dice", "ms_ssim", "lpips", "seams"]].mean().to_dict(),
+        "fid": frechet_distance(*features),
+        "mmd": maximum_mean_discrepancy(*features),
+        "scans": len(cases),
+        "features": len(features[0]),
+    }
+
+
+def costs(chosen: dict[str, Recipe], case: Case, repeats: int) -> pd.DataFrame:
+    """Return seconds and peak memory of one volume, by recipe: the median time of a step times the steps."""
+    found = measure({name: Candidate(one_step, (recipe, case)) for name, recipe in chosen.items()}, repeats)
+    rows = {name: {"seconds": m.seconds * m.result, "peak_mb": m.peak_mb} for name, m in found.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def one_step(recipe: Recipe, case: Case) -> Call:
+    """Return the estimate of one step of a volume; its result is the number of steps."""
+    set_up_cpu(torch.get_num_threads())
+    synthesizer = Synthesizer(recipe.model, recipe.config, "auto")
+    model, config = synthesizer.model, synthesizer.model.recipe(recipe.config)
+    record = Record(case.path.parent)
+    condition = Condition(torch.from_numpy(record.anatomy[:]), MODEL_REGIONS.index(record.meta.region))
+    windows = SlidingWindows(synthesizer.networks, model.diffusion, condition, config)
+    x = torch.randn(windows.size_zyx)
+
+    def step() -> int:
+        windows.estimate_x0(x, model.diffusion.timesteps // 2)
+        return config.steps
+
+    return step
+
+
+def _rows(table: pd.DataFrame, reference: str) -> list[Row]:
+    rows = []
+    for name in table.index.drop(reference):
+        for metric in ("tflop", "seconds", "peak_mb", "seams", "lpips", "fid", "mmd"):
+            rows.append(compare(name, metric, table.loc[name, metric], table.loc[reference, metric], reference))
+        ours, theirs = table.loc[name, "dice"], table.loc[reference, "dice"]
+        rows.append(Row(name, "dice", ours, theirs, reference, ours / theirs))
+    return rows
+
+
+def _plot(table: pd.DataFrame, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4))
+    for axis, metric, label in zip(axes, ("dice", "seams"), ("Dice with the condition", "seam ratio"), strict=True):
+        axis.semilogx(table["tflop"], table[metric], "o")
+        for name, row in table.iterrows():
+            axis.annotate(str(name), (row["tflop"], row[metric]), fontsize=6, xytext=(3, 3), textcoords="offset points")
+        axis.set(xlabel="TFLOP, all volumes", ylabel=label)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
