@@ -45,8 +45,9 @@ LAUNCHER = (
     else "python -m"
 )
 
-# The programs of the environment that runs Snakemake come first, also when that environment is not activated.
-shell.prefix(f"PATH={Path(sys.executable).parent}:$PATH; ")
+# The programs of the environment that runs Snakemake come first, also when that environment is not activated. A prefix
+# replaces Snakemake's own, without which a job that fails would end with the exit code of `tee`.
+shell.prefix(f"set -euo pipefail; PATH={Path(sys.executable).parent}:$PATH; ")
 
 
 def stage_config(stage, model=None):
