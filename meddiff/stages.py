@@ -22,11 +22,11 @@ class Stage:
 
 
 STAGES = {
-    "index": Stage(("seed", "data")),
+    "index": Stage(("seed", "data"), version=2),
     "resample": Stage(("data",)),
     "anatomy": Stage(("data", "anatomy", "device")),
     "regions": Stage(("data", "regions"), version=2),
-    "store": Stage(("data", "windows", "model")),
+    "store": Stage(("data", "windows", "model"), version=2),
     "train-anatomy": Stage(("anatomy", "windows")),
     "extractor": Stage(("seed", "evaluation")),
     "pretrain": Stage(("seed", "device", "model", "diffusion", "training", "models", "windows"), version=2),

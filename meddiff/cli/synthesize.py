@@ -28,7 +28,8 @@ def synthesize(
     from meddiff.data.volumes import VOLUME_SUFFIXES, is_volume_file
     from meddiff.device import set_up_cpu
     from meddiff.errors import CaseError, UserError
-    from meddiff.tasks.synthesis import Synthesizer, synthesize_mask
+    from meddiff.tasks.sampler import Sampler
+    from meddiff.tasks.synthesis import synthesize_mask
 
     settings = load_config(config) if config else Config()
     if not is_volume_file(out):
@@ -36,12 +37,12 @@ def synthesize(
     if region not in MODEL_REGIONS:
         raise UserError(f"--region {region}: models know {', '.join(MODEL_REGIONS)}; cut the mask to one of them")
     set_up_cpu(threads)
-    synthesizer = Synthesizer(model, settings.sampling, settings.device)
+    sampler = Sampler(model, settings.sampling, settings.device)
     try:
-        mask = read_mask(anatomy, synthesizer.model.spacing_mm)
+        mask = read_mask(anatomy, sampler.model.spacing_mm)
     except CaseError as error:
         raise UserError(f"{anatomy}: {error}") from error
-    synthesize_mask(synthesizer, mask, region, seed, out)
+    synthesize_mask(sampler, mask, region, seed, out)
 
 
 def synthesize_shard(
@@ -57,10 +58,11 @@ def synthesize_shard(
     from meddiff.data.shards import done_rows
     from meddiff.device import set_up_cpu
     from meddiff.stages import params_of
-    from meddiff.tasks.synthesis import Synthesizer, held_out_rows, synthesize_records
+    from meddiff.tasks.sampler import Sampler
+    from meddiff.tasks.synthesis import held_out_rows, synthesize_records
 
     set_up_cpu(threads)
     settings = stage_config(config, "synthesize")
     rows = held_out_rows(done_rows(store))[shard :: settings.sampling.shards]
-    synthesizer = Synthesizer(model, settings.sampling, settings.device)
-    synthesize_records(synthesizer, rows, params_of(settings, "synthesize"), settings.seed, out, index)
+    sampler = Sampler(model, settings.sampling, settings.device)
+    synthesize_records(sampler, rows, params_of(settings, "synthesize"), settings.seed, out, index)

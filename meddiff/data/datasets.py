@@ -18,6 +18,8 @@ class Dataset:
 
     `image` is a glob below the root that gives one file, or one folder with a DICOM series, per case; `exclude`
     globs are taken out of it. `official_split` maps case names to a split that wins over the drawn one.
+    `lesion` and `low_dose` say where a case's lesion labels and its scan at low dose lie: paths below the root with
+    `{name}` and `{parent}` of the image in them. `lesion_values` are the labels that are lesions.
     `provider` is who makes the files: the user's disk, the demo's packages or the phantom generator.
     """
 
@@ -30,6 +32,9 @@ class Dataset:
     provider: str = "disk"
     exclude: tuple[str, ...] = ()
     official_split: dict[str, str] = field(default_factory=dict)
+    lesion: str = ""
+    lesion_values: tuple[int, ...] = (1,)
+    low_dose: str = ""
     root: Path | None = None
 
 
@@ -49,9 +54,29 @@ _PAPER = (
     Dataset("word", "WORD", _ABDOMEN, "images*/word_*.nii.gz", 120),
     Dataset("totalsegmentator", "TotalSegmentator", _WHOLE, "s*/ct.nii.gz", 1228),
     Dataset("autopet", "AutoPET", _WHOLE, "*/*/CT.nii.gz", 1014),
-    Dataset("mayo2016", "Mayo 2016", _ABDOMEN, "*/full_1mm", 10, role="downstream"),
-    Dataset("msd-lung", "MSD-Lung", _CHEST, "imagesTr/lung_*.nii.gz", 63, role="downstream"),
-    Dataset("msd-liver", "MSD-Liver", _ABDOMEN, "imagesTr/liver_*.nii.gz", 131, role="downstream"),
+    Dataset(
+        "mayo2016",
+        "Mayo 2016",
+        _ABDOMEN,
+        "*/full_1mm",
+        10,
+        role="downstream",
+        official_split={"L506": "test", "L333": "test"}  # Noise2Sim's split; one of its eight for validation
+        | dict.fromkeys(("L067", "L096", "L109", "L143", "L192", "L286", "L291"), "train")
+        | {"L310": "val"},
+        low_dose="{parent}/quarter_1mm",
+    ),
+    Dataset("msd-lung", "MSD-Lung", _CHEST, "imagesTr/lung_*.nii.gz", 63, role="downstream", lesion="labelsTr/{name}"),
+    Dataset(
+        "msd-liver",
+        "MSD-Liver",
+        _ABDOMEN,
+        "imagesTr/liver_*.nii.gz",
+        131,
+        role="downstream",
+        lesion="labelsTr/{name}",
+        lesion_values=(2,),
+    ),
     Dataset("med-ln", "MED-LN", _CHEST, "*/MED_LYMPH_*", 90, role="downstream"),
     Dataset("abd-ln", "ABD-LN", _ABDOMEN, "*/ABD_LYMPH_*", 86, role="downstream"),
 )
@@ -73,7 +98,16 @@ _DEMO = (
         official_split={"s0015": "test", "s0024": "val", "s0028": "train", "s0029": "test"},
     ),
     Dataset("demo-head", "Demo: head", _HAN, "*", provider="demo", official_split={"visible-male": "train"}),
-    Dataset("demo-lung-lesions", "Demo: lung lesions", _CHEST, "*", provider="demo", role="downstream"),
+    Dataset(
+        "demo-lung-lesions",
+        "Demo: lung lesions",
+        _CHEST,
+        "*",
+        provider="demo",
+        role="downstream",
+        official_split={"ibsi-1": "train", "ibsi-2": "val", "ibsi-3": "test", "ibsi-4": "test"},
+        lesion="{name}",  # contours in the scan's own folder
+    ),
 )
 
 _PHANTOM_SPLIT = {"body0": "train", "body1": "train", "body2": "test"}

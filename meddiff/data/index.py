@@ -28,6 +28,8 @@ class Case:
     role: str
     split: str
     shard: int
+    lesion: Path | None = None
+    low_dose: Path | None = None
 
     @property
     def id(self) -> str:
@@ -46,7 +48,8 @@ def find_cases(config: DataConfig, raw_dir: Path, seed: int) -> list[Case]:
         for name, path in entries.items():
             split = dataset.official_split.get(name) or draw_split(dataset.name, name, config.split, seed)
             shard = _hash(dataset.name, name) % config.shards
-            cases.append(Case(dataset.name, name, path, dataset.region, dataset.role, split, shard))
+            partners = [_partner(dataset, path, pattern) for pattern in (dataset.lesion, dataset.low_dose)]
+            cases.append(Case(dataset.name, name, path, dataset.region, dataset.role, split, shard, *partners))
     return sorted(cases, key=lambda case: (case.dataset, case.case))
 
 
@@ -61,10 +64,21 @@ def write_manifest(cases: list[Case], path: Path) -> None:
 
 
 def read_manifest(path: Path) -> list[Case]:
-    return [
-        Case(**{**row, "image": Path(row["image"]), "region": Region(row["region"]), "shard": int(row["shard"])})
-        for row in read_tsv(path)
-    ]
+    def case(row: dict[str, str]) -> Case:
+        partners = [Path(row[name]) if row[name] else None for name in ("lesion", "low_dose")]
+        own = (row["dataset"], row["case"], Path(row["image"]), Region(row["region"]), row["role"], row["split"])
+        return Case(*own, int(row["shard"]), *partners)
+
+    return [case(row) for row in read_tsv(path)]
+
+
+def _partner(dataset: Dataset, image: Path, pattern: str) -> Path | None:
+    """Return the file or folder that belongs to an image; None where the dataset has none, or it is not there."""
+    if not pattern or dataset.root is None:
+        return None
+    parent = image.parent.relative_to(dataset.root)
+    path = dataset.root / pattern.format(name=image.name, parent=parent)
+    return path if path.exists() else None
 
 
 def _entries(dataset: Dataset) -> dict[str, Path]:

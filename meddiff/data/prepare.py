@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from meddiff.config import Config, Region
 from meddiff.data import volumes
+from meddiff.data.datasets import resolve
 from meddiff.data.index import Case
 from meddiff.data.regions import bounding_box
 from meddiff.data.shards import Item, Row, run_shard, sidecar
@@ -100,6 +101,7 @@ def store(
     index: Path,
 ) -> None:
     """Write one record of the crop store for every region of every case."""
+    from meddiff.data.lesions import read_lesion
     from meddiff.data.store import RecordMeta, write_record
 
     case_of = {case.id: case for case in cases}
@@ -125,11 +127,16 @@ def store(
             window=config.windows.of(region),
             anatomy_weights=read_json(sidecar(labels_of[case_id]))["details"]["weights"],
         )
-        write_record(item.output.parent, meta, volumes.to_zyx(ct), volumes.to_zyx(labels), config.model.patch_vox)
+        lesion = read_lesion(case.lesion, lesion_values[case.dataset], case.image, ct) if case.lesion else None
+        arrays = (volumes.to_zyx(ct), volumes.to_zyx(labels))
+        write_record(item.output.parent, meta, *arrays, config.model.patch_vox, lesion)
         return {"region": region, "evidence": box["evidence"]}
 
     facts = {case.id: (case.role, case.split) for case in cases}
+    lesions = {case.id: (case.lesion,) if case.lesion else () for case in cases}
+    lesion_values = {entry.name: resolve(entry, Path()).lesion_values for entry in config.data.datasets}
     items = [
-        Item(name, inputs[case_id], out / name / "meta.json", facts[case_id]) for name, (case_id, _) in boxes.items()
+        Item(name, (*inputs[case_id], *lesions[case_id]), out / name / "meta.json", facts[case_id])
+        for name, (case_id, _) in boxes.items()
     ]
     run_shard("store", items, params_of(config, "store"), work, index)

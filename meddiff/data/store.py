@@ -6,6 +6,7 @@ A record is a folder:
     anatomy.b2nd        uint8 label ids
     image_ct.b2nd       the whole region resized to the patch (level "image"), int16 HU
     image_anatomy.b2nd  its labels
+    lesion.b2nd         uint8, 1 is lesion; where the dataset has labels
     meta.json           geometry, window, source, sizes; written last
 """
 
@@ -69,6 +70,12 @@ class Record:
         return _open(self.folder / "anatomy.b2nd")
 
     @cached_property
+    def lesion(self) -> Any:
+        """The lesion labels; None where the dataset has none."""
+        path = self.folder / "lesion.b2nd"
+        return _open(path) if path.exists() else None
+
+    @cached_property
     def image_ct(self) -> Any:
         return _open(self.folder / "image_ct.b2nd")
 
@@ -81,10 +88,18 @@ class Record:
         return volumes.from_zyx(hu_zyx, self.meta.spacing_mm, self.meta.origin_mm)
 
 
-def write_record(folder: Path, meta: RecordMeta, ct_zyx: np.ndarray, anatomy_zyx: np.ndarray, patch_vox: int) -> Path:
+def write_record(
+    folder: Path,
+    meta: RecordMeta,
+    ct_zyx: np.ndarray,
+    anatomy_zyx: np.ndarray,
+    patch_vox: int,
+    lesion_zyx: np.ndarray | None = None,
+) -> Path:
     """Write a record and return its `meta.json`; an older record in the folder is replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "meta.json").unlink(missing_ok=True)
+    for old in ("meta.json", "lesion.b2nd"):
+        (folder / old).unlink(missing_ok=True)
     clipped = clip_hu(ct_zyx, meta.window)
     arrays = {
         "ct": clipped,
@@ -92,6 +107,8 @@ def write_record(folder: Path, meta: RecordMeta, ct_zyx: np.ndarray, anatomy_zyx
         "image_ct": resize(clipped, patch_vox),
         "image_anatomy": resize_labels(anatomy_zyx, patch_vox),
     }
+    if lesion_zyx is not None:
+        arrays["lesion"] = lesion_zyx
     for name, array in arrays.items():
         _save(array, folder / f"{name}.b2nd")
     write_json({**asdict(meta), "window": meta.window.model_dump()}, folder / "meta.json")

@@ -10,12 +10,13 @@ import SimpleITK as sitk
 import torch
 import yaml
 
-from meddiff.config import DiffusionConfig, SamplingConfig, WindowsConfig
+from meddiff.config import DiffusionConfig, Region, SamplingConfig, WindowsConfig
 from meddiff.data.volumes import from_zyx, read_image, to_zyx
 from meddiff.model.foundation import MedDiffFM
 from meddiff.model.info import window_flops
 from meddiff.model.unet import UNet
-from meddiff.tasks.synthesis import Synthesizer
+from meddiff.tasks.sampler import Sampler
+from meddiff.tasks.synthesis import synthesize as draw
 from tests.training import SMALL
 
 SPACING_MM = 6.0
@@ -126,9 +127,8 @@ def test_the_cost_counts_windows_and_encodings(bundle, tmp_path):
     anatomy[:, :, 20:] = 0
     cost = {}
     for name, recipe in {"plain": {"skip_air": False, "cache_conditions": False}, "saving": {}}.items():
-        synthesizer = Synthesizer(bundle, config.model_copy(update=recipe), "cpu")
-        drawing = synthesizer.synthesize(anatomy, "chest", WindowsConfig().chest, 0, tmp_path / "ct.nii.gz")
-        cost[name] = drawing
+        sampler = Sampler(bundle, config.model_copy(update=recipe), "cpu")
+        cost[name] = draw(sampler, anatomy, Region.CHEST, WindowsConfig().chest, 0, tmp_path / "ct.nii.gz")
     estimate, encoding = window_flops(SMALL)
     assert cost["plain"].tflop == pytest.approx(4 * 4 * (estimate + encoding) / 1e12)  # four steps, four windows
     assert cost["saving"].tflop == pytest.approx((4 * 3 * estimate + 3 * encoding) / 1e12)  # one is air

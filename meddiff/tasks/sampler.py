@@ -1,0 +1,54 @@
+"""A model that is loaded and ready for whole volumes: what all tasks begin with."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from meddiff.config import MODEL_REGIONS, Region, SamplingConfig
+from meddiff.device import choose_device
+from meddiff.diffusion.sliding import Condition, SlidingWindows
+from meddiff.errors import UserError
+from meddiff.files import sha256
+from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
+from meddiff.model.unet import UNet
+
+
+class Sampler:
+    """A model in the configured precision, on every device that shares the work.
+
+    Args:
+        bundle: folder of a model bundle, or its id on the Hugging Face hub.
+        config: solver, steps, windows; those of a few-step model are its own.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UserError: there is no such bundle, or there are fewer GPUs than configured.
+    """
+
+    def __init__(self, bundle: Path | str, config: SamplingConfig, device: str) -> None:
+        folder = find_bundle(bundle)
+        precision = torch.bfloat16 if config.bfloat16 else torch.float32
+        self.model = MedDiffFM.from_pretrained(folder, choose_device(device), precision)
+        self.weights = folder / WEIGHTS
+        self.config = self.model.recipe(config)
+        self.identity = [sha256(self.weights), self.config.model_dump(mode="json")]
+        self._networks = _on_every_device(self.model.network, config)
+
+    def windows(self, anatomy_zyx: np.ndarray, region: Region, seed: int = 0) -> SlidingWindows:
+        """Return the model's estimate for a volume with this anatomy (label ids, uint8)."""
+        condition = Condition(torch.from_numpy(anatomy_zyx), MODEL_REGIONS.index(region))
+        return SlidingWindows(self._networks, self.model.diffusion, condition, self.config, seed)
+
+
+def _on_every_device(network: UNet, config: SamplingConfig) -> list[UNet]:
+    networks = [network]
+    if next(network.parameters()).is_cuda:
+        if config.gpus > torch.cuda.device_count():
+            raise UserError(f"sampling.gpus is {config.gpus} and torch sees {torch.cuda.device_count()}")
+        networks += [copy.deepcopy(network).to(f"cuda:{number}") for number in range(1, config.gpus)]
+    if config.compile:
+        for each in networks:
+            each.compile()
+    return networks
