@@ -26,6 +26,7 @@ class Region(StrEnum):
 
 MODEL_REGIONS = (Region.HAN, Region.CHEST, Region.ABDOMEN)
 PositionMode = Literal["none", "coordinates", "embedding"]
+Organ = Literal["lung", "liver"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -290,6 +291,28 @@ class SamplingConfig(Section):
     shards: int = Field(default=20, ge=1, description="Jobs per model [Choice].")
 
 
+class DenoisingConfig(Section):
+    method: Literal["reverse", "diffpir", "one-step"] = Field(
+        default="diffpir", description="The scan as x_t and its reverse process [3.4], DiffPIR [v3], or x_0 at once."
+    )
+    sigma_n: float = Field(
+        default=0.15, gt=0, description="Noise of the scan in units of half the HU window [v3; 27 HU in the abdomen]."
+    )
+    reverse_steps: int = Field(default=50, ge=1, description="Steps of the reverse process [4.3].")
+    diffpir_steps: int = Field(default=10, ge=1, description="Steps of DiffPIR from sigma_n down to 0 [Choice].")
+    diffpir_lambda: float = Field(default=10.0, gt=0, description="Weight of the prior in DiffPIR [v3].")
+    diffpir_zeta: Fraction = Field(default=0.1, description="Share of fresh noise in DiffPIR [its published value].")
+
+
+class AnomalyConfig(Section):
+    lung_timesteps: tuple[int, ...] = Field(default=(900, 950), description="t of the noise in lungs [Table 5].")
+    liver_timesteps: tuple[int, ...] = Field(default=(800, 900), description="t of the noise in the liver [Table 5].")
+    draws: int = Field(default=1, ge=1, description="Draws of the noise, averaged [the paper: 1].")
+    closing_mm: float = Field(
+        default=10.0, ge=0, description="Closing of the organ's mask, which lesions leave holes in [Choice]."
+    )
+
+
 class EvaluationConfig(Section):
     network: Literal["resnet10", "resnet50"] = Field(default="resnet50", description="MedicalNet's 3-D ResNet [4.1].")
     weights: Literal["medicalnet", "auto", "random"] = Field(
@@ -325,6 +348,8 @@ class Config(Section):
         default=(MEDDIFF_FM, DDPM), description="Models to train and compare [Table 3]."
     )
     sampling: SamplingConfig = Field(default=SamplingConfig(), description="Whole-volume sampling.")
+    denoising: DenoisingConfig = Field(default=DenoisingConfig(), description="Denoising without fine-tuning.")
+    anomaly: AnomalyConfig = Field(default=AnomalyConfig(), description="Anomaly detection without fine-tuning.")
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="Metrics.")
 
     @model_validator(mode="after")

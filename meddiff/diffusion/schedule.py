@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from meddiff.errors import UserError
+
 MAX_BETA = 0.999
 
 
@@ -27,6 +29,24 @@ class Schedule:
         abar = torch.cat((cosine_alphas_cumprod(timesteps), torch.ones(1)))  # the last entry is that of -1
         self._alpha = abar.sqrt().float().to(device)
         self._sigma = (1 - abar).sqrt().float().to(device)
+
+    def at(self, t: int) -> tuple[float, float]:
+        """Return alpha_t and sigma_t as numbers."""
+        return float(self._alpha[t]), float(self._sigma[t])
+
+    def timestep_of(self, noise_std: float) -> int:
+        """Return the timestep whose sigma_t / alpha_t is nearest: where x_t / alpha_t is x_0 with that much noise.
+
+        Raises:
+            UserError: no timestep has so much or so little noise.
+        """
+        ratios = (self._sigma / self._alpha)[:-1]
+        if not ratios[0] / 2 <= noise_std <= ratios[-1]:
+            raise UserError(
+                f"sigma_n {noise_std:g} is outside of the noise schedule; give {ratios[0] / 2:.2g} to "
+                f"{ratios[-1]:.2g}, in units of half the HU window"
+            )
+        return int((ratios - noise_std).abs().argmin())
 
     def coefficients(self, t_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return alpha_t and sigma_t, shape (B, 1, 1, 1, 1)."""

@@ -96,6 +96,11 @@ class SlidingWindows:
             )
         self.cost = Cost()
 
+    def padded(self, volume_ZYX: Tensor) -> Tensor:
+        """Return a volume of the size that was asked for with air around it, where a window needs it."""
+        padding = [(b, n - b - m) for n, b, m in zip(self.size_zyx, self._before, volume_ZYX.shape, strict=True)]
+        return F.pad(volume_ZYX, [side for axis in reversed(padding) for side in axis], value=OUTSIDE_SCALED)
+
     def inner(self, volume_ZYX: Tensor) -> Tensor:
         """Return the part of a padded volume that was asked for."""
         return volume_ZYX[tuple(slice(b, b + n) for b, n in zip(self._before, self._inner_size, strict=True))]

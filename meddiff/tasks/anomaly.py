@@ -1,0 +1,86 @@
+"""Anomaly detection without fine-tuning (section 3.4): what the model would not have drawn in a healthy organ."""
+
+from typing import get_args
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from meddiff.config import AnomalyConfig, Organ, Region, Window
+from meddiff.data.anatomy.labels import LUNG, ids
+from meddiff.data.patches import OUTSIDE_SCALED
+from meddiff.data.windows import normalise
+from meddiff.diffusion.schedule import Schedule
+from meddiff.errors import CaseError, UserError
+from meddiff.tasks.sampler import Sampler
+
+CLASSES: dict[Organ, tuple[str, ...]] = {"lung": LUNG, "liver": ("liver",)}
+ORGANS = get_args(Organ)
+
+
+def organ_mask(anatomy_zyx: np.ndarray, organ: Organ, spacing_mm: float, closing_mm: float) -> np.ndarray:
+    """Return where the organ is, bool; holes and bays that a lesion leaves in its label belong to it.
+
+    Raises:
+        CaseError: there is no such organ.
+    """
+    mask = np.isin(anatomy_zyx, ids(*CLASSES[organ]))
+    if not mask.any():
+        raise CaseError(f"no {organ} in the anatomy; a mask with the {organ} is needed")
+    radius = round(closing_mm / spacing_mm)
+    if radius:
+        # Borders count as outside for the dilation and as inside for the erosion, so that nothing is cut off there.
+        outside = ndimage.distance_transform_edt(np.pad(~mask, radius, constant_values=True))
+        grown = outside <= radius
+        closed = ndimage.distance_transform_edt(grown) > radius
+        mask |= closed[(slice(radius, -radius),) * 3]
+    filled = np.stack([ndimage.binary_fill_holes(plane) for plane in mask])
+    return mask | filled
+
+
+def anomaly_map(
+    sampler: Sampler,
+    hu_zyx: np.ndarray,
+    anatomy_zyx: np.ndarray,
+    organ_zyx: np.ndarray,
+    region: Region,
+    window: Window,
+    timestep: int,
+    draws: int,
+    seed: int = 0,
+) -> np.ndarray:
+    """Return the masked scan minus the model's estimate of it, float32, 0 outside of the organ.
+
+    It is in units of half the HU window: positive where the scan is brighter than expected, -2 to 2.
+
+    Args:
+        sampler: the model.
+        hu_zyx: the scan, cut to its region.
+        anatomy_zyx: its label ids, uint8.
+        organ_zyx: what `organ_mask` returned.
+        region: what the scan shows.
+        window: the region's HU window.
+        timestep: of the noise that hides a lesion.
+        draws: how many draws of the noise are averaged.
+        seed: of the noise.
+
+    Raises:
+        UserError: the timestep is not on the model's schedule.
+    """
+    windows = sampler.windows(anatomy_zyx, region, seed)
+    if not 0 <= timestep < windows.diffusion.timesteps:
+        raise UserError(f"t {timestep} is outside of the noise schedule; give 0 to {windows.diffusion.timesteps - 1}")
+    scaled = normalise(hu_zyx, window)
+    masked = windows.padded(torch.from_numpy(np.where(organ_zyx, scaled, OUTSIDE_SCALED)))
+    alpha, sigma = Schedule(windows.diffusion.timesteps).at(timestep)
+    generator = torch.Generator().manual_seed(seed)
+    mean = torch.zeros(windows.size_zyx)
+    for draw in range(draws):
+        x_t = alpha * masked + sigma * torch.randn(masked.shape, generator=generator)
+        mean += windows.estimate_x0(x_t, timestep, draw) / draws
+    return np.where(organ_zyx, scaled - windows.inner(mean).numpy(), 0).astype(np.float32)
+
+
+def timesteps(config: AnomalyConfig, organ: Organ) -> tuple[int, ...]:
+    """Return the timesteps of an organ's rows in Table 5."""
+    return {"lung": config.lung_timesteps, "liver": config.liver_timesteps}[organ]

@@ -1,0 +1,113 @@
+"""Denoising without fine-tuning (section 3.4): three ways through the same model.
+
+All noise is in units of half the region's HU window, in which the model's images lie in [-1, 1].
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from meddiff.config import DenoisingConfig, Region, SamplingConfig, Window
+from meddiff.data.windows import denormalise, normalise
+from meddiff.diffusion.schedule import Schedule
+from meddiff.diffusion.sliding import SlidingWindows
+from meddiff.diffusion.solvers import VolumeSolver
+from meddiff.progress import Progress
+from meddiff.tasks.sampler import Sampler
+
+STATUS_SECONDS = 5.0
+
+
+def denoise(
+    sampler: Sampler,
+    hu_zyx: np.ndarray,
+    anatomy_zyx: np.ndarray,
+    region: Region,
+    window: Window,
+    config: DenoisingConfig,
+    seed: int = 0,
+) -> np.ndarray:
+    """Return the scan with less noise, int16 HU; voxels outside the region's window keep their value.
+
+    Args:
+        sampler: the model.
+        hu_zyx: the scan, cut to its region.
+        anatomy_zyx: its label ids, uint8.
+        region: what it shows.
+        window: the region's HU window.
+        config: method and noise.
+        seed: of the noise that the method adds.
+
+    Raises:
+        UserError: the noise is not on the model's schedule.
+    """
+    windows = sampler.windows(anatomy_zyx, region, seed)
+    noisy = windows.padded(torch.from_numpy(normalise(hu_zyx, window)))
+    method = METHODS[config.method]
+    clean = method(windows, noisy, config, torch.Generator().manual_seed(seed))
+    result = denormalise(windows.inner(clean).numpy(), window)
+    inside = (hu_zyx >= window.low_hu) & (hu_zyx <= window.high_hu)
+    return np.where(inside, result, hu_zyx)
+
+
+def noise_std(noisy_hu_zyx: np.ndarray, clean_hu_zyx: np.ndarray, window: Window) -> float:
+    """Return sigma_n of a pair that is not tested on: the noise of the voxels that lie within the window in both."""
+    inside = [(hu > window.low_hu) & (hu < window.high_hu) for hu in (noisy_hu_zyx, clean_hu_zyx)]
+    both = inside[0] & inside[1]
+    difference = noisy_hu_zyx[both].astype(np.float64) - clean_hu_zyx[both]
+    return float(difference.std() / (window.width_hu / 2))
+
+
+def one_step(windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig, _: torch.Generator) -> Tensor:
+    """Return x_0 as the network sees it at the timestep that has the scan's noise."""
+    schedule = Schedule(windows.diffusion.timesteps)
+    t = schedule.timestep_of(config.sigma_n)
+    return windows.estimate_x0(schedule.at(t)[0] * noisy_ZYX, t)
+
+
+def reverse(windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig, generator: torch.Generator) -> Tensor:
+    """Return where the reverse process leads that takes the scan for x_t (section 3.4 and 4.3: 50 steps)."""
+    timesteps = windows.diffusion.timesteps
+    ancestral = SamplingConfig(solver="ddpm", steps=timesteps)
+    solver = VolumeSolver(ancestral, timesteps, windows.size_zyx)
+    x = noisy_ZYX.clone()
+    progress = Progress("denoise", config.reverse_steps, STATUS_SECONDS)
+    for step, t in enumerate(solver.timesteps[-config.reverse_steps :]):
+        solver.step(windows.estimate_x0(x, t, step), t, x, generator)
+        progress.step("steps")
+    return x.clamp_(-1, 1)
+
+
+def diffpir(windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig, generator: torch.Generator) -> Tensor:
+    """Return the result of DiffPIR (Zhu et al. 2023, Algorithm 1, with the identity for its degradation).
+
+    Choice: it starts at the timestep that has the scan's noise, so the scan itself is x_t.
+    """
+    schedule = Schedule(windows.diffusion.timesteps)
+    start = schedule.timestep_of(config.sigma_n)
+    timesteps = np.unique(np.linspace(0, start, config.diffpir_steps).round().astype(int))[::-1].tolist()
+    x = schedule.at(start)[0] * noisy_ZYX
+    progress = Progress("denoise", len(timesteps), STATUS_SECONDS)
+    for step, (t, next_t) in enumerate(zip(timesteps, [*timesteps[1:], None], strict=True)):
+        x0 = windows.estimate_x0(x, t, step)
+        progress.step("steps")
+        if next_t is None:
+            return x0
+        alpha, sigma = schedule.at(t)
+        rho = config.diffpir_lambda * (config.sigma_n * alpha / sigma) ** 2
+        x0 = (noisy_ZYX + rho * x0) / (1 + rho)
+        noise = (x - alpha * x0) / sigma
+        fresh = torch.randn(noise.shape, generator=generator)
+        next_alpha, next_sigma = schedule.at(next_t)
+        kept, added = (1 - config.diffpir_zeta) ** 0.5, config.diffpir_zeta**0.5
+        x = next_alpha * x0 + next_sigma * (kept * noise + added * fresh)
+    raise AssertionError("DiffPIR has at least one timestep")
+
+
+METHODS: dict[str, Callable[[SlidingWindows, Tensor, DenoisingConfig, torch.Generator], Tensor]] = {
+    "reverse": reverse,
+    "diffpir": diffpir,
+    "one-step": one_step,
+}
