@@ -7,7 +7,7 @@ silent. `config/README.md` and `config/paper.yaml` are generated from this modul
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -26,14 +26,23 @@ class Region(StrEnum):
 
 MODEL_REGIONS = (Region.HAN, Region.CHEST, Region.ABDOMEN)
 PositionMode = Literal["none", "coordinates", "embedding"]
-Organ = Literal["lung", "liver"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Organ(StrEnum):
+    """Organs in which anomalies are looked for (section 4.3)."""
+
+    LUNG = "lung"
+    LIVER = "liver"
 
 
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 class DatasetConfig(Section):
@@ -402,8 +411,13 @@ def parse_config(tree: Any, source: str) -> Config:
     """Return the validated configuration of a tree of plain values; `source` names it in errors."""
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected keys and values, found {type(tree).__name__}")
+    return parse_section(Config, tree, source)
+
+
+def parse_section(section: type[AnySection], tree: dict[str, Any], source: str) -> AnySection:
+    """Return one validated section of a configuration; `source` names it in errors."""
     try:
-        return Config.model_validate(tree)
+        return section.model_validate(tree)
     except ValidationError as error:
         raise UserError("\n".join(f"{source}: {_explain(e)}" for e in error.errors())) from None
 

@@ -13,6 +13,8 @@ import typer
 from meddiff.cli import (
     anatomy,
     config,
+    denoise,
+    detect,
     distill,
     evaluate,
     extractor,
@@ -52,6 +54,8 @@ app.command()(pretrain.pretrain)
 app.command()(distill.distill)
 app.command()(synthesize.synthesize)
 app.command("synthesize-shard")(synthesize.synthesize_shard)
+app.command()(denoise.denoise)
+app.command()(detect.detect)
 app.command()(segment.segment)
 app.command()(extractor.extractor)
 app.command()(evaluate.evaluate)

@@ -1,11 +1,14 @@
 """Options that several verbs share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from meddiff.config import Config, load_config
+from meddiff.errors import CaseError, UserError
 from meddiff.stages import restrict
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration, YAML.")]
@@ -14,9 +17,47 @@ IndexOut = Annotated[Path, typer.Option("--index", help="Index to write: a line 
 Manifest = Annotated[Path, typer.Option(help="Manifest that `meddiff index` wrote.")]
 StoreIndices = Annotated[list[Path], typer.Option("--store", help="Indices of the crop store.")]
 ResultsFolder = Annotated[Path, typer.Option("--results", help="Output folder of the pipeline.")]
+ModelBundle = Annotated[str, typer.Option("--model", help="Folder of a model bundle, or its id on Hugging Face.")]
+ScanFile = Annotated[Path, typer.Argument(metavar="SCAN", help="NIfTI, NRRD or MHA file, or a DICOM folder.")]
+AnatomyMask = Annotated[
+    Path | None, typer.Option("--anatomy", help="Labels 0 to 118 on the scan's grid; none: TotalSegmentator.")
+]
+OwnConfig = Annotated[Path | None, typer.Option("--config", help="Configuration; none: the defaults.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the noise.")]
+DEFAULT_MODEL = "results/models/meddiff-fm"
 Runs = Annotated[Path, typer.Option(help="Folder of checkpoints and statistics.")]
 MaxMinutes = Annotated[float, typer.Option(help="Stop with a checkpoint and exit 75 after this time.")]
 Threads = Annotated[int, typer.Option(help="Threads; never more than there are cores.")]
+
+
+def own_config(path: Path | None) -> Config:
+    """Return the user's configuration, or the defaults."""
+    return load_config(path) if path else Config()
+
+
+def check_volume_name(path: Path) -> None:
+    """Refuse a name that no volume can be written to, before long work begins.
+
+    Raises:
+        UserError: it does not end as a volume does.
+    """
+    from meddiff.data.volumes import VOLUME_SUFFIXES, is_volume_file
+
+    if not is_volume_file(path):
+        raise UserError(f"--out {path}: no name of a volume; end it with one of {', '.join(VOLUME_SUFFIXES)}")
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in the reason why one file of the user cannot be used.
+
+    Raises:
+        UserError: in the place of a CaseError.
+    """
+    try:
+        yield
+    except CaseError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def stage_config(path: Path, stage: str) -> Config:

@@ -5,43 +5,48 @@ from typing import Annotated
 
 import typer
 
-from meddiff.cli.options import ConfigFile, IndexOut, Out, StoreIndices, Threads, stage_config
-from meddiff.config import MODEL_REGIONS, Region, load_config
-
-ModelBundle = Annotated[str, typer.Option("--model", help="Folder of a model bundle, or its id on Hugging Face.")]
+from meddiff.cli.options import (
+    DEFAULT_MODEL,
+    ConfigFile,
+    IndexOut,
+    ModelBundle,
+    Out,
+    OwnConfig,
+    Seed,
+    StoreIndices,
+    Threads,
+    check_volume_name,
+    naming,
+    own_config,
+    stage_config,
+)
+from meddiff.config import MODEL_REGIONS, Region
+from meddiff.errors import UserError
 
 
 def synthesize(
     anatomy: Annotated[Path, typer.Option(help="Labels 0 to 118 at the model's spacing: NIfTI, NRRD or MHA.")],
     region: Annotated[Region, typer.Option(help="What the mask shows.")],
     out: Annotated[Path, typer.Option(help="CT in HU to write, e.g. ct.nii.gz.")],
-    model: ModelBundle = "results/models/meddiff-fm",
-    config: Annotated[
-        Path | None, typer.Option(help="Configuration whose section `sampling` counts; none: the defaults.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed is another CT.")] = 0,
+    model: ModelBundle = DEFAULT_MODEL,
+    config: OwnConfig = None,
+    seed: Seed = 0,
     threads: Threads = 1024,
 ) -> None:
     """Draw a CT with the anatomy of a mask, on its grid; after an interruption the same command goes on."""
-    from meddiff.config import Config
+    check_volume_name(out)
+    if region not in MODEL_REGIONS:
+        raise UserError(f"--region {region}: models know {', '.join(MODEL_REGIONS)}; cut the mask to one of them")
     from meddiff.data.anatomy.masks import read_mask
-    from meddiff.data.volumes import VOLUME_SUFFIXES, is_volume_file
     from meddiff.device import set_up_cpu
-    from meddiff.errors import CaseError, UserError
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.synthesis import synthesize_mask
 
-    settings = load_config(config) if config else Config()
-    if not is_volume_file(out):
-        raise UserError(f"--out {out}: no name of a volume; end it with one of {', '.join(VOLUME_SUFFIXES)}")
-    if region not in MODEL_REGIONS:
-        raise UserError(f"--region {region}: models know {', '.join(MODEL_REGIONS)}; cut the mask to one of them")
+    settings = own_config(config)
     set_up_cpu(threads)
     sampler = Sampler(model, settings.sampling, settings.device)
-    try:
+    with naming(anatomy):
         mask = read_mask(anatomy, sampler.model.spacing_mm)
-    except CaseError as error:
-        raise UserError(f"{anatomy}: {error}") from error
     synthesize_mask(sampler, mask, region, seed, out)
 
 

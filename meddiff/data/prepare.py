@@ -41,7 +41,6 @@ def resample(cases: list[Case], config: Config, out: Path, index: Path) -> None:
 
 def anatomy(resampled: list[Row], config: Config, out: Path, index: Path) -> None:
     """Write TotalSegmentator's labels with the body of every resampled case."""
-    from meddiff.data.anatomy.body import add_body, body_mask
     from meddiff.data.anatomy.segmenter import Segmenter
     from meddiff.device import choose_device
 
@@ -49,17 +48,27 @@ def anatomy(resampled: list[Row], config: Config, out: Path, index: Path) -> Non
 
     def work(item: Item) -> dict[str, Any]:
         ct = volumes.read_image(paths[item.id])
-        hu_zyx = volumes.to_zyx(ct)
-        body_zyx = body_mask(hu_zyx, ct.GetSpacing()[0], config.anatomy.body_threshold_hu)
-        if not body_zyx.any():
-            raise CaseError(f"no body above {config.anatomy.body_threshold_hu:g} HU")
-        labels_zyx = add_body(_segment_box(segmenter, ct, body_zyx), body_zyx)
+        labels_zyx = label_anatomy(ct, segmenter, config.anatomy.body_threshold_hu)
         volumes.write_image(volumes.like(labels_zyx, ct), item.output)
         return {"weights": config.anatomy.weights, "classes": len(np.unique(labels_zyx)) - 1}
 
     items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz") for row in resampled]
     with Segmenter(config.anatomy, choose_device(config.device).type) as segmenter:
         run_shard("anatomy", items, params_of(config, "anatomy"), work, index)
+
+
+def label_anatomy(ct: sitk.Image, segmenter: "Segmenter", body_threshold_hu: float) -> np.ndarray:
+    """Return TotalSegmentator's labels with the body as id 118, uint8 `zyx`, of a resampled scan.
+
+    Raises:
+        CaseError: there is no body in it.
+    """
+    from meddiff.data.anatomy.body import add_body, body_mask
+
+    body_zyx = body_mask(volumes.to_zyx(ct), ct.GetSpacing()[0], body_threshold_hu)
+    if not body_zyx.any():
+        raise CaseError(f"no body above {body_threshold_hu:g} HU")
+    return add_body(_segment_box(segmenter, ct, body_zyx), body_zyx)
 
 
 def _segment_box(segmenter: "Segmenter", ct: sitk.Image, body_zyx: np.ndarray) -> np.ndarray:

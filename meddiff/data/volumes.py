@@ -135,15 +135,31 @@ def _content_bytes(path: Path, needed: int) -> int:
         return sum(len(block) for block in iter(lambda: stream.read(2**22), b""))
 
 
-def _read_dicom_series(folder: Path) -> sitk.Image:
+def series_files(folder: Path) -> tuple[str, ...]:
+    """Return the files of a folder's CT series in the order of their slices.
+
+    Raises:
+        CaseError: there is none.
+    """
     reader = sitk.ImageSeriesReader()
     series_ids = reader.GetGDCMSeriesIDs(str(folder))
     if not series_ids:
         reason = "the folder is empty" if not any(folder.iterdir()) else "the folder holds no DICOM series"
         raise CaseError(reason)
     # Choice: of several series the one with most slices; localizers have one to three.
-    files = max((reader.GetGDCMSeriesFileNames(str(folder), s) for s in series_ids), key=len)
+    return max((reader.GetGDCMSeriesFileNames(str(folder), s) for s in series_ids), key=len)
+
+
+def series_orientation(folder: Path) -> str:
+    """Return the orientation in which a folder's CT series lies on disk, such as LPS."""
+    direction = _read_dicom_series(folder).GetDirection()
+    return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(direction)
+
+
+def _read_dicom_series(folder: Path) -> sitk.Image:
+    files = series_files(folder)
     _refuse_unless_ct_slices(files)
+    reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
     try:
         return reader.Execute()

@@ -1,7 +1,5 @@
 """Anomaly detection without fine-tuning (section 3.4): what the model would not have drawn in a healthy organ."""
 
-from typing import get_args
-
 import numpy as np
 import torch
 from scipy import ndimage
@@ -14,8 +12,7 @@ from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import CaseError, UserError
 from meddiff.tasks.sampler import Sampler
 
-CLASSES: dict[Organ, tuple[str, ...]] = {"lung": LUNG, "liver": ("liver",)}
-ORGANS = get_args(Organ)
+CLASSES: dict[Organ, tuple[str, ...]] = {Organ.LUNG: LUNG, Organ.LIVER: ("liver",)}
 
 
 def organ_mask(anatomy_zyx: np.ndarray, organ: Organ, spacing_mm: float, closing_mm: float) -> np.ndarray:
@@ -83,4 +80,4 @@ def anomaly_map(
 
 def timesteps(config: AnomalyConfig, organ: Organ) -> tuple[int, ...]:
     """Return the timesteps of an organ's rows in Table 5."""
-    return {"lung": config.lung_timesteps, "liver": config.liver_timesteps}[organ]
+    return {Organ.LUNG: config.lung_timesteps, Organ.LIVER: config.liver_timesteps}[organ]

@@ -20,6 +20,35 @@ def read_mask(path: Path, spacing_mm: float) -> sitk.Image:
     Raises:
         CaseError: no readable volume, no geometry, other labels, another spacing; the message is the reason.
     """
+    mask = _read_labels(path)
+    found = mask.GetSpacing()
+    if max(abs(side - spacing_mm) for side in found) > volumes.SPACING_TOLERANCE_MM:
+        raise CaseError(
+            f"the spacing is {'x'.join(f'{side:g}' for side in found)} mm and the model's is {spacing_mm:g} mm; "
+            f"resample the mask to {spacing_mm:g} mm"
+        )
+    return mask
+
+
+def read_mask_of(path: Path, scan: sitk.Image) -> sitk.Image:
+    """Return the anatomy mask of a scan (LPS), on the scan's grid.
+
+    Raises:
+        CaseError: no readable volume, no geometry, other labels, another grid than the scan's.
+    """
+    mask = sitk.DICOMOrient(_read_labels(path), "LPS")
+    same_size = mask.GetSize() == scan.GetSize()
+    if not same_size or not np.allclose(_corners_mm(mask), _corners_mm(scan), atol=min(scan.GetSpacing()) / 2):
+        raise CaseError("the mask has another geometry than the scan; resample it to the scan's grid")
+    return volumes.like(volumes.to_zyx(mask), scan)
+
+
+def _corners_mm(image: sitk.Image) -> np.ndarray:
+    ends = np.array(np.meshgrid(*[(0, n - 1) for n in image.GetSize()])).reshape(3, -1).T
+    return np.array([image.TransformIndexToPhysicalPoint(end.tolist()) for end in ends])
+
+
+def _read_labels(path: Path) -> sitk.Image:
     image = volumes.read_image(path)
     if not _has_geometry(path, image):
         raise CaseError("the file has no geometry (spacing, origin, directions); save the mask with that of its scan")
@@ -32,12 +61,6 @@ def read_mask(path: Path, spacing_mm: float) -> sitk.Image:
         )
     if not values.any():
         raise CaseError("the mask is empty")
-    found = image.GetSpacing()
-    if max(abs(side - spacing_mm) for side in found) > volumes.SPACING_TOLERANCE_MM:
-        raise CaseError(
-            f"the spacing is {'x'.join(f'{side:g}' for side in found)} mm and the model's is {spacing_mm:g} mm; "
-            f"resample the mask to {spacing_mm:g} mm"
-        )
     return sitk.Cast(image, sitk.sitkUInt8)
 
 

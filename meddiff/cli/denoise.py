@@ -1,0 +1,64 @@
+"""`meddiff denoise`: less noise in one scan."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meddiff.cli.options import (
+    DEFAULT_MODEL,
+    AnatomyMask,
+    ModelBundle,
+    OwnConfig,
+    ScanFile,
+    Seed,
+    Threads,
+    check_volume_name,
+    naming,
+    own_config,
+)
+from meddiff.config import MODEL_REGIONS, DenoisingConfig, Region, parse_section
+from meddiff.errors import UserError
+
+
+def denoise(
+    scan: ScanFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, or a folder for a DICOM folder.")],
+    region: Annotated[Region, typer.Option(help="The part of the scan to work on.")],
+    anatomy: AnatomyMask = None,
+    method: Annotated[str | None, typer.Option(help="reverse, diffpir or one-step; none: the configured one.")] = None,
+    sigma_n: Annotated[float | None, typer.Option(help="Noise in units of half the HU window.")] = None,
+    model: ModelBundle = DEFAULT_MODEL,
+    config: OwnConfig = None,
+    seed: Seed = 0,
+    threads: Threads = 1024,
+) -> None:
+    """Write the scan with less noise, on its own grid; voxels outside of the region's HU window keep their value.
+
+    A DICOM folder gives a DICOM series, marked as derived, in the same study.
+    """
+    if not scan.is_dir():
+        check_volume_name(out)
+    if region not in MODEL_REGIONS:
+        raise UserError(f"--region {region}: models know {', '.join(MODEL_REGIONS)}; name one of them")
+    settings = own_config(config)
+    given = {"method": method, "sigma_n": sigma_n}
+    changes = {name: value for name, value in given.items() if value is not None}
+    how = parse_section(DenoisingConfig, settings.denoising.model_dump() | changes, "denoising")
+    from meddiff.data import volumes
+    from meddiff.data.dicom import write_derived_series
+    from meddiff.device import set_up_cpu
+    from meddiff.tasks import denoising
+    from meddiff.tasks.sampler import Sampler
+    from meddiff.tasks.scan import read_scan
+
+    set_up_cpu(threads)
+    sampler = Sampler(model, settings.sampling, settings.device)
+    with naming(scan):
+        prepared = read_scan(scan, region, anatomy, sampler.model, settings)
+    arguments = (prepared.hu_zyx, prepared.anatomy_zyx, region, prepared.window)
+    result = prepared.with_changes(denoising.denoise(sampler, *arguments, how, seed))
+    if scan.is_dir():
+        write_derived_series(result, scan, out, f"denoised with {sampler.model.name}")
+    else:
+        volumes.write_image(result, out)

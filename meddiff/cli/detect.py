@@ -1,0 +1,53 @@
+"""`meddiff detect`: where an organ does not look as the model expects."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meddiff.cli.options import (
+    DEFAULT_MODEL,
+    AnatomyMask,
+    ModelBundle,
+    OwnConfig,
+    ScanFile,
+    Seed,
+    Threads,
+    check_volume_name,
+    naming,
+    own_config,
+)
+from meddiff.config import Organ, Region
+
+REGION_OF = {Organ.LUNG: Region.CHEST, Organ.LIVER: Region.ABDOMEN}
+
+
+def detect(
+    scan: ScanFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Map in HU to write, e.g. map.nii.gz.")],
+    organ: Annotated[Organ, typer.Option(help="Where to look.")],
+    anatomy: AnatomyMask = None,
+    timestep: Annotated[int | None, typer.Option("--t", help="Noise that hides a lesion; none: the paper's.")] = None,
+    model: ModelBundle = DEFAULT_MODEL,
+    config: OwnConfig = None,
+    seed: Seed = 0,
+    threads: Threads = 1024,
+) -> None:
+    """Write the scan minus the model's estimate of it within the organ, in HU: positive is brighter than expected."""
+    check_volume_name(out)
+    from meddiff.data import volumes
+    from meddiff.device import set_up_cpu
+    from meddiff.tasks import anomaly
+    from meddiff.tasks.sampler import Sampler
+    from meddiff.tasks.scan import read_scan
+
+    settings, region = own_config(config), REGION_OF[organ]
+    set_up_cpu(threads)
+    sampler = Sampler(model, settings.sampling, settings.device)
+    with naming(scan):
+        prepared = read_scan(scan, region, anatomy, sampler.model, settings)
+        mask = anomaly.organ_mask(prepared.anatomy_zyx, organ, prepared.spacing_mm, settings.anomaly.closing_mm)
+    t = anomaly.timesteps(settings.anomaly, organ)[-1] if timestep is None else timestep
+    arguments = (prepared.hu_zyx, prepared.anatomy_zyx, mask, region, prepared.window, t)
+    found = anomaly.anomaly_map(sampler, *arguments, settings.anomaly.draws, seed)
+    volumes.write_image(prepared.as_map(found * prepared.window.width_hu / 2), out)
