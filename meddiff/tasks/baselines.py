@@ -11,7 +11,7 @@ from meddiff.evaluation.fidelity import SCORING_WINDOW
 STRENGTHS = {
     "gaussian": (0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0),
     "bilateral": (10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0),
-    "bm3d": (10.0, 20.0, 30.0, 40.0, 60.0, 80.0),
+    "bm3d": (20.0, 30.0, 40.0, 60.0, 80.0, 120.0),
 }
 
 
