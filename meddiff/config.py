@@ -300,6 +300,13 @@ class SamplingConfig(Section):
     shards: int = Field(default=20, ge=1, description="Jobs per model [Choice].")
 
 
+# The rows of Table 4 that are run here; `ldct` is the noisy scan itself.
+DENOISERS = (
+    *("ldct", "median", "gaussian", "bilateral", "bm3d", "red-cnn"),
+    *("meddiff-fm-reverse", "meddiff-fm-diffpir", "meddiff-fm-one-step"),
+)
+
+
 class DenoisingConfig(Section):
     method: Literal["reverse", "diffpir", "one-step"] = Field(
         default="diffpir", description="The scan as x_t and its reverse process [3.4], DiffPIR [v3], or x_0 at once."
@@ -339,8 +346,9 @@ class EvaluationConfig(Section):
 
 
 class LowDoseConfig(Section):
-    """Low-dose scans simulated from normal-dose ones."""
+    """Low-dose scans simulated from normal-dose ones, where no dataset has real ones."""
 
+    scans: int = Field(default=20, ge=1, description="Regions of each split that are simulated [Choice].")
     dose: float = Field(default=0.25, gt=0, lt=1, description="Share of the full dose [Table 4: Mayo's quarter dose].")
     photons: float = Field(
         default=1e5,
@@ -351,6 +359,14 @@ class LowDoseConfig(Section):
     electronic_noise: float = Field(
         default=10.0, ge=0, description="Standard deviation of the detector's noise, in photons [Choice: TIGRE's]."
     )
+
+
+class RedCnnConfig(Section):
+    """The supervised denoiser of Table 4 (Chen et al. 2017)."""
+
+    width: int = Field(default=96, ge=1, description="Channels [Chen et al. 2017].")
+    steps: int = Field(default=100_000, ge=1, description="Optimizer steps [Choice].")
+    batch_size: int = Field(default=16, ge=1, description="Patches of 55 x 55 per step [Choice].")
 
 
 class Config(Section):
@@ -376,6 +392,7 @@ class Config(Section):
     anomaly: AnomalyConfig = Field(default=AnomalyConfig(), description="Anomaly detection without fine-tuning.")
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="Metrics.")
     low_dose: LowDoseConfig = Field(default=LowDoseConfig(), description="Simulated low-dose scans.")
+    red_cnn: RedCnnConfig = Field(default=RedCnnConfig(), description="RED-CNN, a baseline of denoising.")
 
     @model_validator(mode="after")
     def _check(self) -> "Config":

@@ -14,3 +14,26 @@ TABLE_3 = {
     ("average", "ddpm"): (0.7168, 0.0265, 0.1430, 0.0541, 0.80),
     ("average", "meddiff-fm"): (0.7411, 0.0211, 0.1021, 0.0422, 0.84),
 }
+
+# Table 4: method -> SSIM, PSNR in dB. The paper took RED-CNN, MAP-NN and BM3D from Noise2Sim.
+TABLE_4_METRICS = ("ssim", "psnr")
+TABLE_4 = {
+    "ldct": (0.8434, 23.44),
+    "red-cnn": (0.9030, 28.58),
+    "map-nn": (0.9013, 28.28),
+    "bm3d": (0.8830, 27.28),
+    "noise2sim": (0.9045, 28.38),
+    "meddiff-fm-reverse": (0.9123, 28.10),
+}
+
+# Table 5: (dataset, method) -> AUC, SPE, SEN, ACC over the voxels of the cropped scan; the number is t.
+TABLE_5_METRICS = ("auc", "spe", "sen", "acc")
+SUPERVISED = "fully supervised (nnU-Net)"
+TABLE_5 = {
+    ("msd-lung", "meddiff-fm (900)"): (0.9785, 0.9909, 0.5665, 0.9906),
+    ("msd-lung", "meddiff-fm (950)"): (0.9816, 0.9778, 0.7208, 0.9776),
+    ("msd-lung", SUPERVISED): (0.9876, 0.9996, 0.7856, 0.9995),
+    ("msd-liver", "meddiff-fm (800)"): (0.9924, 0.9954, 0.5141, 0.9945),
+    ("msd-liver", "meddiff-fm (900)"): (0.9937, 0.9956, 0.6229, 0.9948),
+    ("msd-liver", SUPERVISED): (0.9988, 0.9996, 0.7964, 0.9993),
+}

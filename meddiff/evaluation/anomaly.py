@@ -1,0 +1,156 @@
+"""Anomaly maps of the scans with lesion labels, and how well they find the lesions (Table 5)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddiff.config import Config, Organ, Region
+from meddiff.data import volumes
+from meddiff.data.shards import Item, Row, run_shard
+from meddiff.data.store import Record
+from meddiff.data.windows import normalise
+from meddiff.evaluation.detection import LesionCounts, VoxelScores, count_lesions
+from meddiff.stages import params_of
+from meddiff.tasks.anomaly import anomaly_map, organ_mask, timesteps
+from meddiff.tasks.sampler import Sampler
+
+ORGAN_OF = {Region.CHEST: Organ.LUNG, Region.ABDOMEN: Organ.LIVER}
+INTENSITY = "intensity alone"
+Scorer = Callable[["LesionCase"], np.ndarray]
+
+
+@dataclass(frozen=True)
+class LesionCase:
+    """A stored region with lesions: the organ, and the lesions inside it (the paper leaves out the others)."""
+
+    record: Record
+    organ: Organ
+    organ_zyx: np.ndarray
+    lesion_zyx: np.ndarray
+
+
+def lesion_rows(rows: list[Row]) -> list[Row]:
+    """Return the rows of the store with lesion labels, in a region that has an organ of Table 5."""
+    records = ((row, Record(row.path.parent)) for row in rows)
+    return [row for row, record in records if record.meta.region in ORGAN_OF and record.lesion is not None]
+
+
+def read_case(row: Row, closing_mm: float) -> LesionCase:
+    """Return a case.
+
+    Raises:
+        CaseError: the scan has no such organ.
+    """
+    record = Record(row.path.parent)
+    organ = ORGAN_OF[record.meta.region]
+    organ_zyx = organ_mask(record.anatomy[:], organ, record.meta.spacing_mm, closing_mm)
+    return LesionCase(record, organ, organ_zyx, (record.lesion[:] > 0) & organ_zyx)
+
+
+def write_maps(rows: list[Row], sampler: Sampler, config: Config, out: Path, index: Path) -> None:
+    """Write the anomaly maps of every case at every timestep of its organ: `out/<id>/<t>.nii.gz`."""
+    work_of = {f"{row.id}-{t}": (row, t) for row in rows for t in organ_timesteps([row], config)}
+
+    def work(item: Item) -> dict[str, Any]:
+        row, t = work_of[item.id]
+        case = read_case(row, config.anomaly.closing_mm)
+        meta = case.record.meta
+        arguments = (case.record.ct[:], case.record.anatomy[:], case.organ_zyx, meta.region, meta.window, t)
+        found = anomaly_map(sampler, *arguments, config.anomaly.draws, config.seed)
+        volumes.write_image(case.record.as_image(found), item.output)
+        return {"organ": case.organ, "t": t}
+
+    items = [
+        Item(name, (row.path, sampler.weights), out / row.id / f"{t}.nii.gz") for name, (row, t) in work_of.items()
+    ]
+    run_shard("anomaly maps", items, params_of(config, "anomaly"), work, index)
+
+
+class MethodScores:
+    """The scores of one method on one dataset.
+
+    `auc`, `spe`, `sen` and `acc` count every voxel of the cropped scan, as the paper does; those with `organ_` count
+    the voxels of the organ, since most of the others are trivial. The threshold is best on other cases than those.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+        self.choosing, self.whole, self.organ = VoxelScores(), VoxelScores(), VoxelScores()
+        self.lesions = LesionCounts(0, 0, 0)
+
+    def choose(self, case: LesionCase) -> None:
+        self.choosing.add(self.scorer(case), case.lesion_zyx, case.organ_zyx)
+
+    def test(self, case: LesionCase) -> None:
+        score_zyx = self.scorer(case)
+        self.whole.add(score_zyx, case.lesion_zyx)
+        self.organ.add(score_zyx, case.lesion_zyx, case.organ_zyx)
+        counts = count_lesions(score_zyx >= self.choosing.best_threshold(), case.lesion_zyx)
+        self.lesions = LesionCounts(*(a + b for a, b in zip(self.lesions, counts, strict=True)))
+
+    def row(self) -> dict[str, float]:
+        threshold = self.choosing.best_threshold()
+        known = not np.isnan(threshold)
+        rates = self.whole.rates(threshold)._asdict() if known else dict.fromkeys(("spe", "sen", "acc"), threshold)
+        scores = {"threshold": threshold, "auc": self.whole.auc(), **rates}
+        scores |= {"organ_auc": self.organ.auc(), "organ_ap": self.organ.average_precision()}
+        return scores | self.lesions._asdict()
+
+
+def score_dataset(rows: list[Row], scorers: dict[str, Scorer], closing_mm: float) -> list[dict[str, Any]]:
+    """Return a row of scores for each method on the test cases of one dataset.
+
+    Choice: the validation cases choose the threshold; without any, the training cases do.
+    """
+    splits: dict[str, list[Row]] = {}
+    for row in rows:
+        splits.setdefault(Record(row.path.parent).meta.split, []).append(row)
+    methods = {name: MethodScores(scorer) for name, scorer in scorers.items()}
+    choosing, test = splits.get("val") or splits.get("train", []), splits.get("test", [])
+    for row in choosing:
+        case = read_case(row, closing_mm)
+        for method in methods.values():
+            method.choose(case)
+    for row in test:
+        case = read_case(row, closing_mm)
+        for method in methods.values():
+            method.test(case)
+    return [{"method": name, "n": len(test), **method.row()} for name, method in methods.items()]
+
+
+def map_scorers(out: Path, ts: tuple[int, ...]) -> dict[str, Scorer]:
+    """Return the scores of Table 5's rows that need no training: maps, absolute and bright only, and intensity."""
+    scorers: dict[str, Scorer] = {INTENSITY: _intensity}
+    for t in ts:
+        read = _map_reader(out, t)
+        scorers[f"meddiff-fm ({t})"] = lambda case, read=read: np.abs(read(case))
+        scorers[f"meddiff-fm ({t}), brighter only"] = lambda case, read=read: np.maximum(read(case), 0)
+    return scorers
+
+
+def by_dataset(rows: list[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(Record(row.path.parent).meta.dataset, []).append(row)
+    return groups
+
+
+def _map_reader(out: Path, t: int) -> Scorer:
+    def read(case: LesionCase) -> np.ndarray:
+        return volumes.to_zyx(volumes.read_image(out / case.record.meta.id / f"{t}.nii.gz"))
+
+    return read
+
+
+def _intensity(case: LesionCase) -> np.ndarray:
+    """Return how bright a voxel of the organ is, 0 outside of it: what a map must be better than."""
+    scaled = normalise(case.record.ct[:], case.record.meta.window) + 1
+    return np.where(case.organ_zyx, scaled, 0)
+
+
+def organ_timesteps(rows: list[Row], config: Config) -> tuple[int, ...]:
+    """Return the timesteps for scans of one dataset."""
+    return timesteps(config.anomaly, ORGAN_OF[Record(rows[0].path.parent).meta.region])

@@ -1,0 +1,143 @@
+"""Denoising the test pairs with one method and scoring it (Table 4)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddiff.config import DENOISERS, Config, Window
+from meddiff.data import volumes
+from meddiff.data.pairs import Pair, is_simulated, read_pair
+from meddiff.data.shards import Item, Row, done_rows, run_shard, sidecar
+from meddiff.device import choose_device
+from meddiff.errors import UserError
+from meddiff.evaluation.fidelity import SCORING_WINDOW, fidelity
+from meddiff.files import digest, read_json
+from meddiff.model.redcnn import RedCNN
+from meddiff.stages import params_of
+from meddiff.tasks.baselines import BASELINES, STRENGTHS, best_strength
+from meddiff.tasks.denoising import METHODS, denoise, noise_std
+from meddiff.tasks.sampler import Sampler
+
+MODEL_PREFIX, RED_CNN, LDCT = "meddiff-fm-", "red-cnn", "ldct"
+CALIBRATION_SLICES = 8
+
+Denoiser = Callable[[Pair], np.ndarray]
+
+
+def denoise_pairs(
+    method: str,
+    pairs: list[Row],
+    store: dict[str, Path],
+    config: Config,
+    model: Path,
+    red_cnn: Path,
+    out: Path,
+    index: Path,
+) -> list[dict[str, Any]]:
+    """Write the denoised test scans, and return a row of metrics for each.
+
+    What a method must be told of the noise is measured on the validation pairs, or on the training pairs where there
+    are none, never on a scan that is scored.
+
+    Args:
+        method: one of `DENOISERS`.
+        pairs: index of the pairs.
+        store: record folders by id.
+        config: the sections of the stage `denoise`.
+        model: bundle of the diffusion model.
+        red_cnn: weights of RED-CNN.
+        out: folder of the denoised scans.
+        index: their index.
+    """
+    split = {row.id: read_pair(row, store).record.meta.split for row in pairs}
+    calibration = [row for row in pairs if split[row.id] == "val"] or [r for r in pairs if split[r.id] == "train"]
+    test = [row for row in pairs if split[row.id] == "test"]
+    if not calibration or not test:
+        raise UserError("denoising needs pairs to test and others to measure their noise on; add datasets")
+    run, facts = _denoiser(method, [read_pair(row, store) for row in calibration], config, model, red_cnn)
+    row_of = {row.id: row for row in test}
+
+    def work(item: Item) -> dict[str, Any]:
+        pair = read_pair(row_of[item.id], store)
+        result = run(pair)
+        volumes.write_image(pair.record.as_image(result), item.output)
+        scores = fidelity(result, pair.clean_zyx)
+        return {"region": pair.record.meta.region, "simulated": is_simulated(row_of[item.id]), **scores, **facts}
+
+    inputs = {RED_CNN: (red_cnn,)} | {f"{MODEL_PREFIX}{name}": (model / "model.safetensors",) for name in METHODS}
+    items = [
+        Item(row.id, (row.path, *inputs.get(method, ())), out / f"{row.id}.nii.gz", (method, digest(facts)))
+        for row in test
+    ]
+    run_shard(f"denoise {method}", items, params_of(config, "denoise"), work, index)
+    return [{"id": row.id, **read_json(sidecar(row.path))["details"]} for row in done_rows([index])]
+
+
+def _denoiser(
+    method: str, calibration: list[Pair], config: Config, model: Path, red_cnn: Path
+) -> tuple[Denoiser, dict[str, float]]:
+    """Return a method ready to run, and what was measured for it."""
+    if method not in DENOISERS:
+        raise UserError(f"--method {method!r} is unknown; choose from {', '.join(DENOISERS)}")
+    if method == LDCT:
+        return lambda pair: pair.noisy_zyx, {}
+    if method == RED_CNN:
+        network = RedCNN.load(red_cnn, choose_device(config.device))
+        return lambda pair: keep_outside(network.denoise(pair.noisy_zyx), pair.noisy_zyx, network.window), {}
+    if method in BASELINES:
+        return _baseline(method, calibration)
+    return _model(method.removeprefix(MODEL_PREFIX), calibration, config, model)
+
+
+def _baseline(method: str, calibration: list[Pair]) -> tuple[Denoiser, dict[str, float]]:
+    run = BASELINES[method]
+    if method not in STRENGTHS:
+        return lambda pair: run(pair.noisy_zyx), {}
+    slabs = [(_middle(pair.noisy_zyx), _middle(pair.clean_zyx)) for pair in calibration]
+    strength = best_strength(run, STRENGTHS[method], slabs)
+    return lambda pair: run(pair.noisy_zyx, strength), {"strength": strength}
+
+
+def _middle(volume_zyx: np.ndarray) -> np.ndarray:
+    """Return the middle slices; BM3D takes minutes for a whole scan, and as many tries."""
+    first = max(0, (len(volume_zyx) - CALIBRATION_SLICES) // 2)
+    return volume_zyx[first : first + CALIBRATION_SLICES]
+
+
+def _model(name: str, calibration: list[Pair], config: Config, model: Path) -> tuple[Denoiser, dict[str, float]]:
+    sampler = Sampler(model, config.sampling, config.device)
+    stds = [noise_std(pair.noisy_zyx, pair.clean_zyx, pair.record.meta.window) for pair in calibration]
+    sigma_hu = float(
+        np.mean([std * pair.record.meta.window.width_hu / 2 for std, pair in zip(stds, calibration, strict=True)])
+    )
+
+    def run(pair: Pair) -> np.ndarray:
+        meta = pair.record.meta
+        settings = config.denoising.model_copy(
+            update={"method": name, "sigma_n": sigma_hu / (meta.window.width_hu / 2)}
+        )
+        anatomy = pair.record.anatomy[:]
+        return denoise(sampler, pair.noisy_zyx, anatomy, meta.region, meta.window, settings, config.seed)
+
+    return run, {"sigma_hu": sigma_hu}
+
+
+def keep_outside(result_zyx: np.ndarray, input_zyx: np.ndarray, window: Window) -> np.ndarray:
+    """Return the result, but the input where that lies outside of the window that the method sees."""
+    inside = (input_zyx >= window.low_hu) & (input_zyx <= window.high_hu)
+    return np.where(inside, result_zyx, input_zyx)
+
+
+def train_red_cnn(pairs: list[Row], store: dict[str, Path], config: Config, out: Path) -> None:
+    """Train RED-CNN on the training pairs."""
+    from meddiff.training.redcnn import Recipe, train_redcnn
+
+    loaded = [read_pair(row, store) for row in pairs]
+    training = [(pair.noisy_zyx, pair.clean_zyx) for pair in loaded if pair.record.meta.split == "train"]
+    if not training:
+        raise UserError("RED-CNN needs pairs in the training split; add datasets")
+    settings = config.red_cnn
+    recipe = Recipe(settings.width, settings.steps, settings.batch_size)
+    train_redcnn(training, SCORING_WINDOW, recipe, config.seed, choose_device(config.device), out)
