@@ -306,6 +306,18 @@ class EvaluationConfig(Section):
     bootstrap_draws: int = Field(default=1000, ge=1, description="Draws of the 95 % intervals over cases [Choice].")
 
 
+class NnUNetConfig(Section):
+    """nnU-Net, which learns to segment lesions from labels alone; the defaults are nnU-Net's own."""
+
+    epochs: int = Field(default=1000, ge=1, description="Epochs of training [nnU-Net's default].")
+    iterations: int = Field(default=250, ge=1, description="Optimizer steps per epoch [nnU-Net's default].")
+    small: bool = Field(
+        default=False,
+        description="A small network with Adam, for the demo: 4 stages, 32^3 patches, 2 per step "
+        "[Choice: what nnU-Net plans].",
+    )
+
+
 class Config(Section):
     output_dir: Path = Field(default=Path("results"), description="Where everything is written.")
     seed: int = Field(default=0, ge=0, description="Seed of the split, training and sampling.")
@@ -326,6 +338,7 @@ class Config(Section):
     )
     sampling: SamplingConfig = Field(default=SamplingConfig(), description="Whole-volume sampling.")
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="Metrics.")
+    nnunet: NnUNetConfig = Field(default=NnUNetConfig(), description="nnU-Net, the fully supervised segmentation.")
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
