@@ -369,6 +369,18 @@ class RedCnnConfig(Section):
     batch_size: int = Field(default=16, ge=1, description="Patches of 55 x 55 per step [Choice].")
 
 
+class NnUNetConfig(Section):
+    """nnU-Net, which learns to segment lesions from labels alone; the defaults are nnU-Net's own."""
+
+    epochs: int = Field(default=1000, ge=1, description="Epochs of training [nnU-Net's default].")
+    iterations: int = Field(default=250, ge=1, description="Optimizer steps per epoch [nnU-Net's default].")
+    small: bool = Field(
+        default=False,
+        description="A small network with Adam, for the demo: 4 stages, 32^3 patches, 2 per step "
+        "[Choice: what nnU-Net plans].",
+    )
+
+
 class Config(Section):
     output_dir: Path = Field(default=Path("results"), description="Where everything is written.")
     seed: int = Field(default=0, ge=0, description="Seed of the split, training and sampling.")
@@ -393,6 +405,7 @@ class Config(Section):
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="Metrics.")
     low_dose: LowDoseConfig = Field(default=LowDoseConfig(), description="Simulated low-dose scans.")
     red_cnn: RedCnnConfig = Field(default=RedCnnConfig(), description="RED-CNN, a baseline of denoising.")
+    nnunet: NnUNetConfig = Field(default=NnUNetConfig(), description="nnU-Net, the fully supervised segmentation.")
 
     @model_validator(mode="after")
     def _check(self) -> "Config":

@@ -4,11 +4,8 @@ They are trained by nnU-Net on phantoms and on the demo's two labelled scans, an
 They show the pipeline; they are no replacement for the official weights, and every table made with them says so.
 """
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +18,14 @@ from meddiff.data.anatomy.labels import CLASS_IDS, CLASS_NAMES, LUNG, ids
 from meddiff.data.phantom import make_phantom
 from meddiff.data.resample import isotropic_grid, resample_ct
 from meddiff.files import read_json, write_json
+from meddiff.nnunet.experiment import SMALL, Experiment, SmallNetwork
 
 if TYPE_CHECKING:
     import torch
 
 SPACING_MM = 6.0  # of TotalSegmentator's coarsest model: a patch then holds half a trunk, which is quick to learn
 STORED = Path(__file__).parent / "weights"
-DATASET_ID, DATASET = 997, "Dataset997_DemoAnatomy"
-CONFIGURATION, TRAINER = "3d_demo", "DemoAnatomyTrainer"
+DATASET = "Dataset997_DemoAnatomy"
 # What the demo weights know: the classes that the tables, the region split or a picture need. Minutes of training on
 # two scans do not tell lobes or vertebrae apart, so a lung is labelled as its upper lobe and a stretch of the spine as
 # one vertebra, chosen so that the landmarks of the region split (lower ends of C7 and L5) stay right.
@@ -95,28 +92,18 @@ def write_training_set(raw: Path, labelled: dict[Region, Path], windows: Windows
 
 
 def train(work: Path, epochs: int) -> Path:
-    """Run nnU-Net's own commands in `work` and return the folder of the trained model; goes on after a stop."""
-    environment = os.environ | {
-        "nnUNet_raw": str(work / "raw"),
-        "nnUNet_preprocessed": str(work / "preprocessed"),
-        "nnUNet_results": str(work / "results"),
-        "nnUNet_extTrainer": str(Path(__file__).parent / "trainer"),
-        "MEDDIFF_ANATOMY_EPOCHS": str(epochs),
-    }
+    """Run nnU-Net's own commands in `work` and return the folder of the trained model; goes on after a stop.
 
-    def run(command: str, *arguments: str, **extra: str) -> None:
-        program = str(Path(sys.executable).with_name(command))
-        subprocess.run([program, *arguments], env=environment | extra, check=True)
-
-    model = work / "results" / DATASET / f"{TRAINER}__nnUNetPlans__{CONFIGURATION}"
-    if not (model / "fold_all" / "checkpoint_latest.pth").exists():
-        run("nnUNetv2_extract_fingerprint", "-d", str(DATASET_ID), "-np", "2")
-        run("nnUNetv2_plan_experiment", "-d", str(DATASET_ID))
-        _add_small_configuration(work / "preprocessed" / DATASET / "nnUNetPlans.json")
-        run("nnUNetv2_preprocess", "-d", str(DATASET_ID), "-c", CONFIGURATION, "-np", "2")
-    arguments = (str(DATASET_ID), CONFIGURATION, "all", "-tr", TRAINER, "-device", "cpu", "--c")
-    run("nnUNetv2_train", *arguments, nnUNet_n_proc_DA="0")
-    return model
+    Raises:
+        UserError: one of the commands failed.
+    """
+    # Many small steps learn more per minute than few large ones. Left and right organs have names of their own.
+    small = SmallNetwork(patch_vox=48, batch_size=1, spacing_mm=SPACING_MM)
+    experiment = Experiment(work, DATASET, epochs, iterations=50, small=small, mirror=False)
+    if not experiment.checkpoint.with_name("checkpoint_latest.pth").exists():
+        experiment.prepare()
+    experiment.train("cpu")
+    return experiment.model
 
 
 def export(model: Path, target: Path) -> None:
@@ -133,9 +120,7 @@ def export(model: Path, target: Path) -> None:
     }
     save_file({key: _widen(key, value) for key, value in tensors.items()}, str(target / "weights.safetensors"))
     plans = read_json(model / "plans.json")
-    plans["configurations"] = {
-        "3d_fullres": _flatten(plans["configurations"], CONFIGURATION) | {"data_identifier": "demo"}
-    }
+    plans["configurations"] = {"3d_fullres": _flatten(plans["configurations"], SMALL) | {"data_identifier": "demo"}}
     write_json(plans, target / "plans.json")
     write_json(_dataset_json(CLASS_NAMES, 0), target / "dataset.json")
 
@@ -217,31 +202,6 @@ def _clip(ct: sitk.Image, window: Window) -> sitk.Image:
 def _to_ras(image: sitk.Image) -> sitk.Image:
     """TotalSegmentator turns its input to RAS before nnU-Net, whose reader does not."""
     return sitk.DICOMOrient(image, "RAS")
-
-
-def _add_small_configuration(plans_file: Path) -> None:
-    plans = json.loads(plans_file.read_text())
-    full = plans["configurations"]["3d_fullres"]
-    architecture = json.loads(json.dumps(full["architecture"]))
-    stages = 4
-    arguments = architecture["arch_kwargs"]
-    arguments |= {
-        "n_stages": stages,
-        "features_per_stage": [16, 32, 64, 128],
-        "kernel_sizes": [[3, 3, 3]] * stages,
-        "strides": [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1),
-        "n_conv_per_stage": [2] * stages,
-        "n_conv_per_stage_decoder": [2] * (stages - 1),
-    }
-    plans["configurations"][CONFIGURATION] = {
-        "inherits_from": "3d_fullres",
-        "data_identifier": "demo",
-        "spacing": [SPACING_MM] * 3,
-        "patch_size": [48, 48, 48],
-        "batch_size": 1,  # many small steps learn more per minute than few large ones
-        "architecture": architecture,
-    }
-    write_json(plans, plans_file)
 
 
 def _flatten(configurations: dict[str, dict], name: str) -> dict:
