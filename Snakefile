@@ -28,6 +28,9 @@ include: "workflow/rules/store.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/distill.smk"
 include: "workflow/rules/synthesize.smk"
+include: "workflow/rules/low_dose.smk"
+include: "workflow/rules/denoise.smk"
+include: "workflow/rules/detect.smk"
 include: "workflow/rules/segment.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
@@ -44,4 +47,6 @@ rule all:
     input:
         f"{OUT}/tables/table1.csv",
         f"{OUT}/tables/table3.csv",
+        f"{OUT}/tables/table4.csv",
+        f"{OUT}/tables/table5.csv",
         f"{OUT}/report/index.html",

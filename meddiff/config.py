@@ -306,6 +306,8 @@ DENOISERS = (
     *("meddiff-fm-reverse", "meddiff-fm-diffpir", "meddiff-fm-one-step"),
 )
 
+SUPERVISED = "fully supervised (nnU-Net)"  # a row of Table 5
+
 
 class DenoisingConfig(Section):
     method: Literal["reverse", "diffpir", "one-step"] = Field(

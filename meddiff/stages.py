@@ -36,6 +36,8 @@ STAGES = {
     "red-cnn": Stage(("seed", "device", "red_cnn")),
     "denoise": Stage(("seed", "device", "denoising", "sampling")),
     "anomaly": Stage(("seed", "device", "anomaly", "sampling")),
+    "supervised": Stage(("device", "nnunet")),
+    "score-anomaly": Stage(("anomaly",)),
     "segment": Stage(("anatomy", "device")),
     "evaluate": Stage(("device", "anatomy", "evaluation")),
     "tables": Stage(("data", "anatomy", "models", "evaluation", "seed")),

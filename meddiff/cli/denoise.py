@@ -1,4 +1,4 @@
-"""`meddiff denoise`: less noise in one scan."""
+"""`meddiff denoise`: less noise in one scan; `meddiff denoise-pairs`: a row of Table 4."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,14 +8,19 @@ import typer
 from meddiff.cli.options import (
     DEFAULT_MODEL,
     AnatomyMask,
+    ConfigFile,
+    IndexOut,
     ModelBundle,
     OwnConfig,
+    Pairs,
     ScanFile,
     Seed,
+    StoreIndices,
     Threads,
     check_volume_name,
     naming,
     own_config,
+    stage_config,
 )
 from meddiff.config import MODEL_REGIONS, DenoisingConfig, Region, parse_section
 from meddiff.errors import UserError
@@ -62,3 +67,31 @@ def denoise(
         write_derived_series(result, scan, out, f"denoised with {sampler.model.name}")
     else:
         volumes.write_image(result, out)
+
+
+def denoise_pairs(
+    config: ConfigFile,
+    method: Annotated[str, typer.Option(help="A row of Table 4.")],
+    pairs: Pairs,
+    store: StoreIndices,
+    model: ModelBundle,
+    red_cnn: Annotated[Path, typer.Option(help="Folder of RED-CNN.")],
+    out: Annotated[Path, typer.Option(help="Folder of the denoised scans.")],
+    index: IndexOut,
+    metrics: Annotated[Path, typer.Option(help="Table of metrics to write, CSV.")],
+    threads: Threads = 1024,
+) -> None:
+    """Denoise the test pairs with one method and score it."""
+    import pandas as pd
+
+    from meddiff.data.shards import done_rows
+    from meddiff.device import set_up_cpu
+    from meddiff.evaluation import denoising
+    from meddiff.files import temporary_beside
+
+    set_up_cpu(threads)
+    folders = {row.id: row.path.parent for row in done_rows(store)}
+    settings = stage_config(config, "denoise")
+    rows = denoising.denoise_pairs(method, done_rows([pairs]), folders, settings, Path(model), red_cnn, out, index)
+    with temporary_beside(metrics) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)

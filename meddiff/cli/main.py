@@ -12,6 +12,7 @@ import typer
 
 from meddiff.cli import (
     anatomy,
+    anomaly,
     config,
     denoise,
     detect,
@@ -20,6 +21,7 @@ from meddiff.cli import (
     extractor,
     fetch,
     index,
+    low_dose,
     model,
     phantoms,
     pretrain,
@@ -55,7 +57,13 @@ app.command()(distill.distill)
 app.command()(synthesize.synthesize)
 app.command("synthesize-shard")(synthesize.synthesize_shard)
 app.command()(denoise.denoise)
+app.command("low-dose")(low_dose.low_dose)
+app.command("red-cnn")(low_dose.red_cnn)
+app.command("denoise-pairs")(denoise.denoise_pairs)
 app.command()(detect.detect)
+app.command("anomaly-maps")(anomaly.anomaly_maps)
+app.command()(anomaly.supervised)
+app.command("score-anomaly")(anomaly.score_anomaly)
 app.command()(segment.segment)
 app.command()(extractor.extractor)
 app.command()(evaluate.evaluate)

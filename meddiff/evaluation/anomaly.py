@@ -1,21 +1,27 @@
 """Anomaly maps of the scans with lesion labels, and how well they find the lesions (Table 5)."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 
-from meddiff.config import Config, Organ, Region
+from meddiff.config import SUPERVISED, Config, Organ, Region
 from meddiff.data import volumes
 from meddiff.data.shards import Item, Row, run_shard
 from meddiff.data.store import Record
 from meddiff.data.windows import normalise
-from meddiff.evaluation.detection import LesionCounts, VoxelScores, count_lesions
+from meddiff.device import choose_device
+from meddiff.evaluation.detection import LesionCounts, Rates, VoxelScores, count_lesions
+from meddiff.evaluation.nnunet import NnUNet
 from meddiff.stages import params_of
 from meddiff.tasks.anomaly import anomaly_map, organ_mask, timesteps
 from meddiff.tasks.sampler import Sampler
+
+log = logging.getLogger(__name__)
 
 ORGAN_OF = {Region.CHEST: Organ.LUNG, Region.ABDOMEN: Organ.LIVER}
 INTENSITY = "intensity alone"
@@ -94,8 +100,8 @@ class MethodScores:
     def row(self) -> dict[str, float]:
         threshold = self.choosing.best_threshold()
         known = not np.isnan(threshold)
-        rates = self.whole.rates(threshold)._asdict() if known else dict.fromkeys(("spe", "sen", "acc"), threshold)
-        scores = {"threshold": threshold, "auc": self.whole.auc(), **rates}
+        rates = self.whole.rates(threshold) if known else Rates(*3 * [threshold])
+        scores = {"threshold": threshold, "auc": self.whole.auc(), **rates._asdict()}
         scores |= {"organ_auc": self.organ.auc(), "organ_ap": self.organ.average_precision()}
         return scores | self.lesions._asdict()
 
@@ -121,6 +127,20 @@ def score_dataset(rows: list[Row], scorers: dict[str, Scorer], closing_mm: float
     return [{"method": name, "n": len(test), **method.row()} for name, method in methods.items()]
 
 
+def score_all(store: list[Row], config: Config, maps: Path, probabilities: Path) -> list[dict[str, Any]]:
+    """Return the rows of Table 5 that can be measured: the datasets in the store, and the maps that were made."""
+    table = []
+    for dataset, rows in by_dataset(lesion_rows(store)).items():
+        ts = organ_timesteps(rows, config)
+        mapped = [row for row in rows if all((maps / row.id / f"{t}.nii.gz").exists() for t in ts)]
+        scored = score_dataset(mapped, map_scorers(maps, ts), config.anomaly.closing_mm)
+        predicted = [row for row in mapped if (probabilities / f"{row.id}_probability.nii.gz").exists()]
+        if predicted:
+            scored += score_dataset(predicted, supervised_scorers(probabilities), config.anomaly.closing_mm)
+        table += [{"dataset": dataset, **row} for row in scored]
+    return table
+
+
 def map_scorers(out: Path, ts: tuple[int, ...]) -> dict[str, Scorer]:
     """Return the scores of Table 5's rows that need no training: maps, absolute and bright only, and intensity."""
     scorers: dict[str, Scorer] = {INTENSITY: _intensity}
@@ -129,6 +149,33 @@ def map_scorers(out: Path, ts: tuple[int, ...]) -> dict[str, Scorer]:
         scorers[f"meddiff-fm ({t})"] = lambda case, read=read: np.abs(read(case))
         scorers[f"meddiff-fm ({t}), brighter only"] = lambda case, read=read: np.maximum(read(case), 0)
     return scorers
+
+
+def supervised_scorers(out: Path) -> dict[str, Scorer]:
+    """Return the score of nnU-Net's probability maps."""
+
+    def read(case: LesionCase) -> np.ndarray:
+        return volumes.to_zyx(volumes.read_image(out / f"{case.record.meta.id}_probability.nii.gz"))
+
+    return {SUPERVISED: read}
+
+
+def predict_supervised(rows: list[Row], config: Config, work: Path, out: Path) -> None:
+    """Train nnU-Net on the training cases of each dataset and write its probability of a lesion for the others."""
+    for dataset, of_dataset in by_dataset(rows).items():
+        records = {row.id: Record(row.path.parent) for row in of_dataset}
+        training = [name for name, record in records.items() if record.meta.split == "train"]
+        if not training:
+            log.warning("%s: no training case; the fully supervised row stays empty", dataset)
+            continue
+        network = NnUNet(work / dataset, config.nnunet, choose_device(config.device).type)
+        network.train((name, *_images(records[name])) for name in training)
+        others = {name: _images(record)[0] for name, record in records.items() if name not in training}
+        network.predict(others, out, probability=True)
+
+
+def _images(record: Record) -> tuple[sitk.Image, sitk.Image]:
+    return record.as_image(record.ct[:]), record.as_image(record.lesion[:])
 
 
 def by_dataset(rows: list[Row]) -> dict[str, list[Row]]:

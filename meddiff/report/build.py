@@ -11,7 +11,7 @@ from meddiff.data.index import read_manifest
 from meddiff.data.shards import done_rows
 from meddiff.data.store import Record
 from meddiff.files import write_json
-from meddiff.report import figures, table1, table3
+from meddiff.report import figures, table1, table3, table4, table5
 from meddiff.report.html import Picture, quarantine_list, write_report
 from meddiff.report.layout import Results, made_with
 from meddiff.report.tables import for_people
@@ -21,6 +21,8 @@ TABLES = {
     "Table 1": ("table1", table1.CAPTION, table1.METRICS),
     "Table 3": ("table3", table3.CAPTION, table3.METRICS),
     "Table 3, organ by organ": ("table3_organs", table3.ORGANS_CAPTION, table3.ORGAN_METRICS),
+    "Table 4": ("table4", table4.CAPTION, table4.METRICS),
+    "Table 5": ("table5", table5.CAPTION, table5.METRICS),
 }
 
 

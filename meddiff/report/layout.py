@@ -38,6 +38,13 @@ class Results:
     def figures(self) -> Path:
         return self.root / "figures"
 
+    @property
+    def anomaly_metrics(self) -> Path:
+        return self.root / "metrics" / "anomaly.csv"
+
+    def denoising_metrics(self, method: str) -> Path:
+        return self.root / "metrics" / "denoising" / f"{method}.csv"
+
     def metrics(self, method: str) -> Path:
         return self.root / "metrics" / f"{method}.csv"
 
@@ -52,14 +59,19 @@ class Results:
         return self.root / "runs" / run / "stats.jsonl"
 
 
-def made_with(config: Config, cases: list[Case], extractor_source: Path) -> str:
-    """Return one line that names data, anatomy weights and extractor behind the numbers."""
+def scans_and_anatomy(config: Config, cases: list[Case]) -> str:
+    """Return what the scans are and where their anatomy comes from."""
     providers = {REGISTRY[case.dataset].provider if case.dataset in REGISTRY else "disk" for case in cases}
     data = {"demo": "demo scans", "phantom": "phantoms", "disk": "own data"}
+    named = " and ".join(sorted(data[provider] for provider in providers))
+    return f"{named} at {config.data.spacing_mm:g} mm; anatomy: TotalSegmentator with {config.anatomy.weights} weights"
+
+
+def made_with(config: Config, cases: list[Case], extractor_source: Path) -> str:
+    """Return one line that names data, anatomy weights and extractor behind the numbers."""
     evaluation = config.evaluation
     parts = [
-        " and ".join(sorted(data[provider] for provider in providers)) + f" at {config.data.spacing_mm:g} mm",
-        f"anatomy and judge: TotalSegmentator with {config.anatomy.weights} weights",
+        scans_and_anatomy(config, cases).replace("anatomy:", "anatomy and judge:"),
         f"features: {read_json(extractor_source)['made_with']}"
         + (f", {evaluation.tiles**3} parts of each scan" if evaluation.tiles > 1 else ""),
         f"MS-SSIM with {evaluation.ms_ssim_scales} scales",

@@ -1,6 +1,6 @@
 """The numbers that the paper prints, to stand beside ours."""
 
-from meddiff.config import Region
+from meddiff.config import SUPERVISED, Region
 
 # Table 3: (region, method) -> MS-SSIM, LPIPS, FID, MMD, Dice. `average` FID is of pooled features, not a mean.
 TABLE_3_METRICS = ("ms_ssim", "lpips", "fid", "mmd", "dice")
@@ -28,7 +28,6 @@ TABLE_4 = {
 
 # Table 5: (dataset, method) -> AUC, SPE, SEN, ACC over the voxels of the cropped scan; the number is t.
 TABLE_5_METRICS = ("auc", "spe", "sen", "acc")
-SUPERVISED = "fully supervised (nnU-Net)"
 TABLE_5 = {
     ("msd-lung", "meddiff-fm (900)"): (0.9785, 0.9909, 0.5665, 0.9906),
     ("msd-lung", "meddiff-fm (950)"): (0.9816, 0.9778, 0.7208, 0.9776),

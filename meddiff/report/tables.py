@@ -50,6 +50,14 @@ def for_people(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     return text
 
 
+def read_metrics(path: Path) -> pd.DataFrame:
+    """Return a table of metrics; an empty file is an empty table."""
+    try:
+        return pd.read_csv(path)
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+
+
 def bootstrap_interval(values: np.ndarray, draws: int) -> tuple[float, float]:
     """Return the 95 % interval of the mean over cases; nan for fewer than two. The draws are seeded."""
     values = values[~np.isnan(values)]

@@ -9,7 +9,7 @@ a running job.
 import sys
 from pathlib import Path
 
-from meddiff.config import parse_config
+from meddiff.config import DENOISERS, parse_config
 from meddiff.data.datasets import resolve
 from meddiff.errors import UserError
 from meddiff.stages import write_stage_config
@@ -60,3 +60,4 @@ wildcard_constraints:
     shard=r"\d+",
     model=r"[a-z0-9-]+",
     method=r"[a-z0-9-]+",
+    denoiser="|".join(DENOISERS),

@@ -10,7 +10,7 @@ rule report:
     input:
         tables=[
             f"{OUT}/tables/{name}.csv"
-            for name in ("table1", "table3", "table3_organs")
+            for name in ("table1", "table3", "table3_organs", "table4", "table5")
         ],
         models=expand(f"{OUT}/models/{{model}}/config.json", model=MODELS),
         synthetic=expand(

@@ -1,5 +1,5 @@
 """
-Tables: Table 1 and Table 3 beside the paper's values.
+Tables: Tables 1, 3, 4 and 5 beside the paper's values.
 
 Input: the manifest, the preparation's indices and the metrics. Output: CSV, Markdown and LaTeX.
 """
@@ -17,10 +17,16 @@ rule tables:
         metrics=expand(f"{OUT}/metrics/{{method}}.csv", method=METHODS),
         features=expand(f"{OUT}/metrics/{{method}}.npz", method=METHODS),
         source=f"{OUT}/models/extractor/source.json",
+        denoising=expand(
+            f"{OUT}/metrics/denoising/{{denoiser}}.csv", denoiser=DENOISERS
+        ),
+        anomaly=f"{OUT}/metrics/anomaly.csv",
     output:
         multiext(f"{OUT}/tables/table1", ".csv", ".md", ".tex"),
         multiext(f"{OUT}/tables/table3", ".csv", ".md", ".tex"),
         multiext(f"{OUT}/tables/table3_organs", ".csv", ".md", ".tex"),
+        multiext(f"{OUT}/tables/table4", ".csv", ".md", ".tex"),
+        multiext(f"{OUT}/tables/table5", ".csv", ".md", ".tex"),
     log:
         f"{LOGS}/tables.log",
     benchmark:

@@ -1,0 +1,60 @@
+"""Table 5 from the stored scans with lesions: `anomaly-maps`, `supervised` (nnU-Net) and `score-anomaly`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meddiff.cli.options import ConfigFile, IndexOut, ModelBundle, Out, StoreIndices, Threads, stage_config
+
+Maps = Annotated[Path, typer.Option(help="Folder of the anomaly maps.")]
+
+
+def anomaly_maps(
+    config: ConfigFile, model: ModelBundle, store: StoreIndices, out: Out, index: IndexOut, threads: Threads = 1024
+) -> None:
+    """Write the anomaly maps of all scans with lesion labels."""
+    from meddiff.data.shards import done_rows
+    from meddiff.device import set_up_cpu
+    from meddiff.evaluation.anomaly import lesion_rows, write_maps
+    from meddiff.tasks.sampler import Sampler
+
+    set_up_cpu(threads)
+    settings = stage_config(config, "anomaly")
+    sampler = Sampler(model, settings.sampling, settings.device)
+    write_maps(lesion_rows(done_rows(store)), sampler, settings, out, index)
+
+
+def supervised(
+    config: ConfigFile,
+    store: StoreIndices,
+    work: Annotated[Path, typer.Option(help="Folder for nnU-Net's files; a stopped training goes on from them.")],
+    out: Out,
+    done: Annotated[Path, typer.Option(help="File to write when all is done.")],
+) -> None:
+    """Train nnU-Net on the training scans with lesions and predict the others."""
+    from meddiff.data.shards import done_rows
+    from meddiff.evaluation.anomaly import lesion_rows, predict_supervised
+    from meddiff.files import write_json
+
+    predict_supervised(lesion_rows(done_rows(store)), stage_config(config, "supervised"), work, out)
+    write_json(sorted(path.name for path in out.glob("*_probability.nii.gz")), done)
+
+
+def score_anomaly(
+    config: ConfigFile,
+    store: StoreIndices,
+    maps: Maps,
+    probabilities: Annotated[Path, typer.Option(help="Folder of nnU-Net's probability maps.")],
+    metrics: Annotated[Path, typer.Option(help="Table of metrics to write, CSV.")],
+) -> None:
+    """Score maps, intensity and nnU-Net on the test scans, a row per dataset and method."""
+    import pandas as pd
+
+    from meddiff.data.shards import done_rows
+    from meddiff.evaluation.anomaly import score_all
+    from meddiff.files import temporary_beside
+
+    rows = score_all(done_rows(store), stage_config(config, "score-anomaly"), maps, probabilities)
+    with temporary_beside(metrics) as temporary:
+        pd.DataFrame(rows, columns=None if rows else ["dataset", "method", "n"]).to_csv(temporary, index=False)

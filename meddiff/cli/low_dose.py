@@ -1,0 +1,37 @@
+"""`meddiff low-dose`: pairs of noisy and clean scans; `meddiff red-cnn`: the baseline that is trained on them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meddiff.cli.options import ConfigFile, IndexOut, Manifest, Out, Pairs, StoreIndices, Threads, stage_config
+
+
+def low_dose(
+    config: ConfigFile,
+    manifest: Manifest,
+    resampled: Annotated[list[Path], typer.Option(help="Indices of the resampled scans.")],
+    store: StoreIndices,
+    out: Out,
+    index: IndexOut,
+) -> None:
+    """Pair scans with their low-dose ones, or simulate low dose where no dataset has it."""
+    from meddiff.data.index import read_manifest
+    from meddiff.data.pairs import choose_records, write_pairs
+    from meddiff.data.shards import done_rows
+
+    settings = stage_config(config, "low-dose")
+    chosen = choose_records(done_rows(store), read_manifest(manifest), settings.low_dose.scans)
+    write_pairs(chosen, done_rows(resampled), settings, out, index)
+
+
+def red_cnn(config: ConfigFile, pairs: Pairs, store: StoreIndices, out: Out, threads: Threads = 1024) -> None:
+    """Train RED-CNN on the training pairs."""
+    from meddiff.data.shards import done_rows
+    from meddiff.device import set_up_cpu
+    from meddiff.evaluation.denoising import train_red_cnn
+
+    set_up_cpu(threads)
+    folders = {row.id: row.path.parent for row in done_rows(store)}
+    train_red_cnn(done_rows([pairs]), folders, stage_config(config, "red-cnn"), out)
