@@ -3,18 +3,21 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from meddiff.config import Config
+from meddiff.config import DENOISERS, Config
 from meddiff.data import volumes
 from meddiff.data.index import read_manifest
+from meddiff.data.pairs import is_simulated, read_pair
 from meddiff.data.shards import done_rows
 from meddiff.data.store import Record
+from meddiff.evaluation.anomaly import lesion_rows, organ_timesteps, read_case
 from meddiff.files import write_json
 from meddiff.report import figures, table1, table3, table4, table5
 from meddiff.report.html import Picture, quarantine_list, write_report
 from meddiff.report.layout import Results, made_with
-from meddiff.report.tables import for_people
+from meddiff.report.tables import for_people, read_metrics
 from meddiff.tasks.synthesis import held_out_rows
 
 TABLES = {
@@ -38,6 +41,7 @@ def build_report(config: Config, results: Results, store: list[Path], origin: di
     models = [variant.name for variant in config.models]
     write_json(origin, results.root / "provenance.json")
     pictures = [*_comparisons(results, store, models), _curves(results, models)]
+    pictures += [*_denoised(results, store), *_anomalies(results, store, config)]
     tables = {}
     for title, (stem, caption, metrics) in TABLES.items():
         text = for_people(pd.read_csv(results.tables / f"{stem}.csv"), metrics)
@@ -57,6 +61,44 @@ def _comparisons(results: Results, store: list[Path], models: list[str]) -> list
         path = results.figures / f"synthesis_{row.id}.png"
         figures.comparison(record, synthetic, path)
         pictures.append(Picture(path, f"{row.id}: held-out scan and its synthetic twins, same anatomy, middle planes"))
+    return pictures
+
+
+def _denoised(results: Results, store: list[Path]) -> list[Picture]:
+    """Fig. 6 for every test pair."""
+    folders = {row.id: row.path.parent for row in done_rows(store)}
+    pictures = []
+    for row in done_rows([results.pairs]):
+        pair = read_pair(row, folders)
+        files = {name: results.denoised(name) / f"{row.id}.nii.gz" for name in DENOISERS}
+        images = {name: volumes.to_zyx(volumes.read_image(path)) for name, path in files.items() if path.exists()}
+        if not images:
+            continue
+        path = results.figures / f"denoising_{row.id}.png"
+        figures.denoised(pair.clean_zyx, images, path)
+        kind = "simulated low dose" if is_simulated(row) else "low dose"
+        pictures.append(Picture(path, f"{row.id}: {kind}, every method, and the difference to the normal dose"))
+    return pictures
+
+
+def _anomalies(results: Results, store: list[Path], config: Config) -> list[Picture]:
+    """Fig. 7 for every test case with a lesion in its organ, at the last timestep of Table 5."""
+    scores = read_metrics(results.anomaly_metrics)
+    pictures = []
+    for row in lesion_rows(done_rows(store)):
+        meta = Record(row.path.parent).meta
+        t = organ_timesteps([row], config)[-1]
+        path = results.anomaly_maps / row.id / f"{t}.nii.gz"
+        if meta.split != "test" or not path.exists():
+            continue
+        case = read_case(row, config.anomaly.closing_mm)
+        of_method = scores[(scores["dataset"] == meta.dataset) & (scores["method"] == f"meddiff-fm ({t})")]
+        found = volumes.to_zyx(volumes.read_image(path))
+        picture = results.figures / f"anomaly_{row.id}.png"
+        above = np.abs(found) >= of_method["threshold"].iloc[0]
+        map_hu = found * meta.window.width_hu / 2
+        figures.anomaly(case.record.ct[:], map_hu, above, case.lesion_zyx, meta.window, picture)
+        pictures.append(Picture(picture, f"{row.id}: anomaly map at t = {t}, what is above the threshold, the lesion"))
     return pictures
 
 

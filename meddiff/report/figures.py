@@ -7,6 +7,7 @@ import pandas as pd
 
 from meddiff.config import Window
 from meddiff.data.store import Record
+from meddiff.evaluation.fidelity import SCORING_WINDOW
 from meddiff.files import temporary_beside
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -28,6 +29,56 @@ def comparison(record: Record, synthetic: dict[str, np.ndarray], path: Path) -> 
             axis.axis("off")
             if row == 0:
                 axis.set_title(title, fontsize=9)
+    _save(figure, path)
+
+
+def denoised(clean_zyx: np.ndarray, images: dict[str, np.ndarray], path: Path) -> None:
+    """Draw Fig. 6: the middle axial slice of each image, and below it its difference to the clean one.
+
+    Args:
+        clean_zyx: the normal-dose scan, HU.
+        images: the noisy scan and every method's result, by name.
+        path: the file.
+    """
+    plt = _pyplot()
+    columns = {"normal dose": clean_zyx, **images}
+    z = len(clean_zyx) // 2
+    figure, axes = plt.subplots(2, len(columns), figsize=(2.2 * len(columns), 4.2), squeeze=False)
+    look = {"vmin": SCORING_WINDOW.low_hu, "vmax": SCORING_WINDOW.high_hu}
+    for (above, below), (title, volume) in zip(axes.T, columns.items(), strict=True):
+        above.imshow(volume[z], cmap="gray", **look)
+        above.set_title(title, fontsize=7)
+        below.imshow(volume[z].astype(float) - clean_zyx[z], cmap="RdBu_r", vmin=-100, vmax=100)
+        for axis in (above, below):
+            axis.axis("off")
+    _save(figure, path)
+
+
+def anomaly(
+    hu_zyx: np.ndarray,
+    map_hu_zyx: np.ndarray,
+    found_zyx: np.ndarray,
+    lesion_zyx: np.ndarray,
+    window: Window,
+    path: Path,
+) -> None:
+    """Draw Fig. 7: scan, reconstruction, map, what is found and the truth, in the slice with the largest lesion."""
+    plt = _pyplot()
+    z = int(lesion_zyx.sum((1, 2)).argmax())
+    gray = {"cmap": "gray", "vmin": window.low_hu, "vmax": window.high_hu}
+    mask = {"cmap": "gray", "vmin": 0, "vmax": 1}
+    columns = {
+        "scan": (hu_zyx, gray),
+        "reconstruction": (hu_zyx - map_hu_zyx, gray),
+        "map": (map_hu_zyx, {"cmap": "RdBu_r", "vmin": -window.width_hu / 4, "vmax": window.width_hu / 4}),
+        "found": (found_zyx, mask),
+        "lesion": (lesion_zyx, mask),
+    }
+    figure, axes = plt.subplots(1, len(columns), figsize=(2.4 * len(columns), 2.4))
+    for axis, (title, (volume, look)) in zip(axes, columns.items(), strict=True):
+        axis.imshow(volume[z], **look)
+        axis.set_title(title, fontsize=8)
+        axis.axis("off")
     _save(figure, path)
 
 

@@ -39,6 +39,17 @@ class Results:
         return self.root / "figures"
 
     @property
+    def pairs(self) -> Path:
+        return self.root / "denoising" / "pairs" / "index.tsv"
+
+    @property
+    def anomaly_maps(self) -> Path:
+        return self.root / "anomaly" / "maps"
+
+    def denoised(self, method: str) -> Path:
+        return self.root / "denoising" / method
+
+    @property
     def anomaly_metrics(self) -> Path:
         return self.root / "metrics" / "anomaly.csv"
 

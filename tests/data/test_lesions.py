@@ -1,0 +1,92 @@
+"""Lesion labels: label maps and RTSTRUCT contours, on the grid where they are wanted."""
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from meddiff.data.lesions import read_lesion
+from meddiff.data.resample import isotropic_grid
+from meddiff.data.volumes import from_zyx, read_ct
+from meddiff.errors import CaseError
+from tests.data.test_volumes import write_dicom_series
+
+
+@pytest.mark.parametrize(("values", "wanted"), [((1,), 1), ((2,), 2), ((1, 2), 3)])
+def test_the_wanted_labels_are_lesions_whatever_the_orientation(tmp_path, values, wanted):
+    labels = np.zeros((6, 8, 10), np.uint8)
+    labels[1:3, 2:4, 2:4], labels[3:5, 5:7, 6:9] = 1, 2
+    image = from_zyx(labels, 2.0, (5.0, 6.0, 7.0))
+    sitk.WriteImage(sitk.DICOMOrient(image, "RAS"), str(tmp_path / "label.nii.gz"))
+    found = read_lesion(tmp_path / "label.nii.gz", values, tmp_path / "unused", image)
+    assert (found == np.isin(labels, values)).all()
+    assert found.sum() == {1: 8, 2: 12, 3: 20}[wanted]
+
+
+def write_contours(folder, contours, name="GTV-1"):
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.481.3", generate_uid()
+    tags = FileDataset(str(folder / "rs.dcm"), {}, file_meta=meta, preamble=b"\0" * 128)
+    tags.SOPClassUID, tags.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    tags.Modality = "RTSTRUCT"
+    roi, of_roi = Dataset(), Dataset()
+    roi.ROINumber, roi.ROIName = 1, name
+    of_roi.ReferencedROINumber = 1
+    of_roi.ContourSequence = []
+    for z_mm, points in contours:
+        contour = Dataset()
+        contour.ContourGeometricType = "CLOSED_PLANAR"
+        contour.ContourData = [float(v) for x, y in points for v in (x, y, z_mm)]
+        of_roi.ContourSequence.append(contour)
+    tags.StructureSetROISequence, tags.ROIContourSequence = [roi], [of_roi]
+    pydicom.dcmwrite(folder / "rs.dcm", tags, enforce_file_format=True)
+
+
+def square(low_mm, high_mm):
+    return [(low_mm, low_mm), (high_mm, low_mm), (high_mm, high_mm), (low_mm, high_mm)]
+
+
+@pytest.fixture
+def series(tmp_path):
+    """Five slices of 3 mm with pixels of 2 mm."""
+    write_dicom_series(tmp_path / "s", np.random.default_rng(0).integers(-900, 900, (5, 16, 18)).astype(np.int16))
+    return tmp_path / "s"
+
+
+def test_contours_are_filled_and_one_inside_another_is_a_hole(series):
+    write_contours(series, [(3.0, square(3, 21)), (3.0, square(9, 15)), (6.0, square(3, 21))])
+    ct = read_ct(series)
+    found = read_lesion(series, (1,), series, ct)
+    expected = np.zeros((5, 16, 18), bool)
+    expected[1:3, 2:11, 2:11] = True  # pixels from 4 to 20 mm
+    expected[1, 5:8, 5:8] = False
+    assert (found == expected).all()
+
+
+def test_contours_reach_another_grid(series):
+    write_contours(series, [(z, square(3, 21)) for z in (3.0, 6.0, 9.0)])
+    grid = isotropic_grid(read_ct(series), 3.0)
+    found = read_lesion(series, (1,), series, grid)
+    assert found.shape == grid.GetSize()[::-1]
+    assert found.sum() * 3**3 == pytest.approx(9 * 18 * 18, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("contours", "name", "words"),
+    [
+        ([(3.0, square(3, 21))], "Heart", "no lesion contour"),
+        ([(99.0, square(3, 21))], "GTV-1", "does not lie on a slice"),
+    ],
+)
+def test_contours_that_are_of_no_use_are_refused(series, contours, name, words):
+    write_contours(series, contours, name)
+    with pytest.raises(CaseError, match=words):
+        read_lesion(series, (1,), series, read_ct(series))
+
+
+def test_a_folder_without_contours_is_refused(series):
+    with pytest.raises(CaseError, match="no RTSTRUCT"):
+        read_lesion(series, (1,), series, read_ct(series))
