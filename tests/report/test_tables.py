@@ -1,4 +1,4 @@
-"""Tables 1 and 3: the paper beside ours, absent rows said to be absent, nothing filled in."""
+"""Tables 1, 3 and 5: the paper beside ours, absent rows said to be absent, nothing filled in."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from meddiff.config import DataConfig, DatasetConfig, Region
 from meddiff.data.index import Case
 from meddiff.data.shards import COLUMNS
 from meddiff.data.tsv import write_tsv
-from meddiff.report import table1, table3
+from meddiff.report import table1, table3, table5
 from meddiff.report.tables import bootstrap_interval, for_people, write_table
 
 
@@ -125,3 +125,15 @@ def test_counts_are_whole_and_an_absent_metric_leaves_the_papers_value_as_it_is(
     assert text["cases (paper)"].tolist() == ["2", "50"]
     assert text["dice"].tolist() == ["-", "-"]
     assert text["dice (paper)"].tolist() == ["0.7821", "1.0000"]
+
+
+def test_table_5_has_the_papers_rows_and_ours():
+    ours = {"dataset": "demo-lung-lesions", "method": "meddiff-fm (900)", "n": 2, "auc": 0.9, "organ_auc": 0.8}
+    table = table5.table5(pd.DataFrame([ours]), "demo scans")
+    measured = row(table, dataset="demo-lung-lesions", method="meddiff-fm (900)")
+    assert (measured["n"], measured["auc"], measured["organ_auc"], measured["status"]) == (2, 0.9, 0.8, "measured")
+    assert np.isnan(measured["auc_paper"])
+    absent = row(table, dataset="msd-lung", method="meddiff-fm (900)")
+    assert (absent["n"], absent["auc_paper"], absent["status"]) == (0, 0.9785, "absent")
+    assert np.isnan(absent["auc"])
+    assert (table5.table5(pd.DataFrame(columns=["dataset", "method", "n"]), "")["status"] == "absent").all()

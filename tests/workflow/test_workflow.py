@@ -12,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 import yaml
 
+from meddiff.config import DENOISERS
 from meddiff.data.phantom import make_phantom
 from meddiff.data.volumes import from_zyx, write_image
 
@@ -89,8 +90,21 @@ def test_bad_inputs_are_quarantined_with_reasons_and_the_run_finishes(run):
 @pytest.mark.xdist_group("workflow")
 def test_the_report_needs_no_other_file(run):
     page = (run[1] / "report" / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 2  # one held-out chest, and the training curves
+    assert page.count("data:image/png;base64,") == 3  # one held-out chest, drawn and denoised, and the training curves
     assert not [word for word in ("http://", "https://", 'src="/') if word in page]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("workflow")
+def test_every_denoiser_has_a_row_and_lesions_that_are_absent_are_said_to_be(run):
+    fourth = pd.read_csv(run[1] / "tables" / "table4.csv").set_index("method")
+    measured = fourth[fourth["status"] == "measured"]
+    assert set(measured.index) == set(DENOISERS)
+    assert measured[["psnr", "ssim", "ssim_range1"]].notna().all().all()
+    assert measured["made_with"].str.startswith("simulated low dose; phantoms").all()
+    fifth = pd.read_csv(run[1] / "tables" / "table5.csv")
+    assert (fifth["status"] == "absent").all()
+    assert fifth["auc_paper"].notna().all()
 
 
 @pytest.mark.slow
@@ -123,6 +137,17 @@ def test_the_papers_workflow_plans_without_data(tmp_path):
     assert counts["resample"] == counts["anatomy"] == counts["store"] == 84
     assert counts["pretrain"] == 2
     assert counts["total"] < 1000
+
+
+def test_a_job_that_fails_is_said_to_fail(tmp_path):
+    """Its output goes through `tee`, whose exit code is 0."""
+    config = yaml.safe_load((ROOT / "config" / "phantom.yaml").read_text()) | {"output_dir": str(tmp_path / "out")}
+    config["data"]["datasets"] = [{"name": "own", "root": str(tmp_path / "nowhere"), "region": "chest"}]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake("--cores", 1, "index", "--configfile", tmp_path / "config.yaml", check=False)
+    assert done.returncode != 0
+    assert "does not exist; correct its root" in done.stderr
+    assert "completed successfully" not in done.stderr
 
 
 @pytest.mark.parametrize(
