@@ -28,6 +28,7 @@ def detect(
     organ: Annotated[Organ, typer.Option(help="Where to look.")],
     anatomy: AnatomyMask = None,
     timestep: Annotated[int | None, typer.Option("--t", help="Noise that hides a lesion; none: the paper's.")] = None,
+    masked: Annotated[bool, typer.Option(help="Show the model the organ alone, as the paper does.")] = False,
     model: ModelBundle = DEFAULT_MODEL,
     config: OwnConfig = None,
     seed: Seed = 0,
@@ -49,5 +50,5 @@ def detect(
         mask = anomaly.organ_mask(prepared.anatomy_zyx, organ, prepared.spacing_mm, settings.anomaly.closing_mm)
     t = anomaly.timesteps(settings.anomaly, organ)[-1] if timestep is None else timestep
     arguments = (prepared.hu_zyx, prepared.anatomy_zyx, mask, region, prepared.window, t)
-    found = anomaly.anomaly_map(sampler, *arguments, settings.anomaly.draws, seed)
+    found = anomaly.anomaly_map(sampler, *arguments, settings.anomaly.draws, masked, seed)
     volumes.write_image(prepared.as_map(found * prepared.window.width_hu / 2), out)

@@ -24,7 +24,7 @@ from meddiff.tasks.sampler import Sampler
 log = logging.getLogger(__name__)
 
 ORGAN_OF = {Region.CHEST: Organ.LUNG, Region.ABDOMEN: Organ.LIVER}
-INTENSITY = "intensity alone"
+INTENSITY, BRIGHTER = "intensity alone", "whole scan, brighter only"
 Scorer = Callable[["LesionCase"], np.ndarray]
 
 
@@ -57,20 +57,26 @@ def read_case(row: Row, closing_mm: float) -> LesionCase:
 
 
 def write_maps(rows: list[Row], sampler: Sampler, config: Config, out: Path, index: Path) -> None:
-    """Write the anomaly maps of every case at every timestep of its organ: `out/<id>/<t>.nii.gz`."""
-    work_of = {f"{row.id}-{t}": (row, t) for row in rows for t in organ_timesteps([row], config)}
+    """Write every case's anomaly maps at every timestep of its organ: of the organ alone, and of the whole scan."""
+    work_of = {
+        f"{row.id}-{map_name(t, masked)}": (row, t, masked)
+        for row in rows
+        for t in organ_timesteps([row], config)
+        for masked in (True, False)
+    }
 
     def work(item: Item) -> dict[str, Any]:
-        row, t = work_of[item.id]
+        row, t, masked = work_of[item.id]
         case = read_case(row, config.anomaly.closing_mm)
         meta = case.record.meta
         arguments = (case.record.ct[:], case.record.anatomy[:], case.organ_zyx, meta.region, meta.window, t)
-        found = anomaly_map(sampler, *arguments, config.anomaly.draws, config.seed)
+        found = anomaly_map(sampler, *arguments, config.anomaly.draws, masked, config.seed)
         volumes.write_image(case.record.as_image(found), item.output)
-        return {"organ": case.organ, "t": t}
+        return {"organ": case.organ, "t": t, "masked": masked}
 
     items = [
-        Item(name, (row.path, sampler.weights), out / row.id / f"{t}.nii.gz") for name, (row, t) in work_of.items()
+        Item(name, (row.path, sampler.weights), out / row.id / f"{map_name(t, masked)}.nii.gz")
+        for name, (row, t, masked) in work_of.items()
     ]
     run_shard("anomaly maps", items, params_of(config, "anomaly"), work, index)
 
@@ -132,7 +138,7 @@ def score_all(store: list[Row], config: Config, maps: Path, probabilities: Path)
     table = []
     for dataset, rows in by_dataset(lesion_rows(store)).items():
         ts = organ_timesteps(rows, config)
-        mapped = [row for row in rows if all((maps / row.id / f"{t}.nii.gz").exists() for t in ts)]
+        mapped = [row for row in rows if (maps / row.id / f"{map_name(ts[-1], masked=False)}.nii.gz").exists()]
         scored = score_dataset(mapped, map_scorers(maps, ts), config.anomaly.closing_mm)
         predicted = [row for row in mapped if (probabilities / f"{row.id}_probability.nii.gz").exists()]
         if predicted:
@@ -141,13 +147,23 @@ def score_all(store: list[Row], config: Config, maps: Path, probabilities: Path)
     return table
 
 
+def map_name(t: int, masked: bool) -> str:
+    """Return the stem of a map's file."""
+    return f"{t}" if masked else f"{t}-whole"
+
+
 def map_scorers(out: Path, ts: tuple[int, ...]) -> dict[str, Scorer]:
-    """Return the scores of Table 5's rows that need no training: maps, absolute and bright only, and intensity."""
+    """Return the scores of Table 5's rows that need no training: the intensity and the maps.
+
+    The rows that are named as the paper's are the absolute difference of the organ alone. The others see the whole
+    scan; the last of them counts what is brighter than expected, as lesions of the lung are.
+    """
     scorers: dict[str, Scorer] = {INTENSITY: _intensity}
     for t in ts:
-        read = _map_reader(out, t)
-        scorers[f"meddiff-fm ({t})"] = lambda case, read=read: np.abs(read(case))
-        scorers[f"meddiff-fm ({t}), brighter only"] = lambda case, read=read: np.maximum(read(case), 0)
+        masked, whole = (_map_reader(out, map_name(t, m)) for m in (True, False))
+        scorers[f"meddiff-fm ({t})"] = lambda case, read=masked: np.abs(read(case))
+        scorers[f"meddiff-fm ({t}), whole scan"] = lambda case, read=whole: np.abs(read(case))
+        scorers[f"meddiff-fm ({t}), {BRIGHTER}"] = lambda case, read=whole: np.maximum(read(case), 0)
     return scorers
 
 
@@ -185,9 +201,9 @@ def by_dataset(rows: list[Row]) -> dict[str, list[Row]]:
     return groups
 
 
-def _map_reader(out: Path, t: int) -> Scorer:
+def _map_reader(out: Path, name: str) -> Scorer:
     def read(case: LesionCase) -> np.ndarray:
-        return volumes.to_zyx(volumes.read_image(out / case.record.meta.id / f"{t}.nii.gz"))
+        return volumes.to_zyx(volumes.read_image(out / case.record.meta.id / f"{name}.nii.gz"))
 
     return read
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from meddiff.config import DENOISERS, Config
@@ -12,7 +11,7 @@ from meddiff.data.index import read_manifest
 from meddiff.data.pairs import is_simulated, read_pair
 from meddiff.data.shards import done_rows
 from meddiff.data.store import Record
-from meddiff.evaluation.anomaly import lesion_rows, organ_timesteps, read_case
+from meddiff.evaluation.anomaly import BRIGHTER, lesion_rows, map_name, organ_timesteps, read_case
 from meddiff.files import write_json
 from meddiff.report import figures, table1, table3, table4, table5
 from meddiff.report.html import Picture, quarantine_list, write_report
@@ -88,14 +87,14 @@ def _anomalies(results: Results, store: list[Path], config: Config) -> list[Pict
     for row in lesion_rows(done_rows(store)):
         meta = Record(row.path.parent).meta
         t = organ_timesteps([row], config)[-1]
-        path = results.anomaly_maps / row.id / f"{t}.nii.gz"
+        path = results.anomaly_maps / row.id / f"{map_name(t, masked=False)}.nii.gz"
         if meta.split != "test" or not path.exists():
             continue
         case = read_case(row, config.anomaly.closing_mm)
-        of_method = scores[(scores["dataset"] == meta.dataset) & (scores["method"] == f"meddiff-fm ({t})")]
+        of_method = scores[(scores["dataset"] == meta.dataset) & (scores["method"] == f"meddiff-fm ({t}), {BRIGHTER}")]
         found = volumes.to_zyx(volumes.read_image(path))
         picture = results.figures / f"anomaly_{row.id}.png"
-        above = np.abs(found) >= of_method["threshold"].iloc[0]
+        above = found >= of_method["threshold"].iloc[0]
         map_hu = found * meta.window.width_hu / 2
         figures.anomaly(case.record.ct[:], map_hu, above, case.lesion_zyx, meta.window, picture)
         pictures.append(Picture(picture, f"{row.id}: anomaly map at t = {t}, what is above the threshold, the lesion"))

@@ -9,8 +9,9 @@ METRICS = [*TABLE_5_METRICS, "organ_auc", "organ_ap", "found", "lesions", "false
 CAPTION = (
     "Table 5. Anomaly detection; the number in brackets is t. AUC, SPE, SEN and ACC count every voxel of the cropped "
     "scan, as the paper does; organ_auc and organ_ap (average precision) count the voxels of the organ. `intensity "
-    "alone` is how bright a voxel is: only what a method gains over it counts. n counts test scans; the threshold of "
-    "SPE, SEN, ACC and of the lesions found was chosen on other scans."
+    "alone` is how bright a voxel is: only what a method gains over it counts. The paper's rows show the model the "
+    "organ alone; `whole scan` shows it all, and `brighter only` counts what is brighter than expected. n counts test "
+    "scans; the threshold of SPE, SEN, ACC and of the lesions found was chosen on other scans."
 )
 
 

@@ -44,9 +44,10 @@ def anomaly_map(
     window: Window,
     timestep: int,
     draws: int,
+    masked: bool,
     seed: int = 0,
 ) -> np.ndarray:
-    """Return the masked scan minus the model's estimate of it, float32, 0 outside of the organ.
+    """Return the scan minus the model's estimate of it, float32, 0 outside of the organ.
 
     It is in units of half the HU window: positive where the scan is brighter than expected, -2 to 2.
 
@@ -59,6 +60,8 @@ def anomaly_map(
         window: the region's HU window.
         timestep: of the noise that hides a lesion.
         draws: how many draws of the noise are averaged.
+        masked: show the model the organ alone, as the paper does; the model was trained on whole scans, and finds
+            more when it sees one.
         seed: of the noise.
 
     Raises:
@@ -68,12 +71,13 @@ def anomaly_map(
     if not 0 <= timestep < windows.diffusion.timesteps:
         raise UserError(f"t {timestep} is outside of the noise schedule; give 0 to {windows.diffusion.timesteps - 1}")
     scaled = normalise(hu_zyx, window)
-    masked = windows.padded(torch.from_numpy(np.where(organ_zyx, scaled, OUTSIDE_SCALED)))
+    seen_zyx = np.where(organ_zyx, scaled, np.float32(OUTSIDE_SCALED)) if masked else scaled
+    seen = windows.padded(torch.from_numpy(seen_zyx))
     alpha, sigma = Schedule(windows.diffusion.timesteps).at(timestep)
     generator = torch.Generator().manual_seed(seed)
     mean = torch.zeros(windows.size_zyx)
     for draw in range(draws):
-        x_t = alpha * masked + sigma * torch.randn(masked.shape, generator=generator)
+        x_t = alpha * seen + sigma * torch.randn(seen.shape, generator=generator)
         mean += windows.estimate_x0(x_t, timestep, draw) / draws
     return np.where(organ_zyx, scaled - windows.inner(mean).numpy(), 0).astype(np.float32)
 

@@ -8,7 +8,7 @@ from meddiff.data import volumes
 from meddiff.data.shards import DONE, Row, read_index
 from meddiff.data.store import Record, write_record
 from meddiff.data.windows import normalise
-from meddiff.evaluation.anomaly import INTENSITY, lesion_rows, read_case, score_all, write_maps
+from meddiff.evaluation.anomaly import BRIGHTER, INTENSITY, lesion_rows, read_case, score_all, write_maps
 from meddiff.stages import restrict
 from tests.conftest import make_record
 from tests.tasks.healthy import HealthySampler
@@ -51,7 +51,7 @@ def maps(rows, tmp_path_factory):
     sampler.weights = rows[0].path
     index = out / "index.tsv"
     write_maps(lesion_rows(rows), sampler, restrict(CONFIG, "anomaly"), out, index)
-    assert [row.status for row in read_index(index)] == 3 * [DONE]
+    assert [row.status for row in read_index(index)] == 6 * [DONE]  # three scans, masked and whole
     return out
 
 
@@ -65,7 +65,12 @@ def test_only_scans_with_labels_count_and_only_lesions_in_the_organ(rows):
 
 def test_a_map_finds_what_is_not_bright_and_intensity_does_not(rows, maps, tmp_path):
     table = {row["method"]: row for row in score_all(rows, restrict(CONFIG, "score-anomaly"), maps, tmp_path)}
-    assert set(table) == {"meddiff-fm (900)", "meddiff-fm (900), brighter only", INTENSITY}
+    assert set(table) == {
+        "meddiff-fm (900)",
+        "meddiff-fm (900), whole scan",
+        f"meddiff-fm (900), {BRIGHTER}",
+        INTENSITY,
+    }
     found, bright = table["meddiff-fm (900)"], table[INTENSITY]
     assert found["n"] == 1
     assert found["organ_auc"] > 0.95

@@ -26,7 +26,14 @@ def chest():
 
 def detect(anatomy, hu, organ, timestep=900, **settings):
     return anomaly_map(
-        HealthySampler(VALUES), hu, anatomy, organ, Region.CHEST, WINDOW, timestep, **{"draws": 1, **settings}
+        HealthySampler(VALUES),
+        hu,
+        anatomy,
+        organ,
+        Region.CHEST,
+        WINDOW,
+        timestep,
+        **{"draws": 1, "masked": True, **settings},
     )
 
 
@@ -44,6 +51,12 @@ def test_a_lesion_stands_out_by_its_difference_and_nothing_else_does(chest):
 def test_a_healthy_organ_has_a_flat_map(chest, draws):
     anatomy, hu = chest
     assert np.abs(detect(anatomy, hu, organ_mask(anatomy, "lung", 1.0, 0), draws=draws)).max() < 0.01
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_what_the_model_sees_of_the_rest_does_not_show(chest, masked):
+    anatomy, hu = chest
+    assert np.abs(detect(anatomy, hu, organ_mask(anatomy, "lung", 1.0, 0), masked=masked)).max() < 0.01
 
 
 def test_the_map_is_zero_outside_of_the_organ(chest):
