@@ -73,6 +73,8 @@ def recipes() -> dict[str, Recipe]:
         found["few-step model, defaults"] = Recipe(FEW_STEPS, SamplingConfig())
         shifted = SamplingConfig().model_copy(update={"windows": "shifted"})
         found["few-step model, shifted windows"] = Recipe(FEW_STEPS, shifted)
+        little = SamplingConfig().model_copy(update={"overlap": 0.125})
+        found["few-step model, overlap 0.125"] = Recipe(FEW_STEPS, little)
     ancestral = {"solver": "ddpm", "steps": 1000}
     return {PAPER: Recipe(MODEL, PLAIN.model_copy(update=ancestral))} | found
 

@@ -271,9 +271,9 @@ ABLATION = (
 
 class SamplingConfig(Section):
     solver: Literal["ddpm", "ddim", "dpm-solver++", "unipc"] = Field(
-        default="ddim", description="A diffusers scheduler [Choice]."
+        default="dpm-solver++", description="A diffusers scheduler [Choice: benchmarks/README.md]."
     )
-    steps: int = Field(default=50, ge=1, description="Solver steps; the paper's ancestral sampling is ddpm with 1,000.")
+    steps: int = Field(default=10, ge=1, description="Solver steps; the paper's ancestral sampling is ddpm with 1,000.")
     spacing: Literal["trailing", "leading", "linspace"] = Field(
         default="trailing", description="Which timesteps; trailing begins with pure noise [Choice]."
     )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from meddiff.diffusion.sliding import SlidingWindows
+from meddiff.diffusion.sliding import Cost, SlidingWindows
 from meddiff.diffusion.solvers import VolumeSolver
 from meddiff.files import temporary_beside
 from meddiff.progress import Progress
@@ -64,13 +64,16 @@ def sample_volume(windows: SlidingWindows, seed: int, name: str, saved: SavedSta
         first, x = state["step"], state["x"]
         generator.set_state(state["generator"])
         solver.restore(state["solver"])
+        windows.cost = Cost(**state["cost"])
         log.info("%s: going on from step %d", name, first)
     progress = Progress(name, len(solver.timesteps) - first, STATUS_SECONDS)
     for step, t in list(enumerate(solver.timesteps))[first:]:
         solver.step(windows.estimate_x0(x, t, step), t, x, generator)
         progress.step("steps")
         if saved and (step + 1) % config.save_every_steps == 0 and step + 1 < len(solver.timesteps):
-            saved.save(step=step + 1, x=x, generator=generator.get_state(), solver=solver.state())
+            saved.save(
+                step=step + 1, x=x, generator=generator.get_state(), solver=solver.state(), cost=vars(windows.cost)
+            )
     if saved:
         saved.remove()
     return windows.inner(x.clamp_(-1, 1))

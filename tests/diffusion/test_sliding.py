@@ -153,11 +153,10 @@ def test_an_interrupted_volume_goes_on_with_the_same_result(network, tmp_path, m
     condition, saved = Condition(labels((13, 9, 20)), 0), SavedState(tmp_path / "volume.pt", "this one")
 
     def draw(saved):
-        return sample_volume(
-            SlidingWindows([network], DiffusionConfig(prediction="v"), condition, config), 0, "test", saved
-        )
+        windows = SlidingWindows([network], DiffusionConfig(prediction="v"), condition, config)
+        return sample_volume(windows, 0, "test", saved), windows.cost.estimates
 
-    whole = draw(None)
+    whole, cost = draw(None)
     estimate = SlidingWindows.estimate_x0
 
     def dying(self, x, t, step):
@@ -171,7 +170,9 @@ def test_an_interrupted_volume_goes_on_with_the_same_result(network, tmp_path, m
     monkeypatch.setattr(SlidingWindows, "estimate_x0", estimate)
     assert SavedState(saved.path, "another one").load() is None
     assert saved.load()["step"] == 3
-    torch.testing.assert_close(draw(saved), whole, atol=0, rtol=0)
+    volume, cost_of_both = draw(saved)
+    torch.testing.assert_close(volume, whole, atol=0, rtol=0)
+    assert cost_of_both == cost
     assert not saved.path.exists()
 
 
