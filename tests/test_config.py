@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from meddiff.config import Config, load_config, parse_config
-from meddiff.config_docs import paper_yaml, readme
+from meddiff.config.documents import paper_yaml, readme
 from meddiff.errors import UserError
 from meddiff.stages import STAGES, params_of, restrict, write_stage_config
 

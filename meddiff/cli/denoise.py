@@ -17,13 +17,13 @@ from meddiff.cli.options import (
     Seed,
     StoreIndices,
     Threads,
+    check_region,
     check_volume_name,
     naming,
     own_config,
     stage_config,
 )
-from meddiff.config import MODEL_REGIONS, DenoisingConfig, Region, parse_section
-from meddiff.errors import UserError
+from meddiff.config import DenoisingConfig, Region, parse_section
 
 
 def denoise(
@@ -44,8 +44,7 @@ def denoise(
     """
     if not scan.is_dir():
         check_volume_name(out)
-    if region not in MODEL_REGIONS:
-        raise UserError(f"--region {region}: models know {', '.join(MODEL_REGIONS)}; name one of them")
+    check_region(region)
     settings = own_config(config)
     given = {"method": method, "sigma_n": sigma_n}
     changes = {name: value for name, value in given.items() if value is not None}

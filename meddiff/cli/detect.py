@@ -17,9 +17,7 @@ from meddiff.cli.options import (
     naming,
     own_config,
 )
-from meddiff.config import Organ, Region
-
-REGION_OF = {Organ.LUNG: Region.CHEST, Organ.LIVER: Region.ABDOMEN}
+from meddiff.config import REGION_OF, Organ
 
 
 def detect(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from meddiff.config import Config, load_config
+from meddiff.config import MODEL_REGIONS, Config, Region, load_config
 from meddiff.errors import CaseError, UserError
 from meddiff.stages import restrict
 
@@ -46,6 +46,16 @@ def check_volume_name(path: Path) -> None:
 
     if not is_volume_file(path):
         raise UserError(f"--out {path}: no name of a volume; end it with one of {', '.join(VOLUME_SUFFIXES)}")
+
+
+def check_region(region: Region) -> None:
+    """Refuse a region that no model knows.
+
+    Raises:
+        UserError: it is the whole body, which the pipeline splits.
+    """
+    if region not in MODEL_REGIONS:
+        raise UserError(f"--region {region}: models know {', '.join(MODEL_REGIONS)}; name the part to work on")
 
 
 @contextmanager

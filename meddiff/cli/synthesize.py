@@ -15,13 +15,13 @@ from meddiff.cli.options import (
     Seed,
     StoreIndices,
     Threads,
+    check_region,
     check_volume_name,
     naming,
     own_config,
     stage_config,
 )
-from meddiff.config import MODEL_REGIONS, Region
-from meddiff.errors import UserError
+from meddiff.config import Region
 
 
 def synthesize(
@@ -35,8 +35,7 @@ def synthesize(
 ) -> None:
     """Draw a CT with the anatomy of a mask, on its grid; after an interruption the same command goes on."""
     check_volume_name(out)
-    if region not in MODEL_REGIONS:
-        raise UserError(f"--region {region}: models know {', '.join(MODEL_REGIONS)}; cut the mask to one of them")
+    check_region(region)
     from meddiff.data.anatomy.masks import read_mask
     from meddiff.device import set_up_cpu
     from meddiff.tasks.sampler import Sampler

@@ -1,7 +1,7 @@
 """Anomaly maps of the scans with lesion labels, and how well they find the lesions (Table 5)."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from meddiff.config import SUPERVISED, Config, Organ, Region
+from meddiff.config import REGION_OF, SUPERVISED, Config, Organ
 from meddiff.data import volumes
 from meddiff.data.shards import Item, Row, run_shard
 from meddiff.data.store import Record
@@ -23,7 +23,7 @@ from meddiff.tasks.sampler import Sampler
 
 log = logging.getLogger(__name__)
 
-ORGAN_OF = {Region.CHEST: Organ.LUNG, Region.ABDOMEN: Organ.LIVER}
+ORGAN_OF = {region: organ for organ, region in REGION_OF.items()}
 INTENSITY, BRIGHTER = "intensity alone", "whole scan, brighter only"
 Scorer = Callable[["LesionCase"], np.ndarray]
 
@@ -186,8 +186,24 @@ def predict_supervised(rows: list[Row], config: Config, work: Path, out: Path) -
             continue
         network = NnUNet(work / dataset, config.nnunet, choose_device(config.device).type)
         network.train((name, *_images(records[name])) for name in training)
-        others = {name: _images(record)[0] for name, record in records.items() if name not in training}
-        network.predict(others, out, probability=True)
+        network.predict(_Scans({n: r for n, r in records.items() if n not in training}), out, probability=True)
+
+
+class _Scans(Mapping[str, sitk.Image]):
+    """Scans that are read when they are asked for; all of a dataset would not fit into memory."""
+
+    def __init__(self, records: dict[str, Record]) -> None:
+        self._records = records
+
+    def __getitem__(self, name: str) -> sitk.Image:
+        record = self._records[name]
+        return record.as_image(record.ct[:])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
 
 
 def _images(record: Record) -> tuple[sitk.Image, sitk.Image]:

@@ -11,6 +11,7 @@ from meddiff.config import DENOISERS, Config, Window
 from meddiff.data import volumes
 from meddiff.data.pairs import Pair, is_simulated, read_pair
 from meddiff.data.shards import COLUMNS, Item, Row, done_rows, run_shard, sidecar
+from meddiff.data.store import Record
 from meddiff.data.tsv import write_tsv
 from meddiff.device import choose_device
 from meddiff.errors import UserError
@@ -56,7 +57,7 @@ def denoise_pairs(
         out: folder of the denoised scans.
         index: their index.
     """
-    split = {row.id: read_pair(row, store).record.meta.split for row in pairs}
+    split = _splits(pairs, store)
     calibration = [row for row in pairs if split[row.id] == "val"] or [r for r in pairs if split[r.id] == "train"]
     test = [row for row in pairs if split[row.id] == "test"]
     ready = method != RED_CNN or (red_cnn / RED_CNN_WEIGHTS).exists()
@@ -83,6 +84,10 @@ def denoise_pairs(
     ]
     run_shard(f"denoise {method}", items, params_of(config, "denoise"), work, index)
     return [{"id": row.id, **read_json(sidecar(row.path))["details"]} for row in done_rows([index])]
+
+
+def _splits(pairs: list[Row], store: dict[str, Path]) -> dict[str, str]:
+    return {row.id: Record(store[row.id]).meta.split for row in pairs}
 
 
 def _denoiser(
@@ -144,8 +149,9 @@ def train_red_cnn(pairs: list[Row], store: dict[str, Path], config: Config, out:
     """Train RED-CNN on the training pairs, and write beside it of how many; without any there are no weights."""
     from meddiff.training.redcnn import Recipe, train_redcnn
 
-    loaded = [read_pair(row, store) for row in pairs]
-    training = [(pair.noisy_zyx, pair.clean_zyx) for pair in loaded if pair.record.meta.split == "train"]
+    split = _splits(pairs, store)
+    loaded = [read_pair(row, store) for row in pairs if split[row.id] == "train"]
+    training = [(pair.noisy_zyx, pair.clean_zyx) for pair in loaded]
     if training:
         settings = config.red_cnn
         recipe = Recipe(settings.width, settings.steps, settings.batch_size)

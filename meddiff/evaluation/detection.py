@@ -59,16 +59,6 @@ class VoxelScores:
             counts += np.bincount(bins + BINS * (truth > 0), minlength=2 * BINS).reshape(2, BINS)
         self.counts += counts
 
-    def merge(self, other: "VoxelScores") -> None:
-        """Add the voxels of another one.
-
-        Raises:
-            ValueError: it has other bins.
-        """
-        if other.highest != self.highest:
-            raise ValueError(f"scores up to {other.highest:g} cannot be added to scores up to {self.highest:g}")
-        self.counts += other.counts
-
     def auc(self) -> float:
         """Return the area under the ROC curve, equal scores counted half; nan where a class is empty."""
         normal, abnormal = self.counts.astype(np.float64)

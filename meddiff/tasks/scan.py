@@ -77,7 +77,7 @@ def read_scan(path: Path, region: Region, anatomy: Path | None, model: MedDiffFM
     resampled = resample_ct(source, model.spacing_mm)
     if anatomy:
         grid = isotropic_grid(source, model.spacing_mm)
-        mask = read_mask_of(anatomy, source)
+        mask = _named(anatomy, source)
         labels_zyx = volumes.to_zyx(sitk.Resample(mask, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
     else:
         with Segmenter(config.anatomy, choose_device(config.device).type) as segmenter:
@@ -89,3 +89,10 @@ def read_scan(path: Path, region: Region, anatomy: Path | None, model: MedDiffFM
     grid = volumes.crop(resampled, box.start_zyx, box.stop_zyx)
     inside = tuple(slice(a, b) for a, b in zip(box.start_zyx, box.stop_zyx, strict=True))
     return Scan(source, grid, volumes.to_zyx(grid), labels_zyx[inside], region, model.windows.of(region))
+
+
+def _named(anatomy: Path, source: sitk.Image) -> sitk.Image:
+    try:
+        return read_mask_of(anatomy, source)
+    except CaseError as error:
+        raise CaseError(f"with the mask {anatomy}: {error}") from error

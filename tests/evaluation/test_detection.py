@@ -67,9 +67,6 @@ def test_order_parts_and_merging_do_not_matter():
     together = scores_of(first, second)
     planes = [tuple(array[z : z + 1] for array in each) for each in (second, first) for z in (3, 1, 5, 0, 2, 4)]
     np.testing.assert_array_equal(scores_of(*planes).counts, together.counts)
-    merged = scores_of(second)
-    merged.merge(scores_of(first))
-    np.testing.assert_array_equal(merged.counts, together.counts)
 
 
 def test_only_voxels_of_the_mask_count():
@@ -114,8 +111,6 @@ def test_mistakes_are_refused_and_change_nothing():
     for score in (np.zeros((2, 2, 3)), np.full((2, 2, 2), np.nan)):
         with pytest.raises(ValueError, match=r"shapes differ|not a number"):
             scores.add(score, truth)
-    with pytest.raises(ValueError, match="cannot be added"):
-        scores.merge(VoxelScores(highest=1))
     assert not scores.counts.any()
 
 

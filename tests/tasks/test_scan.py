@@ -74,7 +74,7 @@ def test_a_mask_of_another_geometry_is_refused(files):
     sitk.WriteImage(mask, str(files / "moved.nii.gz"))
     sitk.WriteImage(mask[:, :, 1:], str(files / "short.nii.gz"))
     for name in ("moved", "short"):
-        with pytest.raises(CaseError, match="another geometry than the scan"):
+        with pytest.raises(CaseError, match=f"with the mask .*{name}.nii.gz: .*another geometry than the scan"):
             read_scan(files / "ct.nii.gz", Region.CHEST, files / f"{name}.nii.gz", MODEL, Config())
 
 

@@ -32,7 +32,7 @@ where the paper is silent.
 
 This page and `paper.yaml` are generated: `meddiff config --write`.
 """
-PAPER_HEAD = """# The paper's numbers, complete. Generated from meddiff/config.py: `meddiff config --write`.
+PAPER_HEAD = """# The paper's numbers, complete. Generated from meddiff/config/: `meddiff config --write`.
 # Before a run, give each dataset the root folder where it lies on your disk.
 """
 PAPER_ROOT = "/data/ct"
@@ -112,4 +112,4 @@ def _default(field: FieldInfo) -> str:
 
 def _first_line(section: type[Section]) -> str:
     own = section.__doc__ if section.__doc__ and section.__doc__ != Section.__doc__ else ""
-    return own.strip().splitlines()[0] if own else f"See `{section.__name__}` in `meddiff/config.py`."
+    return own.strip().splitlines()[0] if own else f"See `{section.__name__}` in `meddiff/config/`."

@@ -1,0 +1,60 @@
+"""The configuration: one tree, whose defaults are the numbers of the paper.
+
+Each field names its source in brackets: a section or equation of the paper, or `Choice` where the paper is
+silent. `config/README.md` and `config/paper.yaml` are generated from this package (`meddiff config --write`).
+"""
+
+from meddiff.config.base import MODEL_REGIONS, REGION_OF, Organ, Region, Section
+from meddiff.config.data import (
+    AnatomyConfig,
+    DataConfig,
+    DatasetConfig,
+    LowDoseConfig,
+    RegionsConfig,
+    Window,
+    WindowsConfig,
+)
+from meddiff.config.model import DiffusionConfig, LevelWeights, ModelConfig, NetworkConfig, TrainingConfig
+from meddiff.config.tasks import (
+    DENOISERS,
+    SUPERVISED,
+    AnomalyConfig,
+    DenoisingConfig,
+    EvaluationConfig,
+    NnUNetConfig,
+    RedCnnConfig,
+    SamplingConfig,
+)
+from meddiff.config.tree import Config, load_config, parse_config, parse_section
+
+__all__ = [
+    "DENOISERS",
+    "MODEL_REGIONS",
+    "REGION_OF",
+    "SUPERVISED",
+    "AnatomyConfig",
+    "AnomalyConfig",
+    "Config",
+    "DataConfig",
+    "DatasetConfig",
+    "DenoisingConfig",
+    "DiffusionConfig",
+    "EvaluationConfig",
+    "LevelWeights",
+    "LowDoseConfig",
+    "ModelConfig",
+    "NetworkConfig",
+    "NnUNetConfig",
+    "Organ",
+    "RedCnnConfig",
+    "Region",
+    "RegionsConfig",
+    "SamplingConfig",
+    "Section",
+    "TrainingConfig",
+    "Window",
+    "WindowsConfig",
+    "load_config",
+    "parse_config",
+    "parse_section",
+]

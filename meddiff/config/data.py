@@ -1,0 +1,108 @@
+"""Datasets and their preparation: resampling, anatomy, regions, windows, low dose."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from meddiff.config.base import Fraction, Region, Section
+
+
+class DatasetConfig(Section):
+    """One dataset to prepare; what is left out comes from the registry (`meddiff datasets`)."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9-]+$", description="A name of the registry, or a new one.")
+    root: Path | None = Field(
+        default=None, description="Folder with the dataset; demo and phantom data have their own."
+    )
+    region: Region | None = Field(default=None, description="What the scans show; `whole_body` scans are split.")
+    image: str | None = Field(
+        default=None, description="Glob of one entry per case below the root; default: every entry."
+    )
+
+
+class DataConfig(Section):
+    datasets: tuple[DatasetConfig, ...] = Field(default=(), description="Datasets of this run [Table 1].")
+    shards: int = Field(default=84, ge=1, description="Jobs per preparation stage; about 64 cases each [Choice].")
+    spacing_mm: float = Field(default=1.0, gt=0, description="Isotropic voxel spacing [4.1].")
+    split: tuple[Fraction, Fraction, Fraction] = Field(
+        default=(0.90, 0.05, 0.05), description="Shares of train, val and test [4.1]."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataConfig":
+        if abs(sum(self.split) - 1) > 1e-6:
+            raise ValueError(f"split {self.split} adds up to {sum(self.split):g}; make it 1")
+        names = [dataset.name for dataset in self.datasets]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"datasets {', '.join(sorted(twice))} are listed twice; keep one")
+        return self
+
+
+class AnatomyConfig(Section):
+    weights: Literal["official", "demo"] = Field(
+        default="official", description="TotalSegmentator's own weights [4.1], or this project's small demo weights."
+    )
+    resolution: Literal["full", "fast", "fastest"] = Field(
+        default="full", description="TotalSegmentator's model for 1.5, 3 or 6 mm; the demo weights are a 6 mm model."
+    )
+    body_threshold_hu: float = Field(default=-300.0, description="Threshold of the 118th class, the body [Choice].")
+    demo_epochs: int = Field(
+        default=150, ge=1, description="Training of the demo weights, 50 iterations an epoch [Choice]."
+    )
+    demo_phantoms: int = Field(default=2, ge=1, description="Phantoms of each kind in their training [Choice].")
+
+    @model_validator(mode="after")
+    def _check(self) -> "AnatomyConfig":
+        if self.weights == "demo" and self.resolution != "fastest":
+            raise ValueError(f"weights demo with resolution {self.resolution}: they are a 6 mm model; set fastest")
+        return self
+
+
+class RegionsConfig(Section):
+    margin_mm: float = Field(default=20.0, ge=0, description="Space kept around lungs, liver and body [Choice].")
+    max_cut: Fraction = Field(
+        default=0.5,
+        description="A region is dropped when its organ is cut off by the scan's end by more than this [Choice].",
+    )
+    min_organ_ml: float = Field(
+        default=150.0, ge=0, description="Smallest lungs, liver or brain that define a region [Choice]."
+    )
+
+
+class Window(Section):
+    level_hu: float = Field(description="Centre of the window.")
+    width_hu: float = Field(gt=0, description="Width of the window.")
+
+    @property
+    def low_hu(self) -> float:
+        return self.level_hu - self.width_hu / 2
+
+    @property
+    def high_hu(self) -> float:
+        return self.level_hu + self.width_hu / 2
+
+
+class WindowsConfig(Section):
+    han: Window = Field(default=Window(level_hu=50, width_hu=400), description="Head and neck [4.1].")
+    chest: Window = Field(default=Window(level_hu=-500, width_hu=1800), description="Chest [4.1].")
+    abdomen: Window = Field(default=Window(level_hu=60, width_hu=360), description="Abdomen [4.1].")
+
+    def of(self, region: Region) -> Window:
+        return getattr(self, region.value)
+
+
+class LowDoseConfig(Section):
+    """Low-dose scans simulated from normal-dose ones, where no dataset has real ones."""
+
+    scans: int = Field(default=20, ge=1, description="Regions of each split that are simulated [Choice].")
+    dose: float = Field(default=0.25, gt=0, lt=1, description="Share of the full dose [Table 4: Mayo's quarter dose].")
+    photons: float = Field(
+        default=1e5,
+        gt=0,
+        description="Photons per ray at full dose, before the body "
+        "[Choice: TIGRE's clinical value; an abdomen of 1 mm voxels gets the 23 dB of Table 4].",
+    )
+    electronic_noise: float = Field(
+        default=10.0, ge=0, description="Standard deviation of the detector's noise, in photons [Choice: TIGRE's]."
+    )

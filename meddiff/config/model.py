@@ -1,0 +1,149 @@
+"""The network, the diffusion process and their training."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from meddiff.config.base import Section
+
+PositionMode = Literal["none", "coordinates", "embedding"]
+
+
+class ModelConfig(Section):
+    patch_vox: int = Field(default=128, ge=8, description="Edge of the cubic patch [4.1].")
+    channels: int = Field(default=32, ge=8, description="Model channels [4.1].")
+    channel_multipliers: tuple[int, ...] = Field(
+        default=(1, 2, 4, 8),
+        description="Channels of each level, as multiples [Choice: 16^3 is the fourth level of 128^3].",
+    )
+    blocks_per_level: int = Field(default=1, ge=1, description="Residual blocks per level [4.1].")
+    attention_levels: tuple[int, ...] = Field(
+        default=(3,), description="Levels with a spatial transformer, 0 is full resolution [4.1: at 16^3]."
+    )
+    attention_heads: int = Field(default=4, ge=1, description="Heads of the spatial transformer [Choice].")
+    norm_groups: int = Field(default=8, ge=1, description="Groups of the group normalisation [Choice].")
+    anatomy_channels: int = Field(default=8, ge=1, description="Size of the learned embedding of c_a [Choice].")
+    position_frequencies: int = Field(default=6, ge=1, description="L of Eq. 5 [Choice: more would alias at 128^3].")
+
+    @property
+    def divisor(self) -> int:
+        """Every side of a window is a multiple of this."""
+        return 2 ** (len(self.channel_multipliers) - 1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelConfig":
+        if self.patch_vox % self.divisor:
+            raise ValueError(
+                f"patch_vox {self.patch_vox} is not a multiple of {self.divisor}, the downsampling of "
+                f"{len(self.channel_multipliers)} levels; choose {self.patch_vox // self.divisor * self.divisor}"
+            )
+        if self.channels % self.norm_groups:
+            raise ValueError(f"channels {self.channels} is not a multiple of norm_groups {self.norm_groups}")
+        if bad := [level for level in self.attention_levels if not 0 <= level < len(self.channel_multipliers)]:
+            raise ValueError(
+                f"attention_levels {bad} do not exist; there are levels 0 to {len(self.channel_multipliers) - 1}"
+            )
+        return self
+
+
+class NetworkConfig(ModelConfig):
+    """A network as it is stored with its weights: the model and the variant's position mode."""
+
+    position: PositionMode = "embedding"
+
+
+class DiffusionConfig(Section):
+    timesteps: int = Field(default=1000, ge=2, description="T [4.1]; the noise schedule is the cosine one [4.1].")
+    prediction: Literal["epsilon", "v", "sample"] = Field(
+        default="epsilon", description="What the network estimates [Eq. 1: the noise]."
+    )
+
+
+class LevelWeights(Section):
+    """How often each kind of input is drawn (section 3.2: one of three at random)."""
+
+    image: float = Field(default=1 / 3, ge=0, description="The whole region, resized to the patch [v3: 1/3].")
+    double: float = Field(default=1 / 3, ge=0, description="A crop of twice the patch, resized [v3: 1/3].")
+    patch: float = Field(default=1 / 3, ge=0, description="A crop of the patch size [v3: 1/3].")
+
+    @model_validator(mode="after")
+    def _check(self) -> "LevelWeights":
+        if self.image + self.double + self.patch <= 0:
+            raise ValueError("levels image, double and patch are all 0; give one a weight")
+        return self
+
+
+class TrainingConfig(Section):
+    steps: int = Field(
+        default=181_000, ge=1, description="Optimizer steps [4.1: 150 epochs of 4,838 scans at 4 per step]."
+    )
+    batch_size: int = Field(default=1, ge=1, description="Patches per forward pass [4.1].")
+    accumulation: int = Field(default=4, ge=1, description="Forward passes per optimizer step [4.1].")
+    learning_rate: float = Field(default=1e-4, gt=0, description="Adam [4.1].")
+    learning_rate_decay: Literal["constant", "cosine"] = Field(default="constant", description="[4.1 names no decay.]")
+    warmup_steps: int = Field(default=0, ge=0, description="Steps of linear warm-up [Choice].")
+    ema_decay: float = Field(default=0.9999, ge=0, lt=1, description="Moving average of the weights [Choice].")
+    gradient_clip_norm: float = Field(default=1.0, gt=0, description="Largest gradient norm [Choice].")
+    spike_factor: float = Field(
+        default=10.0, gt=1, description="A step whose loss is this many times the usual one is skipped [Choice]."
+    )
+    activation_checkpointing: bool = Field(default=False, description="Less memory, a third more time [Choice].")
+    processes: int = Field(
+        default=1, ge=1, description="Processes of torchrun, one per GPU, that share every step [Choice]."
+    )
+    bfloat16: bool = Field(default=True, description="Autocast to bfloat16; weights stay float32 [Choice].")
+    workers: int = Field(default=4, ge=0, description="Processes that read patches [Choice].")
+    checkpoint_minutes: float = Field(default=30.0, gt=0, description="Time between checkpoints [Choice].")
+    keep_checkpoints: int = Field(default=2, ge=1, description="Checkpoints kept [Choice].")
+    status_seconds: float = Field(default=60.0, gt=0, description="Time between status lines [Choice].")
+    validate_every: int = Field(default=1000, ge=1, description="Steps between validations [Choice].")
+    validation_patches: int = Field(default=8, ge=1, description="Patches of each region and level [Choice].")
+    sample_every: int = Field(default=10_000, ge=1, description="Steps between sample images [Choice].")
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainingConfig":
+        if self.accumulation % self.processes:
+            raise ValueError(
+                f"accumulation {self.accumulation} cannot be shared by processes {self.processes}; choose a multiple"
+            )
+        return self
+
+
+class DistillationConfig(Section):
+    """Progressive distillation of a trained model; what is not here is as in `training`."""
+
+    steps: int = Field(default=8, ge=1, description="Sampling steps of the few-step model [Choice].")
+    first_steps: int = Field(
+        default=64, ge=2, description="Sampling steps of the trained model, which are halved and halved again [Choice]."
+    )
+    training_steps: int = Field(default=10_000, ge=1, description="Optimizer steps of each halving [Choice].")
+    learning_rate: float = Field(default=1e-4, gt=0, description="Adam; decays to 0 over each halving [Choice].")
+
+    @model_validator(mode="after")
+    def _check(self) -> "DistillationConfig":
+        ratio, rest = divmod(self.first_steps, self.steps)
+        if rest or ratio < 2 or ratio & (ratio - 1):
+            raise ValueError(
+                f"first_steps {self.first_steps} halved again and again does not lead to steps {self.steps}; "
+                f"choose {2 * self.steps}, {4 * self.steps} or {8 * self.steps}"
+            )
+        return self
+
+
+class VariantConfig(Section):
+    """One model of the comparison: what it is told about position, and on which inputs it is trained."""
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$", description="Name in the tables and folders.")
+    position: PositionMode = Field(default="embedding", description="Nothing, p_c of Eq. 3, or p_e of Eq. 5 [3.3].")
+    levels: LevelWeights = Field(default=LevelWeights(), description="Multi-level input [3.2].")
+
+
+MEDDIFF_FM = VariantConfig(name="meddiff-fm")
+DDPM = VariantConfig(name="ddpm", position="none", levels=LevelWeights(image=0, double=0, patch=1))
+# The rows of v3's ablation, each with one thing more than the next: the embedding, coordinates, several levels.
+ABLATION = (
+    MEDDIFF_FM,
+    VariantConfig(name="coordinates", position="coordinates"),
+    VariantConfig(name="multi-level", position="none"),
+    DDPM,
+)

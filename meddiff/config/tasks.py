@@ -1,0 +1,105 @@
+"""What a trained model is used for, what it is compared with, and how results are judged."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from meddiff.config.base import Fraction, Section
+
+
+class SamplingConfig(Section):
+    solver: Literal["ddpm", "ddim", "dpm-solver++", "unipc"] = Field(
+        default="dpm-solver++", description="A diffusers scheduler [Choice: benchmarks/README.md]."
+    )
+    steps: int = Field(default=10, ge=1, description="Solver steps; the paper's ancestral sampling is ddpm with 1,000.")
+    spacing: Literal["trailing", "leading", "linspace"] = Field(
+        default="trailing", description="Which timesteps; trailing begins with pure noise [Choice]."
+    )
+    clip_x0: bool = Field(default=True, description="Clip every estimate of x_0 to [-1, 1] [Choice].")
+    windows: Literal["averaged", "shifted"] = Field(
+        default="averaged",
+        description="Overlapping windows, averaged [3.3, Fig. 4], or side by side, elsewhere at each step [Choice].",
+    )
+    overlap: float = Field(
+        default=0.5, ge=0, lt=1, description="Overlap of windows that are averaged [3.3, Fig. 4; share: Choice]."
+    )
+    cache_conditions: bool = Field(
+        default=True, description="Encode the conditions of windows that stay once, as far as the memory goes [Choice]."
+    )
+    skip_air: bool = Field(default=True, description="Windows without any anatomy are air, not computed [Choice].")
+    windows_per_batch: int = Field(default=4, ge=1, description="Windows per forward pass [Choice].")
+    bfloat16: bool = Field(default=True, description="Network in bfloat16; the volume stays float32 [Choice].")
+    compile: bool = Field(default=False, description="Use torch.compile; needs a C++ compiler [Choice].")
+    memory_gb: float = Field(
+        default=8, gt=0, description="For a volume's arrays and, with what is left, its encoded conditions [Choice]."
+    )
+    save_every_steps: int = Field(default=10, ge=1, description="Steps between saved states of a volume [Choice].")
+    gpus: int = Field(default=1, ge=1, description="GPUs that share the windows of a volume [Choice].")
+    shards: int = Field(default=20, ge=1, description="Jobs per model [Choice].")
+
+
+# The rows of Table 4 that are run here; `ldct` is the noisy scan itself.
+DENOISERS = (
+    *("ldct", "median", "gaussian", "bilateral", "bm3d", "red-cnn"),
+    *("meddiff-fm-reverse", "meddiff-fm-diffpir", "meddiff-fm-one-step"),
+)
+
+SUPERVISED = "fully supervised (nnU-Net)"  # a row of Table 5
+
+
+class DenoisingConfig(Section):
+    method: Literal["reverse", "diffpir", "one-step"] = Field(
+        default="diffpir", description="The scan as x_t and its reverse process [3.4], DiffPIR [v3], or x_0 at once."
+    )
+    sigma_n: float = Field(
+        default=0.15, gt=0, description="Noise of the scan in units of half the HU window [v3; 27 HU in the abdomen]."
+    )
+    reverse_steps: int = Field(default=50, ge=1, description="Steps of the reverse process [4.3].")
+    diffpir_steps: int = Field(default=10, ge=1, description="Steps of DiffPIR from sigma_n down to 0 [Choice].")
+    diffpir_lambda: float = Field(default=10.0, gt=0, description="Weight of the prior in DiffPIR [v3].")
+    diffpir_zeta: Fraction = Field(default=0.1, description="Share of fresh noise in DiffPIR [its published value].")
+
+
+class AnomalyConfig(Section):
+    lung_timesteps: tuple[int, ...] = Field(default=(900, 950), description="t of the noise in lungs [Table 5].")
+    liver_timesteps: tuple[int, ...] = Field(default=(800, 900), description="t of the noise in the liver [Table 5].")
+    draws: int = Field(default=1, ge=1, description="Draws of the noise, averaged [the paper: 1].")
+    closing_mm: float = Field(
+        default=10.0, ge=0, description="Closing of the organ's mask, which lesions leave holes in [Choice]."
+    )
+
+
+class EvaluationConfig(Section):
+    network: Literal["resnet10", "resnet50"] = Field(default="resnet50", description="MedicalNet's 3-D ResNet [4.1].")
+    weights: Literal["medicalnet", "auto", "random"] = Field(
+        default="medicalnet",
+        description="MedicalNet's weights; `auto` falls back to seeded random ones without network, and says so.",
+    )
+    feature_vox: int = Field(default=128, ge=16, description="Edge of the cube that the feature network sees [Choice].")
+    tiles: int = Field(
+        default=1, ge=1, description="FID and MMD over tiles^3 parts of each scan; 1 is the scan as a whole [Choice]."
+    )
+    ms_ssim_scales: int = Field(
+        default=5, ge=1, le=5, description="Scales of MS-SSIM; small volumes have room for few [Choice]."
+    )
+    bootstrap_draws: int = Field(default=1000, ge=1, description="Draws of the 95 % intervals over cases [Choice].")
+
+
+class RedCnnConfig(Section):
+    """The supervised denoiser of Table 4 (Chen et al. 2017)."""
+
+    width: int = Field(default=96, ge=1, description="Channels [Chen et al. 2017].")
+    steps: int = Field(default=100_000, ge=1, description="Optimizer steps [Choice].")
+    batch_size: int = Field(default=16, ge=1, description="Patches of 55 x 55 per step [Choice].")
+
+
+class NnUNetConfig(Section):
+    """nnU-Net, which learns to segment lesions from labels alone; the defaults are nnU-Net's own."""
+
+    epochs: int = Field(default=1000, ge=1, description="Epochs of training [nnU-Net's default].")
+    iterations: int = Field(default=250, ge=1, description="Optimizer steps per epoch [nnU-Net's default].")
+    small: bool = Field(
+        default=False,
+        description="A small network with Adam, for the demo: 4 stages, 32^3 patches, 2 per step "
+        "[Choice: what nnU-Net plans].",
+    )
