@@ -31,6 +31,9 @@ include: "workflow/rules/synthesize.smk"
 include: "workflow/rules/low_dose.smk"
 include: "workflow/rules/denoise.smk"
 include: "workflow/rules/detect.smk"
+include: "workflow/rules/finetune.smk"
+include: "workflow/rules/lesion.smk"
+include: "workflow/rules/superres.smk"
 include: "workflow/rules/segment.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
@@ -49,4 +52,6 @@ rule all:
         f"{OUT}/tables/table3.csv",
         f"{OUT}/tables/table4.csv",
         f"{OUT}/tables/table5.csv",
+        f"{OUT}/tables/table6.csv",
+        f"{OUT}/tables/table_sr.csv",
         f"{OUT}/report/index.html",

@@ -35,7 +35,9 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
     return make_record(tmp_path_factory.mktemp("store") / "phantom_body_chest", seed=3)
 
 
-def make_record(folder: Path, seed: int, patch_vox: int = 16, split: str = "train") -> Record:
+def make_record(
+    folder: Path, seed: int, patch_vox: int = 16, split: str = "train", lesion_zyx: np.ndarray | None = None
+) -> Record:
     chest = make_phantom(seed, SPACING_MM, "chest")
     labels = add_body(chest.labels_zyx, body_mask(chest.ct_zyx, SPACING_MM, -300))
     meta = RecordMeta(
@@ -51,5 +53,5 @@ def make_record(folder: Path, seed: int, patch_vox: int = 16, split: str = "trai
         window=WindowsConfig().chest,
         anatomy_weights="demo",
     )
-    write_record(folder, meta, chest.ct_zyx, labels, patch_vox)
+    write_record(folder, meta, chest.ct_zyx, labels, patch_vox, lesion_zyx)
     return Record(folder)

@@ -20,7 +20,10 @@ from meddiff.cli import (
     evaluate,
     extractor,
     fetch,
+    finetune,
     index,
+    judge_lesions,
+    lesion,
     low_dose,
     model,
     phantoms,
@@ -30,6 +33,7 @@ from meddiff.cli import (
     resample,
     segment,
     store,
+    superres,
     synthesize,
     tables,
     train_anatomy,
@@ -64,6 +68,14 @@ app.command()(detect.detect)
 app.command("anomaly-maps")(anomaly.anomaly_maps)
 app.command()(anomaly.supervised)
 app.command("score-anomaly")(anomaly.score_anomaly)
+app.command()(finetune.finetune)
+app.command("draw-lesions")(judge_lesions.draw_lesions)
+app.command("judge-lesions")(judge_lesions.judge_lesions)
+app.command("augment-lesions")(judge_lesions.augment_lesions)
+app.command("thick-slices")(superres.thick_slices)
+app.command("super-resolve")(superres.super_resolve)
+app.command()(superres.superres)
+app.add_typer(lesion.app, name="lesion")
 app.command()(segment.segment)
 app.command()(extractor.extractor)
 app.command()(evaluate.evaluate)

@@ -13,11 +13,14 @@ def phantoms(
     extent: Annotated[str, typer.Option(help="whole_body, chest, abdomen or han.")] = "whole_body",
     spacing_mm: Annotated[float, typer.Option(help="Isotropic spacing.")] = 4.0,
     seed: Annotated[int, typer.Option(help="Seed of the first one.")] = 100,
+    lesions: Annotated[bool, typer.Option(help="With lesions in the lungs, and their masks.")] = False,
 ) -> None:
     """Make digital bodies with known anatomy: data without network or licence."""
+    import numpy as np
+
     from meddiff.data import volumes
     from meddiff.data.datasets import PROVIDER_FILE
-    from meddiff.data.phantom import Z_RANGE_MM, make_phantom
+    from meddiff.data.phantom import Z_RANGE_MM, add_lung_lesions, make_phantom
     from meddiff.errors import UserError
     from meddiff.files import write_json
 
@@ -26,6 +29,9 @@ def phantoms(
     for number in range(count):
         body = make_phantom(seed + number, spacing_mm, extent)
         folder = out / f"body{number}"
+        if lesions:
+            body, lesions_zyx = add_lung_lesions(body, seed + number)
+            volumes.write_image(volumes.from_zyx(lesions_zyx.astype(np.uint8), spacing_mm), folder / "lesion.nii.gz")
         volumes.write_image(volumes.from_zyx(body.ct_zyx, spacing_mm), folder / "ct.nii.gz")
         volumes.write_image(volumes.from_zyx(body.labels_zyx, spacing_mm), folder / "anatomy.nii.gz")
-    write_json({"phantoms": count, "extent": extent, "seed": seed}, out / PROVIDER_FILE)
+    write_json({"phantoms": count, "extent": extent, "seed": seed, "lesions": lesions}, out / PROVIDER_FILE)

@@ -6,13 +6,13 @@ from meddiff.cli.options import ConfigFile, ResultsFolder, stage_config
 
 
 def tables(config: ConfigFile, results: ResultsFolder) -> None:
-    """Write Tables 1, 3, 4, 5 and the Dice organ by organ as CSV, Markdown and LaTeX."""
+    """Write Tables 1, 3, 4, 5, 6, of super-resolution and of augmentation as CSV, Markdown and LaTeX."""
     import numpy as np
     import pandas as pd
 
-    from meddiff.config import DENOISERS
+    from meddiff.config import DENOISERS, SUPER_RESOLVERS
     from meddiff.data.index import read_manifest
-    from meddiff.report import table1, table3, table4, table5
+    from meddiff.report import table1, table3, table4, table5, table6, table_sr
     from meddiff.report.layout import Results, made_with, scans_and_anatomy
     from meddiff.report.tables import read_metrics, write_table
 
@@ -36,4 +36,17 @@ def tables(config: ConfigFile, results: ResultsFolder) -> None:
     write_table(fourth, table4.METRICS, layout.tables / "table4", table4.CAPTION)
     fifth = table5.table5(read_metrics(layout.anomaly_metrics), source)
     write_table(fifth, table5.METRICS, layout.tables / "table5", table5.CAPTION)
+
+    datasets = [name for name in dict.fromkeys(case.dataset for case in cases if case.lesion)]
+    lesions = {name: read_metrics(layout.lesion_metrics(name)) for name in datasets}
+    vectors = {name: np.load(layout.lesion_metrics(name).with_suffix(".npz"))["features"] for name in datasets}
+    sixth = table6.table6(lesions, vectors, draws, note)
+    write_table(sixth, table6.METRICS, layout.tables / "table6", table6.CAPTION)
+    study = table6.augmentation_table(
+        {name: read_metrics(layout.augmentation_metrics(name)) for name in datasets}, draws, source
+    )
+    write_table(study, table6.AUGMENTATION_METRICS, layout.tables / "table6_augmentation", table6.AUGMENTATION_CAPTION)
+    resolved = {name: read_metrics(layout.super_resolution_metrics(name)) for name in SUPER_RESOLVERS}
+    thin = table_sr.table_sr(resolved, settings.super_resolution.factor, draws, source)
+    write_table(thin, table_sr.METRICS, layout.tables / "table_sr", table_sr.CAPTION)
     typer.echo((layout.tables / "table3.md").read_text())

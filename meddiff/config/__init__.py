@@ -14,6 +14,7 @@ from meddiff.config.data import (
     Window,
     WindowsConfig,
 )
+from meddiff.config.finetune import ORIGINS, SUPER_RESOLVERS, FinetuningConfig, LesionsConfig, SuperResolutionConfig
 from meddiff.config.model import DiffusionConfig, LevelWeights, ModelConfig, NetworkConfig, TrainingConfig
 from meddiff.config.tasks import (
     DENOISERS,
@@ -30,8 +31,10 @@ from meddiff.config.tree import Config, load_config, parse_config, parse_section
 __all__ = [
     "DENOISERS",
     "MODEL_REGIONS",
+    "ORIGINS",
     "REGION_OF",
     "SUPERVISED",
+    "SUPER_RESOLVERS",
     "AnatomyConfig",
     "AnomalyConfig",
     "Config",
@@ -40,6 +43,8 @@ __all__ = [
     "DenoisingConfig",
     "DiffusionConfig",
     "EvaluationConfig",
+    "FinetuningConfig",
+    "LesionsConfig",
     "LevelWeights",
     "LowDoseConfig",
     "ModelConfig",
@@ -51,6 +56,7 @@ __all__ = [
     "RegionsConfig",
     "SamplingConfig",
     "Section",
+    "SuperResolutionConfig",
     "TrainingConfig",
     "Window",
     "WindowsConfig",

@@ -30,6 +30,11 @@ class ModelConfig(Section):
         """Every side of a window is a multiple of this."""
         return 2 ** (len(self.channel_multipliers) - 1)
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level."""
+        return tuple(self.channels * multiplier for multiplier in self.channel_multipliers)
+
     @model_validator(mode="after")
     def _check(self) -> "ModelConfig":
         if self.patch_vox % self.divisor:

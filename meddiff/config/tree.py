@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from meddiff.config.base import AnySection, Section
 from meddiff.config.data import AnatomyConfig, DataConfig, LowDoseConfig, RegionsConfig, WindowsConfig
+from meddiff.config.finetune import FinetuningConfig, LesionsConfig, SuperResolutionConfig
 from meddiff.config.model import (
     ABLATION,
     DDPM,
@@ -52,6 +53,11 @@ class Config(Section):
     sampling: SamplingConfig = Field(default=SamplingConfig(), description="Whole-volume sampling.")
     denoising: DenoisingConfig = Field(default=DenoisingConfig(), description="Denoising without fine-tuning.")
     anomaly: AnomalyConfig = Field(default=AnomalyConfig(), description="Anomaly detection without fine-tuning.")
+    finetuning: FinetuningConfig = Field(default=FinetuningConfig(), description="Fine-tuning with ControlNet.")
+    lesions: LesionsConfig = Field(default=LesionsConfig(), description="Generated and inpainted lesions.")
+    super_resolution: SuperResolutionConfig = Field(
+        default=SuperResolutionConfig(), description="Thin slices out of thick ones."
+    )
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="Metrics.")
     low_dose: LowDoseConfig = Field(default=LowDoseConfig(), description="Simulated low-dose scans.")
     red_cnn: RedCnnConfig = Field(default=RedCnnConfig(), description="RED-CNN, a baseline of denoising.")

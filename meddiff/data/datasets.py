@@ -8,7 +8,7 @@ an entry in the configuration alone.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from meddiff.config import DatasetConfig, Region
+from meddiff.config import DatasetConfig, Organ, Region
 from meddiff.errors import UserError
 
 
@@ -18,8 +18,9 @@ class Dataset:
 
     `image` is a glob below the root that gives one file, or one folder with a DICOM series, per case; `exclude`
     globs are taken out of it. `official_split` maps case names to a split that wins over the drawn one.
-    `lesion` and `low_dose` say where a case's lesion labels and its scan at low dose lie: paths below the root with
-    `{name}` and `{parent}` of the image in them. `lesion_values` are the labels that are lesions.
+    `lesion`, `low_dose` and `thick` say where a case's lesion labels, its scan at low dose and that with thick slices
+    lie: paths below the root with `{name}` and `{parent}` of the image in them. `lesion_values` are the labels that
+    are lesions, `lesion_organ` is where they lie, if it is one of those in which anomalies are looked for.
     `provider` is who makes the files: the user's disk, the demo's packages or the phantom generator.
     """
 
@@ -34,7 +35,9 @@ class Dataset:
     official_split: dict[str, str] = field(default_factory=dict)
     lesion: str = ""
     lesion_values: tuple[int, ...] = (1,)
+    lesion_organ: Organ | None = None
     low_dose: str = ""
+    thick: str = ""
     root: Path | None = None
 
 
@@ -66,7 +69,16 @@ _PAPER = (
         | {"L310": "val"},
         low_dose="{parent}/quarter_1mm",
     ),
-    Dataset("msd-lung", "MSD-Lung", _CHEST, "imagesTr/lung_*.nii.gz", 63, role="downstream", lesion="labelsTr/{name}"),
+    Dataset(
+        "msd-lung",
+        "MSD-Lung",
+        _CHEST,
+        "imagesTr/lung_*.nii.gz",
+        63,
+        role="downstream",
+        lesion="labelsTr/{name}",
+        lesion_organ=Organ.LUNG,
+    ),
     Dataset(
         "msd-liver",
         "MSD-Liver",
@@ -76,6 +88,15 @@ _PAPER = (
         role="downstream",
         lesion="labelsTr/{name}",
         lesion_values=(2,),
+        lesion_organ=Organ.LIVER,
+    ),
+    Dataset(
+        "rplhr-ct",
+        "RPLHR-CT",
+        _CHEST,
+        "*/1mm/*.nii.gz",
+        role="downstream",
+        thick="{parent}/../5mm/{name}",
     ),
     Dataset("med-ln", "MED-LN", _CHEST, "*/MED_LYMPH_*", 90, role="downstream"),
     Dataset("abd-ln", "ABD-LN", _ABDOMEN, "*/ABD_LYMPH_*", 86, role="downstream"),
@@ -107,6 +128,7 @@ _DEMO = (
         role="downstream",
         official_split={"ibsi-1": "train", "ibsi-2": "val", "ibsi-3": "test", "ibsi-4": "test"},
         lesion="{name}",  # contours in the scan's own folder
+        lesion_organ=Organ.LUNG,
     ),
 )
 
@@ -122,6 +144,17 @@ _PHANTOMS = (
     ),
     Dataset(
         "phantom-chest", "Phantom: chests", _CHEST, "*/ct.nii.gz", provider="phantom", official_split=_PHANTOM_SPLIT
+    ),
+    Dataset(
+        "phantom-lesions",
+        "Phantom: lung lesions",
+        _CHEST,
+        "*/ct.nii.gz",
+        provider="phantom",
+        role="downstream",
+        official_split={"body0": "train", "body1": "val", "body2": "test"},
+        lesion="{parent}/lesion.nii.gz",
+        lesion_organ=Organ.LUNG,
     ),
 )
 

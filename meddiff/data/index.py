@@ -30,6 +30,7 @@ class Case:
     shard: int
     lesion: Path | None = None
     low_dose: Path | None = None
+    thick: Path | None = None
 
     @property
     def id(self) -> str:
@@ -48,7 +49,8 @@ def find_cases(config: DataConfig, raw_dir: Path, seed: int) -> list[Case]:
         for name, path in entries.items():
             split = dataset.official_split.get(name) or draw_split(dataset.name, name, config.split, seed)
             shard = _hash(dataset.name, name) % config.shards
-            partners = [_partner(dataset, path, pattern) for pattern in (dataset.lesion, dataset.low_dose)]
+            patterns = (dataset.lesion, dataset.low_dose, dataset.thick)
+            partners = [_partner(dataset, path, pattern) for pattern in patterns]
             cases.append(Case(dataset.name, name, path, dataset.region, dataset.role, split, shard, *partners))
     return sorted(cases, key=lambda case: (case.dataset, case.case))
 
@@ -65,7 +67,7 @@ def write_manifest(cases: list[Case], path: Path) -> None:
 
 def read_manifest(path: Path) -> list[Case]:
     def case(row: dict[str, str]) -> Case:
-        partners = [Path(row[name]) if row[name] else None for name in ("lesion", "low_dose")]
+        partners = [Path(row[name]) if row[name] else None for name in ("lesion", "low_dose", "thick")]
         own = (row["dataset"], row["case"], Path(row["image"]), Region(row["region"]), row["role"], row["split"])
         return Case(*own, int(row["shard"]), *partners)
 

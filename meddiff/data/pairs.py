@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from meddiff.config import Config, Region
 from meddiff.data import volumes
@@ -15,6 +14,7 @@ from meddiff.data.resample import resample_ct
 from meddiff.data.shards import Item, Row, run_shard, sidecar
 from meddiff.data.store import Record
 from meddiff.files import digest, read_json
+from meddiff.seeds import seed_of
 from meddiff.stages import params_of
 
 REGIONS = (Region.CHEST, Region.ABDOMEN)  # of Mayo 2016 (section 4.1)
@@ -61,11 +61,11 @@ def write_pairs(
     def work(item: Item) -> dict[str, Any]:
         record, case = records[item.id], case_of[item.id]
         grid = record.as_image(np.zeros(record.meta.size_zyx, np.int16))
-        clean = _onto(volumes.read_image(resampled_of[case.id]), grid)
+        clean = volumes.onto(volumes.read_image(resampled_of[case.id]), grid)
         if case.low_dose:
-            noisy = _onto(resample_ct(volumes.read_ct(case.low_dose), record.meta.spacing_mm), grid)
+            noisy = volumes.onto(resample_ct(volumes.read_ct(case.low_dose), record.meta.spacing_mm), grid)
         else:
-            seed = int(digest([config.seed, item.id]), 16) >> 1
+            seed = seed_of(config.seed, item.id)
             dose = (settings.dose, settings.photons, settings.electronic_noise)
             noisy_zyx = simulate_low_dose(volumes.to_zyx(clean), record.meta.spacing_mm, *dose, seed)
             noisy = volumes.like(noisy_zyx, clean)
@@ -96,7 +96,3 @@ def is_simulated(row: Row) -> bool:
 
 def _clean_path(noisy: Path) -> Path:
     return noisy.with_name(noisy.name.replace(".nii.gz", ".clean.nii.gz"))
-
-
-def _onto(image: sitk.Image, grid: sitk.Image) -> sitk.Image:
-    return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkLinear, float(volumes.AIR_HU), sitk.sitkInt16)

@@ -4,8 +4,10 @@ A sample is a pure function of the seed and its number, so the order is the same
 after any stop.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,7 +26,10 @@ OUTSIDE_SCALED = -1.0  # air, the lower end of every window
 
 @dataclass(frozen=True)
 class Sample:
-    """One network input; `image` in [-1, 1] (1, P, P, P), `anatomy` uint8 (P, P, P), `coordinates` (3, P, P, P)."""
+    """One network input; `image` in [-1, 1] (1, P, P, P), `anatomy` uint8 (P, P, P), `coordinates` (3, P, P, P).
+
+    `target` is the target condition of a task (1, P, P, P); pretraining has none.
+    """
 
     image: Tensor
     anatomy: Tensor
@@ -32,10 +37,28 @@ class Sample:
     region: int
     level: int
     record: int
+    target: Tensor | None = None
 
     def to(self, device: torch.device) -> "Sample":
         """Return collated samples on a device."""
-        return Sample(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+        moved: dict[str, Any] = {}
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            moved[name] = None if value is None else value.to(device, non_blocking=True)
+        return Sample(**moved)
+
+
+class Draw(Protocol):
+    """Makes one sample of a record at a level; `index` is the record's number among those of the data set."""
+
+    def __call__(
+        self, record: Record, level: str, patch_vox: int, rng: np.random.Generator, index: int = 0
+    ) -> Sample: ...
+
+
+def draw(record: Record, level: str, patch_vox: int, rng: np.random.Generator, index: int = 0) -> Sample:
+    """Return one sample of a record at the given level, at a random place."""
+    return cut(record, level, patch_vox, random_corner(record, level, patch_vox, rng), index)
 
 
 class PatchDataset(Dataset):
@@ -47,13 +70,22 @@ class PatchDataset(Dataset):
         patch_vox: edge of the patch.
         seed: with the sample's number it decides record, level and place.
         length: how many samples there are.
+        drawer: makes a sample of a record.
     """
 
-    def __init__(self, folders: list[Path], levels: LevelWeights, patch_vox: int, seed: int, length: int) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        levels: LevelWeights,
+        patch_vox: int,
+        seed: int,
+        length: int,
+        drawer: Draw = draw,
+    ) -> None:
         self.records = [Record(folder) for folder in folders]
         weights = np.array([levels.image, levels.double, levels.patch])
         self._level_shares = weights / weights.sum()
-        self._patch_vox, self._seed, self._length = patch_vox, seed, length
+        self._patch_vox, self._seed, self._length, self._draw = patch_vox, seed, length, drawer
 
     def __len__(self) -> int:
         return self._length
@@ -62,28 +94,53 @@ class PatchDataset(Dataset):
         rng = np.random.default_rng((self._seed, number))
         index = int(rng.integers(len(self.records)))
         level = int(rng.choice(len(LEVELS), p=self._level_shares))
-        return draw(self.records[index], LEVELS[level], self._patch_vox, rng, index)
+        return self._draw(self.records[index], LEVELS[level], self._patch_vox, rng, index)
 
 
-def draw(record: Record, level: str, patch_vox: int, rng: np.random.Generator, index: int = 0) -> Sample:
-    """Return one sample of a record at the given level, at a random place."""
-    size = record.meta.size_zyx
+def crop_size(level: str, patch_vox: int) -> int:
+    """Return the edge of the crop that becomes a patch, at the levels `double` and `patch`."""
+    return 2 * patch_vox if level == "double" else patch_vox
+
+
+def random_corner(record: Record, level: str, patch_vox: int, rng: np.random.Generator) -> list[int]:
+    """Return the first voxels of a random crop; a crop that is larger than the region reaches beyond it.
+
+    The level `image` is the whole region and has no crop, and nothing is drawn for it.
+    """
+    if level == "image":
+        return [0, 0, 0]
+    room = [n - crop_size(level, patch_vox) for n in record.meta.size_zyx]
+    return [int(rng.integers(min(0, r), max(0, r) + 1)) for r in room]
+
+
+def cut(
+    record: Record, level: str, patch_vox: int, corner: list[int], index: int = 0, target: Tensor | None = None
+) -> Sample:
+    """Return the sample of a record at a level and, but for the level `image`, a place.
+
+    Args:
+        record: the region.
+        level: one of `LEVELS`.
+        patch_vox: edge of the patch.
+        corner: first voxels of the crop, `zyx`.
+        index: of the record.
+        target: the target condition.
+    """
+    size, meta = record.meta.size_zyx, record.meta
     if level == "image":
         start, step = (0.0,) * 3, tuple(n / patch_vox for n in size)
-        ct, anatomy = record.image_ct[:], record.image_anatomy[:]
-        scaled, labels = _tensors(ct, anatomy, record)
+        hu, labels = torch.from_numpy(record.image_ct[:]), torch.from_numpy(record.image_anatomy[:])
     else:
-        factor = 2 if level == "double" else 1
-        crop_vox = factor * patch_vox
-        corner = [int(rng.integers(min(0, n - crop_vox), max(0, n - crop_vox) + 1)) for n in size]
-        start, step = tuple(map(float, corner)), (float(factor),) * 3
-        scaled, labels = _crop(record, corner, crop_vox)
-        if factor == 2:
-            scaled = F.avg_pool3d(scaled[None], 2)[0]
-            labels = labels[1::2, 1::2, 1::2].contiguous()
+        crop_vox = crop_size(level, patch_vox)
+        start, step = tuple(map(float, corner)), (crop_vox / patch_vox,) * 3
+        hu = padded(record.ct, corner, (crop_vox,) * 3, round(meta.window.low_hu))
+        labels = padded(record.anatomy, corner, (crop_vox,) * 3, 0)
+    scaled = torch.from_numpy(normalise(hu.numpy(), meta.window))[None]
+    if level == "double":
+        scaled = F.avg_pool3d(scaled[None], 2)[0]
+        labels = labels[1::2, 1::2, 1::2].contiguous()
     coordinates = patch_coordinates(start, step, (patch_vox,) * 3, size)
-    region = MODEL_REGIONS.index(record.meta.region)
-    return Sample(scaled, labels, coordinates, region, LEVELS.index(level), index)
+    return Sample(scaled, labels, coordinates, MODEL_REGIONS.index(meta.region), LEVELS.index(level), index, target)
 
 
 def collate(samples: list[Sample]) -> Sample:
@@ -93,22 +150,15 @@ def collate(samples: list[Sample]) -> Sample:
         torch.stack([s.anatomy for s in samples]),
         torch.stack([s.coordinates for s in samples]),
         *(torch.tensor([getattr(s, name) for s in samples]) for name in ("region", "level", "record")),  # type: ignore[arg-type]
+        None if samples[0].target is None else torch.stack([s.target for s in samples]),  # type: ignore[misc]
     )
 
 
-def _crop(record: Record, corner: list[int], crop_vox: int) -> tuple[Tensor, Tensor]:
-    """Return the crop; where it reaches beyond the region it holds air, label 0."""
-    inside = tuple(slice(max(0, c), min(n, c + crop_vox)) for c, n in zip(corner, record.meta.size_zyx, strict=True))
-    scaled, labels = _tensors(record.ct[inside], record.anatomy[inside], record)
-    before = [max(0, -c) for c in corner]
-    padding = []
-    for axis in (2, 1, 0):
-        padding += [before[axis], crop_vox - before[axis] - labels.shape[axis]]
-    if any(padding):
-        scaled = F.pad(scaled, padding, value=OUTSIDE_SCALED)
-        labels = F.pad(labels, padding, value=0)
-    return scaled, labels
-
-
-def _tensors(ct: np.ndarray, anatomy: np.ndarray, record: Record) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(normalise(ct, record.meta.window))[None], torch.from_numpy(np.ascontiguousarray(anatomy))
+def padded(array: Any, corner: Sequence[int], size_zyx: tuple[int, ...], fill: float) -> Tensor:
+    """Return a crop of a stored array; where it reaches beyond the array it holds `fill`."""
+    ends = [c + n for c, n in zip(corner, size_zyx, strict=True)]
+    inside = tuple(slice(max(0, c), max(0, min(n, e))) for c, e, n in zip(corner, ends, array.shape, strict=True))
+    crop = torch.from_numpy(np.ascontiguousarray(array[inside]))
+    before = [min(n, max(0, -c)) for c, n in zip(corner, size_zyx, strict=True)]
+    padding = [p for axis in (2, 1, 0) for p in (before[axis], size_zyx[axis] - before[axis] - crop.shape[axis])]
+    return F.pad(crop, padding, value=fill) if any(padding) else crop

@@ -85,6 +85,19 @@ def add_lesion(phantom: Phantom, organ: str, radius_mm: float, hu: float, seed: 
     return Phantom(ct_zyx, phantom.labels_zyx, phantom.spacing_mm), lesion_zyx
 
 
+def add_lung_lesions(phantom: Phantom, seed: int) -> tuple[Phantom, np.ndarray]:
+    """Return a chest with two lesions of low contrast, about -500 HU and with texture, and their boolean mask."""
+    rng = np.random.default_rng(seed)
+    lesions_zyx = np.zeros(phantom.labels_zyx.shape, bool)
+    for organ in ("lung_upper_lobe_left", "lung_lower_lobe_right"):
+        radius_mm, hu = rng.uniform(12, 20), rng.uniform(-550, -450)
+        phantom, lesion_zyx = add_lesion(phantom, organ, radius_mm, hu, int(rng.integers(2**31)))
+        lesions_zyx |= lesion_zyx
+    texture = (25 * rng.standard_normal(int(lesions_zyx.sum()))).astype(np.int16)
+    phantom.ct_zyx[lesions_zyx] += texture
+    return phantom, lesions_zyx
+
+
 def add_low_dose_noise(phantom: Phantom, noise_hu: float, seed: int) -> Phantom:
     """Return the phantom with in-plane correlated noise of the given standard deviation inside the field of view."""
     noise = np.random.default_rng(seed).standard_normal(phantom.ct_zyx.shape)

@@ -86,6 +86,12 @@ def from_zyx(
     return image
 
 
+def onto(image: sitk.Image, grid: sitk.Image) -> sitk.Image:
+    """Return a CT on another grid, int16 HU, linear interpolation, air where it does not reach."""
+    values = sitk.Resample(image, grid, sitk.Transform(), sitk.sitkLinear, float(AIR_HU), sitk.sitkFloat32)
+    return sitk.Cast(sitk.Round(values), sitk.sitkInt16)  # a filter's own cast to integers cuts off
+
+
 def crop(image: sitk.Image, start_zyx: tuple[int, ...], stop_zyx: tuple[int, ...]) -> sitk.Image:
     """Return the box [start, stop) of an image, with its origin moved accordingly."""
     size_xyz = [stop - start for start, stop in zip(start_zyx, stop_zyx, strict=True)][::-1]

@@ -27,6 +27,7 @@ from meddiff.diffusion.windows import (
     window_weight,
 )
 from meddiff.errors import UserError
+from meddiff.model.controlnet import ControlledUNet
 from meddiff.model.position import patch_coordinates
 from meddiff.model.unet import UNet
 from meddiff.seeds import seed_from
@@ -34,14 +35,34 @@ from meddiff.seeds import seed_from
 # Float32 arrays that live at once: of the volume's size x_t, x_0 and the four that UniPC remembers, the most of all
 # solvers; of a slab's size what a step needs in between.
 ARRAYS_OF_A_VOLUME, ARRAYS_OF_A_SLAB = 6, 20
+Network = UNet | ControlledUNet
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a volume lies in its region: its first voxel, which may be outside, and the region's size, both `zyx`."""
+
+    offset_zyx: tuple[int, ...]
+    region_zyx: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What a volume shall show: label ids (Z, Y, X), uint8, and the index of its region in `MODEL_REGIONS`."""
+    """What a volume shall show.
+
+    Args:
+        anatomy_ZYX: label ids, uint8.
+        region: index of the region in `MODEL_REGIONS`.
+        place: where the volume lies; None is a volume that is a whole region.
+        target_ZYX: the target condition of a fine-tuned network, float.
+        target_outside: its value outside of the volume.
+    """
 
     anatomy_ZYX: Tensor
     region: int
+    place: Place | None = None
+    target_ZYX: Tensor | None = None
+    target_outside: float = 0.0
 
 
 @dataclass
@@ -68,7 +89,7 @@ class SlidingWindows:
 
     def __init__(
         self,
-        networks: Sequence[UNet],
+        networks: Sequence[Network],
         diffusion: DiffusionConfig,
         condition: Condition,
         config: SamplingConfig,
@@ -80,11 +101,13 @@ class SlidingWindows:
         self._window = networks[0].config.patch_vox
         self._region = condition.region
         self._inner_size = tuple(condition.anatomy_ZYX.shape)
+        self._place = condition.place or Place((0, 0, 0), self._inner_size)
         missing = [max(0, self._window - n) for n in self._inner_size]
         self._before = [m // 2 for m in missing]
-        padding = [p for m, b in zip(missing[::-1], self._before[::-1], strict=True) for p in (b, m - b)]
-        self._anatomy = F.pad(condition.anatomy_ZYX, padding, value=0)
-        self.size_zyx = tuple(self._anatomy.shape)
+        self.size_zyx = tuple(n + m for n, m in zip(self._inner_size, missing, strict=True))
+        self._anatomy = self.padded(condition.anatomy_ZYX, 0)
+        target = condition.target_ZYX
+        self._target = None if target is None else self.padded(target, condition.target_outside)
         self._weight = window_weight(self._window)
         self._cached: dict[tuple[Corner, ...], Tensor] = {}
         self._keeps_conditions = config.cache_conditions and config.windows == "averaged"
@@ -96,10 +119,10 @@ class SlidingWindows:
             )
         self.cost = Cost()
 
-    def padded(self, volume_ZYX: Tensor) -> Tensor:
+    def padded(self, volume_ZYX: Tensor, outside: float = OUTSIDE_SCALED) -> Tensor:
         """Return a volume of the size that was asked for with air around it, where a window needs it."""
         padding = [(b, n - b - m) for n, b, m in zip(self.size_zyx, self._before, volume_ZYX.shape, strict=True)]
-        return F.pad(volume_ZYX, [side for axis in reversed(padding) for side in axis], value=OUTSIDE_SCALED)
+        return F.pad(volume_ZYX, [side for axis in reversed(padding) for side in axis], value=outside)
 
     def inner(self, volume_ZYX: Tensor) -> Tensor:
         """Return the part of a padded volume that was asked for."""
@@ -173,7 +196,7 @@ class SlidingWindows:
             pool.shutdown()
 
     @torch.inference_mode()
-    def _x0(self, network: UNet, corners: tuple[Corner, ...], x_ZYX: Tensor, t: int) -> Tensor:
+    def _x0(self, network: Network, corners: tuple[Corner, ...], x_ZYX: Tensor, t: int) -> Tensor:
         x = torch.stack([x_ZYX[at(c, self._window)] for c in corners])[:, None]
         t_B = torch.full((len(corners),), t)
         device = next(network.parameters()).device
@@ -181,15 +204,19 @@ class SlidingWindows:
         estimate = network(x.to(device), t_B.to(device), region_B, self._condition(network, corners, device))
         return self._schedule.to_x0(self.diffusion.prediction, estimate.float().cpu(), x, t_B)[:, 0]
 
-    def _condition(self, network: UNet, corners: tuple[Corner, ...], device: torch.device) -> Tensor:
+    def _condition(self, network: Network, corners: tuple[Corner, ...], device: torch.device) -> Tensor:
         """Return the encoded conditions; those of windows that stay are kept as far as the memory goes."""
         if corners in self._cached:
             return self._cached[corners]
         shape = (self._window,) * 3
         anatomy = torch.stack([self._anatomy[at(c, self._window)] for c in corners])
-        starts = [tuple(float(v - b) for v, b in zip(c, self._before, strict=True)) for c in corners]
-        coordinates = [patch_coordinates(s, (1.0,) * 3, shape, self._inner_size, device) for s in starts]
-        encoded = network.encode_condition(anatomy.to(device), torch.stack(coordinates))
+        shift = [o - b for o, b in zip(self._place.offset_zyx, self._before, strict=True)]
+        starts = [tuple(float(v + s) for v, s in zip(c, shift, strict=True)) for c in corners]
+        coordinates = [patch_coordinates(s, (1.0,) * 3, shape, self._place.region_zyx, device) for s in starts]
+        target = None
+        if self._target is not None:
+            target = torch.stack([self._target[at(c, self._window)] for c in corners])[:, None].to(device)
+        encoded = network.encode_condition(anatomy.to(device), torch.stack(coordinates), target)
         self.cost.encodings += len(corners)
         if self._keeps_conditions and encoded.nbytes <= self._cache_bytes:
             self._cached[corners] = encoded

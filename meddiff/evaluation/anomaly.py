@@ -1,7 +1,7 @@
 """Anomaly maps of the scans with lesion labels, and how well they find the lesions (Table 5)."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from meddiff.data.store import Record
 from meddiff.data.windows import normalise
 from meddiff.device import choose_device
 from meddiff.evaluation.detection import LesionCounts, Rates, VoxelScores, count_lesions
-from meddiff.evaluation.nnunet import NnUNet
+from meddiff.evaluation.nnunet import Images, NnUNet
 from meddiff.stages import params_of
 from meddiff.tasks.anomaly import anomaly_map, organ_mask, timesteps
 from meddiff.tasks.sampler import Sampler
@@ -180,34 +180,26 @@ def predict_supervised(rows: list[Row], config: Config, work: Path, out: Path) -
     """Train nnU-Net on the training cases of each dataset and write its probability of a lesion for the others."""
     for dataset, of_dataset in by_dataset(rows).items():
         records = {row.id: Record(row.path.parent) for row in of_dataset}
-        training = [name for name, record in records.items() if record.meta.split == "train"]
-        if not training:
+        if not any(record.meta.split == "train" for record in records.values()):
             log.warning("%s: no training case; the fully supervised row stays empty", dataset)
             continue
-        network = NnUNet(work / dataset, config.nnunet, choose_device(config.device).type)
-        network.train((name, *_images(records[name])) for name in training)
-        network.predict(_Scans({n: r for n, r in records.items() if n not in training}), out, probability=True)
+        _train_and_predict(records, NnUNet(work / dataset, config.nnunet, choose_device(config.device).type), out)
 
 
-class _Scans(Mapping[str, sitk.Image]):
-    """Scans that are read when they are asked for; all of a dataset would not fit into memory."""
-
-    def __init__(self, records: dict[str, Record]) -> None:
-        self._records = records
-
-    def __getitem__(self, name: str) -> sitk.Image:
-        record = self._records[name]
-        return record.as_image(record.ct[:])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._records)
-
-    def __len__(self) -> int:
-        return len(self._records)
+def _train_and_predict(records: dict[str, Record], network: NnUNet, out: Path) -> None:
+    training = [name for name, record in records.items() if record.meta.split == "train"]
+    network.train((name, *labelled_images(records[name])) for name in training)
+    others = [name for name in records if name not in training]
+    network.predict(Images(others, lambda name: ct_image(records[name])), out, probability=True)
 
 
-def _images(record: Record) -> tuple[sitk.Image, sitk.Image]:
-    return record.as_image(record.ct[:]), record.as_image(record.lesion[:])
+def ct_image(record: Record) -> sitk.Image:
+    return record.as_image(record.ct[:])
+
+
+def labelled_images(record: Record) -> tuple[sitk.Image, sitk.Image]:
+    """Return a stored scan and its lesions."""
+    return ct_image(record), record.as_image(record.lesion[:])
 
 
 def by_dataset(rows: list[Row]) -> dict[str, list[Row]]:

@@ -6,7 +6,7 @@ import logging
 import re
 import shutil
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,27 @@ class NnUNet:
                 volumes.write_image(volumes.like(score_zyx, image), score)
             write_json({"key": keys[case_id]}, sidecar(labels))
         shutil.rmtree(work)
+
+
+class Images(Mapping[str, sitk.Image]):
+    """Images that are read when they are asked for; all of a data set would not fit into memory.
+
+    Args:
+        names: ids of the images.
+        read: returns the image of an id.
+    """
+
+    def __init__(self, names: Iterable[str], read: Callable[[str], sitk.Image]) -> None:
+        self._names, self._read = list(names), read
+
+    def __getitem__(self, name: str) -> sitk.Image:
+        return self._read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _refuse_unsafe(case_id: str) -> None:

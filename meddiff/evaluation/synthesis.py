@@ -1,13 +1,10 @@
 """Scoring the synthetic twins of the held-out scans, one row per scan (Table 3)."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from meddiff.config import EvaluationConfig
 from meddiff.data import volumes
@@ -16,6 +13,7 @@ from meddiff.data.shards import Row, sidecar
 from meddiff.data.store import Record
 from meddiff.data.windows import normalise
 from meddiff.evaluation.extractor import Extractor
+from meddiff.evaluation.features import resized, tile_features
 from meddiff.evaluation.overlap import dice, organ_dice
 from meddiff.evaluation.seams import seam_ratio
 from meddiff.evaluation.similarity import lpips, ms_ssim
@@ -58,8 +56,7 @@ def score(
         line: dict[str, Any] = {"id": row.id, "dataset": meta.dataset, "region": meta.region.value}
         if synthetic:
             line["ms_ssim"] = ms_ssim(real, fake, config.ms_ssim_scales)
-            pair = [_resize(x, config.feature_vox).to(_device(extractor)) for x in (real, fake)]
-            line["lpips"] = lpips(*pair, extractor).item()
+            line["lpips"] = lpips(*(resized(x, extractor, config) for x in (real, fake)), extractor).item()
             drawing = read_json(sidecar(synthetic / f"{row.id}.nii.gz"))["details"]
             line["seams"] = seam_ratio(fake_hu, condition > 0, drawing["borders_zyx"])
             line["tflop"] = drawing["tflop"]
@@ -72,29 +69,6 @@ def score(
         if meta.window.low_hu < body_threshold_hu < meta.window.high_hu:
             line["dice_body"] = dice(condition > 0, body_mask(fake_hu, meta.spacing_mm, body_threshold_hu))
         metrics.append(line)
-        features.append(_tile_features(fake, extractor, config))
+        features.append(tile_features(fake, extractor, config))
         progress.step(row.id)
     return metrics, np.stack(features) if features else np.zeros((0, config.tiles**3, 0))
-
-
-@torch.inference_mode()
-def _tile_features(scaled_ZYX: Tensor, extractor: Extractor, config: EvaluationConfig) -> np.ndarray:
-    """Return the features of the volume's parts, (tiles^3, C)."""
-    parts = [_resize(tile, config.feature_vox) for tile in _tiles(scaled_ZYX, config.tiles)]
-    return np.concatenate([extractor.features(part.to(_device(extractor))).cpu().numpy() for part in parts])
-
-
-def _tiles(scaled_ZYX: Tensor, count: int) -> Iterator[Tensor]:
-    for slab in scaled_ZYX.tensor_split(count, 0):
-        for bar in slab.tensor_split(count, 1):
-            yield from bar.tensor_split(count, 2)
-
-
-def _resize(scaled_ZYX: Tensor, size: int) -> Tensor:
-    z, y, x = (min(size, n) for n in scaled_ZYX.shape)
-    pooled = F.adaptive_avg_pool3d(scaled_ZYX[None, None], (z, y, x))
-    return F.interpolate(pooled, size=(size,) * 3, mode="trilinear", align_corners=False)
-
-
-def _device(module: torch.nn.Module) -> torch.device:
-    return next(module.parameters()).device

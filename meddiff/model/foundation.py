@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from meddiff.config import DiffusionConfig, NetworkConfig, SamplingConfig, WindowsConfig
 from meddiff.errors import UserError
@@ -20,6 +21,9 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 @dataclass(frozen=True)
 class MedDiffFM:
     """A network with what it was trained for: the diffusion process, the voxel size and the HU windows.
+
+    The network of a fine-tuned model is a `ControlledUNet`, which has the interface of a U-Net
+    (`control_bundle.load_controlled`).
 
     A model that was distilled draws in `steps` steps of DDIM; None is one that is free to use any solver.
     """
@@ -51,7 +55,7 @@ class MedDiffFM:
         config = read_json(folder / CONFIG)
         network = UNet(NetworkConfig(**config["network"]))
         weights = load_file(str(folder / WEIGHTS))
-        _check_fit(folder, network, weights)
+        check_fit(folder / WEIGHTS, network, weights)
         network.load_state_dict(weights)
         network = network.to(device, dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         return cls(
@@ -138,12 +142,17 @@ def _from_hub(repository: str) -> Path:
         ) from error
 
 
-def _check_fit(folder: Path, network: UNet, weights: dict[str, torch.Tensor]) -> None:
+def check_fit(path: Path, network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Refuse weights that are not those of the network.
+
+    Raises:
+        UserError: says which key or shape does not fit.
+    """
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name in sorted(wanted.keys() | given.keys()):
         if wanted.get(name) != given.get(name):
             raise UserError(
-                f"{folder / WEIGHTS}: {name} is {given.get(name, 'missing')} but the configuration needs "
+                f"{path}: {name} is {given.get(name, 'missing')} but the configuration needs "
                 f"{wanted.get(name, 'no such key')}; weights and {CONFIG} are not of the same model"
             )

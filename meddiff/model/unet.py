@@ -5,7 +5,7 @@ so whoever samples computes it once per window (`encode_condition`) and reuses i
 """
 
 from functools import reduce
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -41,8 +41,17 @@ class Level(nn.Module):
         )
 
 
-class UNet(nn.Module):
-    """The network of Eq. 1.
+class Encoded(NamedTuple):
+    """What the way down leaves: the middle `h`, the skips in their order, and the embeddings that all blocks see."""
+
+    h: Tensor
+    skips: list[Tensor]
+    embedding: Tensor
+    context: Tensor
+
+
+class Encoder(nn.Module):
+    """The first convolution, the way down and the middle: what a U-Net and a ControlNet have in common.
 
     Args:
         config: sizes; every side of the input must be a multiple of `config.divisor`.
@@ -55,7 +64,6 @@ class UNet(nn.Module):
         self.config = config
         self.activation_checkpointing = False
         channels, embedding, groups = config.channels, 4 * config.channels, config.norm_groups
-        widths = [channels * multiplier for multiplier in config.channel_multipliers]
         self.anatomy = nn.Embedding(LABEL_COUNT, config.anatomy_channels)
         self.region = nn.Embedding(len(MODEL_REGIONS), embedding)
         self.time = nn.Sequential(nn.Linear(channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
@@ -64,32 +72,19 @@ class UNet(nn.Module):
         self.conv_condition = nn.Conv3d(condition_channels, channels, 3, padding=1, bias=False)
 
         self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
-        skips, width = [channels], channels
-        for depth, next_width in enumerate(widths):
+        self.skip_widths, width = [channels], channels
+        for depth, next_width in enumerate(config.widths):
             inputs = [width] + [next_width] * (config.blocks_per_level - 1)
             self.down.append(Level(inputs, next_width, config, depth in config.attention_levels))
-            skips += [next_width] * config.blocks_per_level
+            self.skip_widths += [next_width] * config.blocks_per_level
             width = next_width
-            if depth < len(widths) - 1:
+            if depth < len(config.widths) - 1:
                 self.downsample.append(Downsample(width))
-                skips.append(width)
+                self.skip_widths.append(width)
 
         self.middle1 = ResidualBlock(width, width, embedding, groups)
         self.middle_transformer = SpatialTransformer(width, embedding, config.attention_heads, groups)
         self.middle2 = ResidualBlock(width, width, embedding, groups)
-
-        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
-        for depth in reversed(range(len(widths))):
-            inputs = []
-            for _ in range(config.blocks_per_level + 1):
-                inputs.append(width + skips.pop())
-                width = widths[depth]
-            self.up.append(Level(inputs, width, config, depth in config.attention_levels))
-            if depth:
-                self.upsample.append(Upsample(width))
-
-        self.norm_out = NormSiLU(groups, channels)
-        self.conv_out = zero_initialised(nn.Conv3d(channels, 1, 3, padding=1))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -109,24 +104,26 @@ class UNet(nn.Module):
             parts.append(coordinates_B3ZYX)
         return [part.to(self.dtype, memory_format=torch.channels_last_3d) for part in parts]
 
-    def encode_condition(self, anatomy_BZYX: Tensor, coordinates_B3ZYX: Tensor) -> Tensor:
+    def encode_condition(
+        self, anatomy_BZYX: Tensor, coordinates_B3ZYX: Tensor, target_BCZYX: Tensor | None = None
+    ) -> Tensor:
         """Return the conditions' part of the first convolution, shape (B, channels, Z, Y, X).
 
-        Anatomy and position are convolved one by one, because the position needs no gradient.
+        Anatomy and position are convolved one by one, because the position needs no gradient. A target condition is
+        for networks that are controlled.
+
+        Raises:
+            ValueError: there is a target condition, which this network does not know.
         """
+        if target_BCZYX is not None:
+            raise ValueError("this network takes no target condition; it needs a ControlNet")
         parts = self.embed_condition(anatomy_BZYX, coordinates_B3ZYX)
         kernels = self.conv_condition.weight.split([part.shape[1] for part in parts], dim=1)
         convolved = [F.conv3d(part, kernel, padding=1) for part, kernel in zip(parts, kernels, strict=True)]
         return reduce(torch.add, convolved)
 
-    def forward(self, x_BCZYX: Tensor, t_B: Tensor, region_B: Tensor, condition_BCZYX: Tensor) -> Tensor:
-        """Return the network's estimate, shape (B, 1, Z, Y, X).
-
-        Args:
-            x_BCZYX: noisy images, one channel.
-            t_B: timesteps, 0 to T - 1.
-            region_B: index of the region in `MODEL_REGIONS` (c_r).
-            condition_BCZYX: what `encode_condition` returned.
+    def encode(self, x_BCZYX: Tensor, t_B: Tensor, region_B: Tensor, condition_BCZYX: Tensor) -> Encoded:
+        """Return what the way down leaves for the way up; the arguments are those of `UNet.forward`.
 
         Raises:
             ValueError: a side of the input is not a multiple of `config.divisor`.
@@ -149,13 +146,7 @@ class UNet(nn.Module):
 
         h = self._run(self.middle1, h, embedding)
         h = self._run(self.middle2, self._run(self.middle_transformer, h, context), embedding)
-
-        for depth, level in enumerate(cast("list[Level]", self.up)):
-            for block, transformer in zip(level.blocks, level.transformers, strict=True):
-                h = self._block(block, transformer, torch.cat((h, skips.pop()), dim=1), embedding, context)
-            if depth < len(self.upsample):
-                h = self.upsample[depth](h)
-        return self.conv_out(self.norm_out(h))
+        return Encoded(h, skips, embedding, context)
 
     def _block(self, block: nn.Module, transformer: nn.Module, h: Tensor, embedding: Tensor, context: Tensor) -> Tensor:
         h = self._run(block, h, embedding)
@@ -166,3 +157,51 @@ class UNet(nn.Module):
         if self.activation_checkpointing and torch.is_grad_enabled():
             return cast("Tensor", checkpoint(module, *inputs, use_reentrant=False))
         return module(*inputs)
+
+
+class UNet(Encoder):
+    """The network of Eq. 1: an encoder, and the way up.
+
+    Args:
+        config: sizes; every side of the input must be a multiple of `config.divisor`.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        skips, width = list(self.skip_widths), config.widths[-1]
+        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
+        for depth in reversed(range(len(config.widths))):
+            inputs = []
+            for _ in range(config.blocks_per_level + 1):
+                inputs.append(width + skips.pop())
+                width = config.widths[depth]
+            self.up.append(Level(inputs, width, config, depth in config.attention_levels))
+            if depth:
+                self.upsample.append(Upsample(width))
+
+        self.norm_out = NormSiLU(config.norm_groups, config.channels)
+        self.conv_out = zero_initialised(nn.Conv3d(config.channels, 1, 3, padding=1))
+
+    def forward(self, x_BCZYX: Tensor, t_B: Tensor, region_B: Tensor, condition_BCZYX: Tensor) -> Tensor:
+        """Return the network's estimate, shape (B, 1, Z, Y, X).
+
+        Args:
+            x_BCZYX: noisy images, one channel.
+            t_B: timesteps, 0 to T - 1.
+            region_B: index of the region in `MODEL_REGIONS` (c_r).
+            condition_BCZYX: what `encode_condition` returned.
+
+        Raises:
+            ValueError: a side of the input is not a multiple of `config.divisor`.
+        """
+        return self.decode(self.encode(x_BCZYX, t_B, region_B, condition_BCZYX))
+
+    def decode(self, encoded: Encoded) -> Tensor:
+        """Return the estimate from what the way down left."""
+        h, skips, embedding, context = encoded.h, list(encoded.skips), encoded.embedding, encoded.context
+        for depth, level in enumerate(cast("list[Level]", self.up)):
+            for block, transformer in zip(level.blocks, level.transformers, strict=True):
+                h = self._block(block, transformer, torch.cat((h, skips.pop()), dim=1), embedding, context)
+            if depth < len(self.upsample):
+                h = self.upsample[depth](h)
+        return self.conv_out(self.norm_out(h))

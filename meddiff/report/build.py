@@ -5,15 +5,17 @@ from typing import Any
 
 import pandas as pd
 
-from meddiff.config import DENOISERS, Config
+from meddiff.config import DENOISERS, ORIGINS, SUPER_RESOLVERS, Config
 from meddiff.data import volumes
 from meddiff.data.index import read_manifest
 from meddiff.data.pairs import is_simulated, read_pair
 from meddiff.data.shards import done_rows
 from meddiff.data.store import Record
 from meddiff.evaluation.anomaly import BRIGHTER, lesion_rows, map_name, organ_timesteps, read_case
+from meddiff.evaluation.lesions import GENERATED, INPAINTED, held_out_lesions
+from meddiff.evaluation.super_resolution import read_scan
 from meddiff.files import write_json
-from meddiff.report import figures, table1, table3, table4, table5
+from meddiff.report import figures, table1, table3, table4, table5, table6, table_sr
 from meddiff.report.html import Picture, quarantine_list, write_report
 from meddiff.report.layout import Results, made_with
 from meddiff.report.tables import for_people, read_metrics
@@ -25,6 +27,13 @@ TABLES = {
     "Table 3, organ by organ": ("table3_organs", table3.ORGANS_CAPTION, table3.ORGAN_METRICS),
     "Table 4": ("table4", table4.CAPTION, table4.METRICS),
     "Table 5": ("table5", table5.CAPTION, table5.METRICS),
+    "Table 6": ("table6", table6.CAPTION, table6.METRICS),
+    "Augmentation with generated lesions": (
+        "table6_augmentation",
+        table6.AUGMENTATION_CAPTION,
+        table6.AUGMENTATION_METRICS,
+    ),
+    "Super-resolution": ("table_sr", table_sr.CAPTION, table_sr.METRICS),
 }
 
 
@@ -41,6 +50,7 @@ def build_report(config: Config, results: Results, store: list[Path], origin: di
     write_json(origin, results.root / "provenance.json")
     pictures = [*_comparisons(results, store, models), _curves(results, models)]
     pictures += [*_denoised(results, store), *_anomalies(results, store, config)]
+    pictures += [*_lesions(results, store, config), *_thin_slices(results, store)]
     tables = {}
     for title, (stem, caption, metrics) in TABLES.items():
         text = for_people(pd.read_csv(results.tables / f"{stem}.csv"), metrics)
@@ -98,6 +108,35 @@ def _anomalies(results: Results, store: list[Path], config: Config) -> list[Pict
         map_hu = found * meta.window.width_hu / 2
         figures.anomaly(case.record.ct[:], map_hu, above, case.lesion_zyx, meta.window, picture)
         pictures.append(Picture(picture, f"{row.id}: anomaly map at t = {t}, what is above the threshold, the lesion"))
+    return pictures
+
+
+def _lesions(results: Results, store: list[Path], config: Config) -> list[Picture]:
+    """Figs. 8 and 9 for every test lesion."""
+    pictures = []
+    for lesion in held_out_lesions(lesion_rows(done_rows(store)), config.lesions):
+        view = lesion.view(config.model.patch_vox)
+        dataset = Record(lesion.row.path.parent).meta.dataset
+        for kind, words in ((GENERATED, "drawn from anatomy and mask"), (INPAINTED, "drawn into the scan")):
+            files = {origin: results.lesions(dataset, origin) / kind / f"{lesion.id}.nii.gz" for origin in ORIGINS}
+            images = {name: volumes.to_zyx(volumes.read_image(path)) for name, path in files.items() if path.exists()}
+            if images:
+                path = results.figures / f"lesion_{kind}_{lesion.id}.png"
+                figures.lesions({"real": view.hu_zyx, **images}, view.lesion_zyx, view.window, path)
+                pictures.append(Picture(path, f"{lesion.id}: lesion {words}, by either model; below with the mask"))
+    return pictures
+
+
+def _thin_slices(results: Results, store: list[Path]) -> list[Picture]:
+    folders = {row.id: row.path.parent for row in done_rows(store)}
+    pictures = []
+    for row in done_rows([results.thick_scans]):
+        scan, thin = read_scan(row, Record(folders[row.id]))
+        files = {name: results.super_resolved(name) / f"{row.id}.nii.gz" for name in SUPER_RESOLVERS}
+        images = {name: volumes.to_zyx(volumes.read_image(path)) for name, path in files.items() if path.exists()}
+        path = results.figures / f"super_resolution_{row.id}.png"
+        figures.thin_slices({"thin slices": volumes.to_zyx(thin), **images}, scan.window, path)
+        pictures.append(Picture(path, f"{row.id}: thin slices out of thick ones, coronal, and the difference"))
     return pictures
 
 

@@ -82,6 +82,49 @@ def anomaly(
     _save(figure, path)
 
 
+def lesions(images: dict[str, np.ndarray], lesion_zyx: np.ndarray, window: Window, path: Path) -> None:
+    """Draw Fig. 8 or 9: the axial slice with the largest lesion of every image, and below it the mask's outline.
+
+    Args:
+        images: the real patch and every model's, HU, by name.
+        lesion_zyx: the mask, bool.
+        window: the region's HU window.
+        path: the file.
+    """
+    plt = _pyplot()
+    z = int(lesion_zyx.sum((1, 2)).argmax())
+    figure, axes = plt.subplots(2, len(images), figsize=(2.2 * len(images), 4.6), squeeze=False)
+    for (above, below), (title, volume) in zip(axes.T, images.items(), strict=True):
+        for axis in (above, below):
+            axis.imshow(volume[z], cmap="gray", vmin=window.low_hu, vmax=window.high_hu)
+            axis.axis("off")
+        below.contour(lesion_zyx[z].astype(float), [0.5], colors="tab:red", linewidths=1)
+        above.set_title(title, fontsize=8)
+    _save(figure, path)
+
+
+def thin_slices(images: dict[str, np.ndarray], window: Window, path: Path) -> None:
+    """Draw the middle coronal plane of the true thin slices and of every method's, and the differences below.
+
+    Args:
+        images: HU by name, the true one first.
+        window: the region's HU window.
+        path: the file.
+    """
+    plt = _pyplot()
+    truth = next(iter(images.values()))
+    y = truth.shape[1] // 2
+    figure, axes = plt.subplots(2, len(images), figsize=(2.4 * len(images), 4.6), squeeze=False)
+    for (above, below), (title, volume) in zip(axes.T, images.items(), strict=True):
+        above.imshow(volume[::-1, y], cmap="gray", vmin=window.low_hu, vmax=window.high_hu)
+        difference = volume[::-1, y].astype(float) - truth[::-1, y]
+        below.imshow(difference, cmap="RdBu_r", vmin=-window.width_hu / 4, vmax=window.width_hu / 4)
+        above.set_title(title, fontsize=8)
+        for axis in (above, below):
+            axis.axis("off")
+    _save(figure, path)
+
+
 def training_curves(stats: dict[str, pd.DataFrame], path: Path) -> None:
     """Draw the loss of every model over its steps, and the mean of its validation losses."""
     plt = _pyplot()

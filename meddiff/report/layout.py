@@ -56,6 +56,25 @@ class Results:
     def denoising_metrics(self, method: str) -> Path:
         return self.root / "metrics" / "denoising" / f"{method}.csv"
 
+    def lesions(self, dataset: str, origin: str) -> Path:
+        return self.root / "lesions" / dataset / origin
+
+    @property
+    def thick_scans(self) -> Path:
+        return self.root / "super-resolution" / "thick" / "index.tsv"
+
+    def super_resolved(self, method: str) -> Path:
+        return self.root / "super-resolution" / method
+
+    def lesion_metrics(self, dataset: str) -> Path:
+        return self.root / "metrics" / "lesions" / f"{dataset}.csv"
+
+    def augmentation_metrics(self, dataset: str) -> Path:
+        return self.root / "metrics" / "augmentation" / f"{dataset}.csv"
+
+    def super_resolution_metrics(self, method: str) -> Path:
+        return self.root / "metrics" / "super-resolution" / f"{method}.csv"
+
     def metrics(self, method: str) -> Path:
         return self.root / "metrics" / f"{method}.csv"
 

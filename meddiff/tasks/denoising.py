@@ -11,6 +11,7 @@ from torch import Tensor
 
 from meddiff.config import DenoisingConfig, Region, SamplingConfig, Window
 from meddiff.data.windows import denormalise, normalise
+from meddiff.diffusion import diffpir
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import SlidingWindows
 from meddiff.diffusion.solvers import VolumeSolver
@@ -80,34 +81,25 @@ def reverse(windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig,
     return x.clamp_(-1, 1)
 
 
-def diffpir(windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig, generator: torch.Generator) -> Tensor:
-    """Return the result of DiffPIR (Zhu et al. 2023, Algorithm 1, with the identity for its degradation).
+def restore(windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig, generator: torch.Generator) -> Tensor:
+    """Return the result of DiffPIR with noise alone as the degradation.
 
     Choice: it starts at the timestep that has the scan's noise, so the scan itself is x_t.
     """
     schedule = Schedule(windows.diffusion.timesteps)
     start = schedule.timestep_of(config.sigma_n)
-    timesteps = np.unique(np.linspace(0, start, config.diffpir_steps).round().astype(int))[::-1].tolist()
     x = schedule.at(start)[0] * noisy_ZYX
-    progress = Progress("denoise", len(timesteps), STATUS_SECONDS)
-    for step, (t, next_t) in enumerate(zip(timesteps, [*timesteps[1:], None], strict=True)):
-        x0 = windows.estimate_x0(x, t, step)
-        progress.step("steps")
-        if next_t is None:
-            return x0
-        alpha, sigma = schedule.at(t)
-        rho = config.diffpir_lambda * (config.sigma_n * alpha / sigma) ** 2
-        x0 = (noisy_ZYX + rho * x0) / (1 + rho)
-        noise = (x - alpha * x0) / sigma
-        fresh = torch.randn(noise.shape, generator=generator)
-        next_alpha, next_sigma = schedule.at(next_t)
-        kept, added = (1 - config.diffpir_zeta) ** 0.5, config.diffpir_zeta**0.5
-        x = next_alpha * x0 + next_sigma * (kept * noise + added * fresh)
-    raise AssertionError("DiffPIR has at least one timestep")
+    weight = config.diffpir_lambda * config.sigma_n**2
+
+    def data_step(x0: Tensor, rho: float) -> Tensor:
+        return (noisy_ZYX + rho * x0) / (1 + rho)
+
+    timesteps = diffpir.evenly_spaced(start, config.diffpir_steps)
+    return diffpir.restore(windows, x, timesteps, data_step, weight, config.diffpir_zeta, generator, "denoise")
 
 
 METHODS: dict[str, Callable[[SlidingWindows, Tensor, DenoisingConfig, torch.Generator], Tensor]] = {
     "reverse": reverse,
-    "diffpir": diffpir,
+    "diffpir": restore,
     "one-step": one_step,
 }

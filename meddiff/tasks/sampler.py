@@ -2,17 +2,18 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from meddiff.config import MODEL_REGIONS, Region, SamplingConfig
 from meddiff.device import choose_device
-from meddiff.diffusion.sliding import Condition, SlidingWindows
+from meddiff.diffusion.sliding import Condition, Network, Place, SlidingWindows
 from meddiff.errors import UserError
 from meddiff.files import sha256
+from meddiff.model.control_bundle import CONTROL_WEIGHTS, load_controlled
 from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
-from meddiff.model.unet import UNet
 
 
 class Sampler:
@@ -22,27 +23,42 @@ class Sampler:
         bundle: folder of a model bundle, or its id on the Hugging Face hub.
         config: solver, steps, windows; those of a few-step model are its own.
         device: `auto`, `cpu` or `cuda`.
+        control: folder of a ControlNet's bundle; the model then needs a target condition.
 
     Raises:
-        UserError: there is no such bundle, or there are fewer GPUs than configured.
+        UserError: there is no such bundle, the ControlNet belongs to another model, or there are fewer GPUs than
+            configured.
     """
 
-    def __init__(self, bundle: Path | str, config: SamplingConfig, device: str) -> None:
+    def __init__(self, bundle: Path | str, config: SamplingConfig, device: str, control: Path | None = None) -> None:
         folder = find_bundle(bundle)
         precision = torch.bfloat16 if config.bfloat16 else torch.float32
-        self.model = MedDiffFM.from_pretrained(folder, choose_device(device), precision)
-        self.weights = folder / WEIGHTS
+        if control:
+            self.model = load_controlled(control, folder, choose_device(device), precision)
+            self.weights = control / CONTROL_WEIGHTS
+        else:
+            self.model = MedDiffFM.from_pretrained(folder, choose_device(device), precision)
+            self.weights = folder / WEIGHTS
         self.config = self.model.recipe(config)
         self.identity = [sha256(self.weights), self.config.model_dump(mode="json")]
         self._networks = _on_every_device(self.model.network, config)
 
-    def windows(self, anatomy_zyx: np.ndarray, region: Region, seed: int = 0) -> SlidingWindows:
-        """Return the model's estimate for a volume with this anatomy (label ids, uint8)."""
-        condition = Condition(torch.from_numpy(anatomy_zyx), MODEL_REGIONS.index(region))
+    @property
+    def patch_vox(self) -> int:
+        return self.model.network.config.patch_vox
+
+    def windows(
+        self, anatomy_zyx: np.ndarray, region: Region, seed: int = 0, place: Place | None = None, **target: Any
+    ) -> SlidingWindows:
+        """Return the model's estimate for a volume with this anatomy (label ids, uint8).
+
+        `target_ZYX` and `target_outside` are those of `Condition`, for a model with a ControlNet.
+        """
+        condition = Condition(torch.from_numpy(anatomy_zyx), MODEL_REGIONS.index(region), place, **target)
         return SlidingWindows(self._networks, self.model.diffusion, condition, self.config, seed)
 
 
-def _on_every_device(network: UNet, config: SamplingConfig) -> list[UNet]:
+def _on_every_device(network: Network, config: SamplingConfig) -> list[Network]:
     networks = [network]
     if next(network.parameters()).is_cuda:
         if config.gpus > torch.cuda.device_count():

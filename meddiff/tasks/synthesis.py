@@ -17,6 +17,7 @@ from meddiff.diffusion.sampling import SavedState, sample_volume
 from meddiff.diffusion.sliding import Cost
 from meddiff.files import digest
 from meddiff.model.info import window_flops
+from meddiff.seeds import seed_of
 from meddiff.tasks.sampler import Sampler
 
 
@@ -79,7 +80,7 @@ def synthesize_records(sampler: Sampler, rows: list[Row], settings: str, seed: i
 
     def work(item: Item) -> dict[str, Any]:
         record = records[item.id]
-        case_seed = int(digest([seed, item.id]), 16) >> 1
+        case_seed = seed_of(seed, item.id)
         meta = record.meta
         drawing = synthesize(sampler, record.anatomy[:], meta.region, meta.window, case_seed, item.output)
         volumes.write_image(record.as_image(drawing.hu_zyx), item.output)

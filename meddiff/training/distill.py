@@ -86,6 +86,6 @@ def _halve(teacher: MedDiffFM, steps: int, run: Run, regions: TrainingRegions, c
     student.activation_checkpointing = training.activation_checkpointing
     schedule = Schedule(diffusion.timesteps, run.device)
     objective = Distillation(student, teacher.network, schedule, diffusion.prediction, before, steps)
-    data = regions.patches(config, teacher.name, settings.training_steps)
+    data = regions.patches(training, config.variant(teacher.name).levels, config.model.patch_vox, config.seed)
     averaged = train(run, objective, data, training, Monitor.of(regions.held_out(), config, run.device))
     return replace(teacher, network=averaged, diffusion=diffusion, steps=steps)

@@ -69,6 +69,8 @@ def train(
     state.restore(run)
     with _stop_requests() as stop, _status(run, state.step, config) as status:
         gradients = Gradients(run, objective, data, config, state.step)
+        if status and state.step == 0:
+            _watch(status, monitor, objective, state, run, config)
         deadline = time.monotonic() + 60 * run.max_minutes
         saved_at = time.monotonic()
         while state.step < config.steps:
@@ -260,7 +262,7 @@ def _watch(
     with torch.autocast(run.device.type, torch.bfloat16, enabled=config.bfloat16):
         if state.step % config.validate_every == 0 or state.step == config.steps:
             status.validation(state.step, monitor.losses(averaged))
-        if state.step % config.sample_every == 0 or state.step == config.steps:
+        if state.step and (state.step % config.sample_every == 0 or state.step == config.steps):
             status.pictures(state.step, monitor.pictures(averaged))
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from meddiff.config import Config
-from meddiff.data.patches import LEVELS, Sample, collate, draw
+from meddiff.data.patches import LEVELS, Draw, Sample, collate, draw
 from meddiff.data.store import Record
 from meddiff.diffusion.solvers import make_solver
 from meddiff.seeds import seed_from
@@ -24,6 +24,8 @@ class Monitor:
         patches: how many of each region and level.
         seed: decides places and noise.
         device: where the network lives.
+        drawer: makes a patch of a record.
+        levels: those that are watched.
     """
 
     records: list[Record]
@@ -31,10 +33,12 @@ class Monitor:
     patches: int
     seed: int
     device: torch.device
+    drawer: Draw = draw
+    levels: tuple[str, ...] = LEVELS
 
     @classmethod
     def of(cls, records: list[Record], config: Config, device: torch.device) -> "Monitor | None":
-        """Return the monitor of a run as configured; None where nothing is held out."""
+        """Return the monitor of a pretraining as configured; None where nothing is held out."""
         if not records:
             return None
         return cls(records, config.model.patch_vox, config.training.validation_patches, config.seed, device)
@@ -45,17 +49,17 @@ class Monitor:
         objective.eval()
         found = {}
         for region, records in self._by_region().items():
-            for level in LEVELS:
+            for level in self.levels:
                 losses = [self._loss(objective, records, level, number) for number in range(self.patches)]
                 found[f"{region}/{level}"] = sum(losses) / len(losses)
         return found
 
     @torch.no_grad()
     def pictures(self, objective: Objective) -> dict[str, Tensor]:
-        """Return a drawn whole region (image level) beside the real one, the middle axial planes, in [0, 1]."""
+        """Return a drawn patch of the first level beside the real one, the middle axial planes, in [0, 1]."""
         found = {}
         for region, (record, *_) in self._by_region().items():
-            batch = self._batch(record, "image", 0)
+            batch = self._batch(record, self.levels[0], 0)
             drawn = self._sample(objective.eval(), batch)
             planes = torch.cat((batch.image, drawn), dim=4)[0, 0, self.patch_vox // 2]
             found[region] = (planes.cpu() + 1) / 2
@@ -74,13 +78,13 @@ class Monitor:
 
     def _batch(self, record: Record, level: str, number: int) -> Sample:
         rng = np.random.default_rng((self.seed, number))
-        return collate([draw(record, level, self.patch_vox, rng)]).to(self.device)
+        return collate([self.drawer(record, level, self.patch_vox, rng)]).to(self.device)
 
     def _sample(self, objective: Objective, batch: Sample) -> Tensor:
-        network, schedule = objective.network, objective.schedule
+        network, schedule = objective.whole, objective.schedule
         generator = torch.Generator(self.device).manual_seed(self.seed)
         x = torch.randn(batch.image.shape, generator=generator, device=self.device)
-        condition = network.encode_condition(batch.anatomy, batch.coordinates)  # type: ignore[operator]
+        condition = network.encode_condition(batch.anatomy, batch.coordinates, batch.target)  # type: ignore[operator]
         solver = make_solver("ddim", objective.sample_steps, schedule.timesteps)
         for t in solver.timesteps:
             t_B = torch.full((1,), int(t), device=self.device)

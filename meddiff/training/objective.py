@@ -1,4 +1,4 @@
-"""What training minimises: the L1 loss of Eq. 1, and that of progressive distillation."""
+"""What training minimises: the L1 loss of Eq. 1 and 2, and that of progressive distillation."""
 
 from typing import NamedTuple
 
@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from meddiff.data.patches import Sample
 from meddiff.diffusion.schedule import Schedule
+from meddiff.model.controlnet import ControlledUNet, ControlNet
+from meddiff.model.unet import UNet
 
 
 class Noising(NamedTuple):
@@ -44,6 +46,11 @@ class Objective(nn.Module):
         """Return the same loss of another network."""
         return Objective(network, self.schedule, self.prediction)
 
+    @property
+    def whole(self) -> nn.Module:
+        """The network whose estimate counts: the one that learns, and what it learns with."""
+        return self.network
+
     def forward(self, batch: Sample, noising: Noising) -> Tensor:
         """Return the mean absolute error of the estimate for each sample, (B), float32."""
         noise, t_B = noising
@@ -51,8 +58,30 @@ class Objective(nn.Module):
         return self._error(batch, x_t, t_B, self.schedule.target(self.prediction, batch.image, noise, t_B))
 
     def _error(self, batch: Sample, x_t: Tensor, t_B: Tensor, target: Tensor) -> Tensor:
-        estimate = _estimate(self.network, batch, x_t, t_B)
+        estimate = _estimate(self.whole, batch, x_t, t_B)
         return F.l1_loss(estimate.float(), target, reduction="none").mean((1, 2, 3, 4))
+
+
+class Finetuning(Objective):
+    """The loss of Eq. 2: a ControlNet learns, with a foundation model that stays as it is.
+
+    Args:
+        control: the network that learns.
+        foundation: the network that is controlled.
+        schedule: the noise schedule.
+        prediction: what the foundation model estimates.
+    """
+
+    def __init__(self, control: ControlNet, foundation: UNet, schedule: Schedule, prediction: str) -> None:
+        super().__init__(control, schedule, prediction)
+        self._whole = ControlledUNet(foundation.requires_grad_(False), control)
+
+    def of(self, network: nn.Module) -> "Finetuning":
+        return Finetuning(network, self._whole.unet, self.schedule, self.prediction)  # type: ignore[arg-type]
+
+    @property
+    def whole(self) -> nn.Module:
+        return self._whole
 
 
 class Distillation(Objective):
@@ -121,5 +150,5 @@ class Distillation(Objective):
 
 
 def _estimate(network: nn.Module, batch: Sample, x_t: Tensor, t_B: Tensor) -> Tensor:
-    condition = network.encode_condition(batch.anatomy, batch.coordinates)  # type: ignore[operator]
+    condition = network.encode_condition(batch.anatomy, batch.coordinates, batch.target)  # type: ignore[operator]
     return network(x_t, t_B, batch.region, condition)

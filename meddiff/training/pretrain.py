@@ -41,7 +41,7 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
     folder = runs / f"{name}-{digest([settings, regions.digest])}"
     run = Run(f"pretrain {name}", folder, config.seed, device, max_minutes)
     regions.claim(folder, settings)
-    data = regions.patches(config, name, training.steps)
+    data = regions.patches(training, config.variant(name).levels, config.model.patch_vox, config.seed)
     torch.manual_seed(config.seed)
     network = UNet(config.network(name)).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     network.activation_checkpointing = training.activation_checkpointing

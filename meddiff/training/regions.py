@@ -1,12 +1,12 @@
-"""The stored regions that a model is trained on: those of the pretraining datasets, by split."""
+"""The stored regions that a model is trained on, by split: those of the pretraining, or of a lesion dataset."""
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meddiff.config import Config
-from meddiff.data.patches import PatchDataset
+from meddiff.config import LevelWeights, TrainingConfig
+from meddiff.data.patches import Draw, PatchDataset, draw
 from meddiff.data.shards import Row
 from meddiff.data.store import Record, RecordMeta
 from meddiff.errors import UserError
@@ -25,15 +25,15 @@ class TrainingRegions:
     digest: str
 
     @classmethod
-    def of(cls, rows: list[Row]) -> "TrainingRegions":
-        """Choose from the store's rows.
+    def of(cls, rows: list[Row], role: str = "pretraining") -> "TrainingRegions":
+        """Choose from the store's rows those of datasets with this role.
 
         Raises:
             UserError: there are none for training.
         """
         metas = {row.path.parent: Record(row.path.parent).meta for row in rows}
         training, validation = (
-            [folder for folder, meta in metas.items() if meta.role == "pretraining" and meta.split == split]
+            [folder for folder, meta in metas.items() if meta.role == role and meta.split == split]
             for split in ("train", "val")
         )
         if not training:
@@ -42,11 +42,12 @@ class TrainingRegions:
             )
         return cls(training, validation, digest([(row.id, row.sha256) for row in rows]))
 
-    def patches(self, config: Config, name: str, steps: int) -> PatchDataset:
-        """Return the samples of a run of so many steps, at the levels of the named model."""
-        training = config.training
-        samples = steps * training.accumulation * training.batch_size
-        return PatchDataset(self.training, config.variant(name).levels, config.model.patch_vox, config.seed, samples)
+    def patches(
+        self, training: TrainingConfig, levels: LevelWeights, patch_vox: int, seed: int, drawer: Draw = draw
+    ) -> PatchDataset:
+        """Return all samples of a run."""
+        samples = training.steps * training.accumulation * training.batch_size
+        return PatchDataset(self.training, levels, patch_vox, seed, samples, drawer)
 
     def held_out(self) -> list[Record]:
         return [Record(folder) for folder in self.validation]

@@ -56,7 +56,7 @@ class Disagreeing(torch.nn.Module):
         self.nothing = torch.nn.Parameter(torch.zeros(1))
         self.schedule = Schedule(1000)
 
-    def encode_condition(self, anatomy, _coordinates):
+    def encode_condition(self, anatomy, _coordinates, _target):
         return (anatomy[:, None].float() - 60) / 400
 
     def forward(self, x, t, _region, truth):

@@ -1,14 +1,14 @@
-"""Tables 1, 3 and 5: the paper beside ours, absent rows said to be absent, nothing filled in."""
+"""The tables: the paper beside ours, absent rows said to be absent, nothing filled in."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from meddiff.config import DataConfig, DatasetConfig, Region
+from meddiff.config import SUPER_RESOLVERS, DataConfig, DatasetConfig, Region
 from meddiff.data.index import Case
 from meddiff.data.shards import COLUMNS
 from meddiff.data.tsv import write_tsv
-from meddiff.report import table1, table3, table5
+from meddiff.report import table1, table3, table5, table6, table_sr
 from meddiff.report.tables import bootstrap_interval, for_people, write_table
 
 
@@ -137,3 +137,73 @@ def test_table_5_has_the_papers_rows_and_ours():
     assert (absent["n"], absent["auc_paper"], absent["status"]) == (0, 0.9785, "absent")
     assert np.isnan(absent["auc"])
     assert (table5.table5(pd.DataFrame(columns=["dataset", "method", "n"]), "")["status"] == "absent").all()
+
+
+@pytest.fixture
+def lesion_scores():
+    def rows(origin, kind, dice, **extra):
+        return [
+            {"id": f"a-{i}", "patient": "a", "origin": origin, "kind": kind, "dice": d, **extra}
+            for i, d in enumerate(dice)
+        ]
+
+    compared = {"ms_ssim": 0.5, "lpips": 0.01}
+    scores = rows("real", "real", [0.8, 0.6])
+    for origin, shift in (("scratch", 0.0), ("fine-tune", 0.2)):
+        scores += rows(origin, "generated", [0.1 + shift, 0.3 + shift], **compared)
+        scores += rows(origin, "inpainted", [0.5 + shift, 0.7 + shift])
+    return pd.DataFrame(scores)
+
+
+def test_table_6_tells_generation_from_inpainting_and_has_the_papers_datasets(lesion_scores):
+    features = np.random.default_rng(0).normal(size=(len(lesion_scores), 2, 8))
+    table = table6.table6({"demo": lesion_scores}, {"demo": features}, 200, "phantoms")
+    real, ours = (row(table, dataset="demo", method=method) for method in ("real", "fine-tune"))
+    assert (ours["n"], ours["patients"], ours["status"], ours["made_with"]) == (2, 1, "measured", "phantoms")
+    assert ours[["ms_ssim", "lpips", "dice", "inpainting_dice"]].tolist() == pytest.approx([0.5, 0.01, 0.4, 0.8])
+    assert (real["dice"], real["inpainting_dice"]) == (0.7, 0.7)
+    assert np.isnan(real[["ms_ssim", "lpips", "fid", "mmd"]].astype(float)).all()
+    assert ours["fid"] > 0
+    absent = row(table, dataset="msd-lung", method="fine-tune")
+    assert (absent["status"], absent["n"], absent["inpainting_dice_paper"]) == ("absent", 0, 0.77)
+    assert np.isnan(absent["dice"])
+    assert len(table) == 3 * 5
+
+
+def test_fid_and_mmd_of_table_6_are_those_of_the_generated_patches_alone(lesion_scores):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(len(lesion_scores), 40, 8))
+    changed = features.copy()
+    changed[(lesion_scores["kind"] == "inpainted").to_numpy()] += 5
+    first, second = (table6.table6({"demo": lesion_scores}, {"demo": f}, 10, "") for f in (features, changed))
+    pd.testing.assert_frame_equal(first, second)
+    far = features + 5.0 * (lesion_scores["kind"] == "generated").to_numpy()[:, None, None]
+    third = table6.table6({"demo": lesion_scores}, {"demo": far}, 10, "")
+    assert (
+        row(third, dataset="demo", method="scratch")["fid"] > 10 * row(first, dataset="demo", method="scratch")["fid"]
+    )
+
+
+def test_the_augmentation_study_counts_its_training_images(lesion_scores):
+    study = pd.DataFrame(
+        {
+            "id": ["a", "b"] * 2,
+            "training": ["real"] * 2 + ["real and generated"] * 2,
+            "dice": [0.4, 0.6, 0.5, 0.9],
+            "real": 3,
+            "generated": [0, 0, 6, 6],
+        }
+    )
+    table = table6.augmentation_table({"demo": study, "empty": pd.DataFrame()}, 200, "phantoms")
+    ours = row(table, dataset="demo", training="real and generated")
+    assert (ours["n"], ours["real"], ours["generated"], ours["dice"]) == (2, 3, 6, 0.7)
+    assert len(table) == 2
+
+
+def test_the_table_of_super_resolution_says_what_the_thick_slices_are():
+    scores = pd.DataFrame({"psnr": [30.0, 32.0], "ssim": [0.9, 0.8], "simulated": [True, True]})
+    table = table_sr.table_sr({name: scores for name in SUPER_RESOLVERS} | {"linear": scores[:0]}, 5, 200, "phantoms")
+    ours = row(table, method="diffpir")
+    assert (ours["n"], ours["psnr"], ours["factor"]) == (2, 31.0, 5)
+    assert ours["made_with"] == "simulated thick slices; phantoms"
+    assert row(table, method="linear")["status"] == "absent"

@@ -21,7 +21,7 @@ class HealthyNetwork(torch.nn.Module):
         self.values = torch.as_tensor(values, dtype=torch.float32)
         self.schedule = Schedule(1000)
 
-    def encode_condition(self, anatomy, _coordinates):
+    def encode_condition(self, anatomy, _coordinates, _target):
         return self.values[anatomy[:, None].long()]
 
     def forward(self, x, t, _region, truth):

@@ -11,7 +11,7 @@ from meddiff.config import DenoisingConfig, DiffusionConfig, Region, SamplingCon
 from meddiff.data.windows import denormalise
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import UserError
-from meddiff.tasks.denoising import METHODS, denoise, diffpir, noise_std
+from meddiff.tasks.denoising import METHODS, denoise, noise_std, restore
 from tests.tasks.healthy import HealthySampler
 
 WINDOW = WindowsConfig().abdomen
@@ -66,7 +66,7 @@ def test_diffpir_is_the_published_loop():
         noise = (x - np.sqrt(abar[t]) * x0) / np.sqrt(1 - abar[t])
         x = np.sqrt(abar[following]) * x0 + np.sqrt(1 - abar[following]) * noise
     expected = 0.5 * x / np.sqrt(abar[0])
-    found = diffpir(Shrinking(), torch.from_numpy(y).float(), config, torch.Generator().manual_seed(0))
+    found = restore(Shrinking(), torch.from_numpy(y).float(), config, torch.Generator().manual_seed(0))
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
 
 

@@ -9,7 +9,7 @@ a running job.
 import sys
 from pathlib import Path
 
-from meddiff.config import DENOISERS, parse_config
+from meddiff.config import DENOISERS, ORIGINS, SUPER_RESOLVERS, parse_config
 from meddiff.data.datasets import resolve
 from meddiff.errors import UserError
 from meddiff.stages import write_stage_config
@@ -32,6 +32,7 @@ SHARDS = [f"{i:03d}" for i in range(CONFIG.data.shards)]
 SAMPLING_SHARDS = [f"{i:03d}" for i in range(CONFIG.sampling.shards)]
 MODELS = [variant.name for variant in CONFIG.models]
 METHODS = [*MODELS, "real"]
+LESION_DATASETS = [dataset.name for dataset in DATASETS if dataset.lesion]
 STORE = expand(f"{OUT}/data/store/shard-{{shard}}.tsv", shard=SHARDS)
 
 # On a cluster a training job is a chain of slices: it stops before its time limit with exit code 75 and is retried.
@@ -61,3 +62,5 @@ wildcard_constraints:
     model=r"[a-z0-9-]+",
     method=r"[a-z0-9-]+",
     denoiser="|".join(DENOISERS),
+    origin="|".join(ORIGINS),
+    resolver="|".join(SUPER_RESOLVERS),

@@ -25,6 +25,14 @@ rule fetch:
         "python -m meddiff fetch {wildcards.dataset} --out $(dirname {output:q}) 2>&1 | tee {log:q}"
 
 
+# What each phantom dataset is made with; the lesions lie in other bodies than those of the pretraining.
+PHANTOMS = {
+    "whole-body": "--extent whole_body",
+    "chest": "--extent chest",
+    "lesions": "--extent chest --lesions --seed 200",
+}
+
+
 rule phantoms:
     """Make a dataset of digital bodies."""
     output:
@@ -34,7 +42,7 @@ rule phantoms:
     benchmark:
         f"{BENCHMARKS}/phantoms/{{extent}}.tsv"
     wildcard_constraints:
-        extent=r"whole-body|chest",
+        extent=r"whole-body|chest|lesions",
     conda:
         ENVIRONMENT
     threads: 1
@@ -42,6 +50,6 @@ rule phantoms:
         mem_mb=1000,
         runtime=10,
     params:
-        extent=lambda wildcards: wildcards.extent.replace("-", "_"),
+        kind=lambda wildcards: PHANTOMS[wildcards.extent],
     shell:
-        "python -m meddiff phantoms --extent {params.extent} --count 3 --out $(dirname {output:q}) 2>&1 | tee {log:q}"
+        "python -m meddiff phantoms {params.kind} --count 3 --out $(dirname {output:q}) 2>&1 | tee {log:q}"

@@ -10,7 +10,10 @@ rule report:
     input:
         tables=[
             f"{OUT}/tables/{name}.csv"
-            for name in ("table1", "table3", "table3_organs", "table4", "table5")
+            for name in (
+                *("table1", "table3", "table3_organs", "table4", "table5"),
+                *("table6", "table6_augmentation", "table_sr"),
+            )
         ],
         models=expand(f"{OUT}/models/{{model}}/config.json", model=MODELS),
         synthetic=expand(

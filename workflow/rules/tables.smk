@@ -1,5 +1,5 @@
 """
-Tables: Tables 1, 3, 4 and 5 beside the paper's values.
+Tables: Tables 1, 3, 4, 5 and 6 and those of super-resolution and augmentation beside the paper's values.
 
 Input: the manifest, the preparation's indices and the metrics. Output: CSV, Markdown and LaTeX.
 """
@@ -21,12 +21,24 @@ rule tables:
             f"{OUT}/metrics/denoising/{{denoiser}}.csv", denoiser=DENOISERS
         ),
         anomaly=f"{OUT}/metrics/anomaly.csv",
+        lesions=expand(
+            f"{OUT}/metrics/{{kind}}/{{dataset}}.csv",
+            kind=["lesions", "augmentation"],
+            dataset=LESION_DATASETS,
+        ),
+        super_resolution=expand(
+            f"{OUT}/metrics/super-resolution/{{resolver}}.csv",
+            resolver=SUPER_RESOLVERS,
+        ),
     output:
         multiext(f"{OUT}/tables/table1", ".csv", ".md", ".tex"),
         multiext(f"{OUT}/tables/table3", ".csv", ".md", ".tex"),
         multiext(f"{OUT}/tables/table3_organs", ".csv", ".md", ".tex"),
         multiext(f"{OUT}/tables/table4", ".csv", ".md", ".tex"),
         multiext(f"{OUT}/tables/table5", ".csv", ".md", ".tex"),
+        multiext(f"{OUT}/tables/table6", ".csv", ".md", ".tex"),
+        multiext(f"{OUT}/tables/table6_augmentation", ".csv", ".md", ".tex"),
+        multiext(f"{OUT}/tables/table_sr", ".csv", ".md", ".tex"),
     log:
         f"{LOGS}/tables.log",
     benchmark:

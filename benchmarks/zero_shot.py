@@ -1,0 +1,118 @@
+"""What a trained model does without fine-tuning, on held-out scans whose truth is known because it was put there.
+
+Needs the results of `make demo`. Denoising: white noise of sigma_n = 0.15 on the held-out scans, against the Gaussian
+filter that is best for each of them. Detection: a ball of -500 HU in each lung of the held-out chests, against how
+bright a voxel is.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from measure import Row, report
+
+from meddiff.config import DenoisingConfig, Organ, Region, Window, load_config
+from meddiff.data.anatomy.labels import CLASS_IDS
+from meddiff.data.pairs import read_pair
+from meddiff.data.phantom import Phantom, add_lesion
+from meddiff.data.shards import done_rows
+from meddiff.data.windows import normalise
+from meddiff.device import set_up_cpu
+from meddiff.evaluation.detection import VoxelScores
+from meddiff.tasks.anomaly import anomaly_map, organ_mask
+from meddiff.tasks.baselines import STRENGTHS, gaussian
+from meddiff.tasks.denoising import METHODS, denoise
+from meddiff.tasks.sampler import Sampler
+
+SIGMA_N = 0.15
+LESION_HU, LESION_RADIUS_MM, LESIONS = -500.0, 12.0, 2
+ANY_LUNG = "lung_upper_lobe_left"
+TIMESTEPS = (500, 900, 950)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("results"), help="output folder of the pipeline")
+    parser.add_argument("--model", type=Path, help="bundle; none: that of the results")
+    parser.add_argument("--json", type=Path, help="write the table to this file")
+    options = parser.parse_args()
+    if not (options.results / "denoising/pairs/index.tsv").exists():
+        sys.exit(f"zero_shot: no results in {options.results}; run `make demo` first")
+    logging.basicConfig(level=logging.WARNING)
+    set_up_cpu(torch.get_num_threads())
+    sampler = Sampler(
+        options.model or options.results / "models/meddiff-fm", load_config(Path("config/config.yaml")).sampling, "auto"
+    )
+    store = {row.id: row.path.parent for row in done_rows(sorted((options.results / "data/store").glob("shard-*.tsv")))}
+    pairs = [read_pair(row, store) for row in done_rows([options.results / "denoising/pairs/index.tsv"])]
+    held_out = [pair for pair in pairs if pair.record.meta.split == "test"]
+    rows = []
+    for pair in held_out:
+        rows += denoising_rows(sampler, pair)
+        if pair.record.meta.region == Region.CHEST:
+            rows += detection_rows(sampler, pair)
+    report("zero_shot", rows, options.json)
+    print(pd.DataFrame([vars(row) for row in rows]).groupby(["metric", "peer_name"])[["ours", "peer"]].mean())
+
+
+def denoising_rows(sampler: Sampler, pair) -> list[Row]:
+    meta, clean = pair.record.meta, pair.clean_zyx
+    noise = np.random.default_rng(0).normal(0, SIGMA_N * meta.window.width_hu / 2, clean.shape)
+    noisy = np.round(clean + noise).astype(np.int16)
+    best = max(psnr(gaussian(noisy, strength), clean, meta.window) for strength in STRENGTHS["gaussian"])
+    rows = [Row(meta.id, "noisy", psnr(noisy, clean, meta.window), best, "best gaussian", 0)]
+    for method in METHODS:
+        config = DenoisingConfig(method=method, sigma_n=SIGMA_N)
+        result = denoise(sampler, noisy, pair.record.anatomy[:], meta.region, meta.window, config)
+        ours = psnr(result, clean, meta.window)
+        rows.append(Row(meta.id, method, ours, best, "best gaussian", ours / best))
+    clean_result = denoise(
+        sampler,
+        clean,
+        pair.record.anatomy[:],
+        meta.region,
+        meta.window,
+        DenoisingConfig(method="one-step", sigma_n=0.021),
+    )
+    rows.append(Row(meta.id, "clean", psnr(clean_result, clean, meta.window), best, "best gaussian", 0))
+    return rows
+
+
+def psnr(hu: np.ndarray, clean_hu: np.ndarray, window: Window) -> float:
+    """Return the PSNR of a volume in dB, within the model's window."""
+    error = np.mean((normalise(hu, window) - normalise(clean_hu, window)) ** 2)
+    return float(10 * np.log10(4 / error))
+
+
+def detection_rows(sampler: Sampler, pair) -> list[Row]:
+    meta, labels = pair.record.meta, pair.record.anatomy[:]
+    organ = organ_mask(labels, Organ.LUNG, meta.spacing_mm, 10.0)
+    scan = Phantom(pair.clean_zyx, organ * np.uint8(CLASS_IDS[ANY_LUNG]), meta.spacing_mm)
+    lesions = np.zeros_like(organ)
+    for number in range(LESIONS):
+        scan, lesion = add_lesion(scan, ANY_LUNG, LESION_RADIUS_MM, LESION_HU, number)
+        lesions |= lesion & organ
+    intensity = auc(normalise(scan.ct_zyx, meta.window) + 1, lesions, organ)
+    rows = []
+    for t in TIMESTEPS:
+        for masked in (True, False):
+            found = anomaly_map(sampler, scan.ct_zyx, labels, organ, meta.region, meta.window, t, 1, masked)
+            name = f"t {t}, {'organ alone' if masked else 'whole scan'}"
+            for kind, score in {"|.|": np.abs(found), "brighter": np.maximum(found, 0)}.items():
+                ours = auc(score, lesions, organ)
+                rows.append(Row(meta.id, f"{name}, {kind}", ours, intensity, "intensity", ours / intensity))
+    return rows
+
+
+def auc(score_zyx: np.ndarray, lesion_zyx: np.ndarray, organ_zyx: np.ndarray) -> float:
+    scores = VoxelScores()
+    scores.add(score_zyx, lesion_zyx, organ_zyx)
+    return scores.auc()
+
+
+if __name__ == "__main__":
+    main()

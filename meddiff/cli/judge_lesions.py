@@ -1,0 +1,106 @@
+"""Table 6 from the stored lesions: `draw-lesions`, `judge-lesions` and `augment-lesions`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meddiff.cli.options import ConfigFile, IndexOut, ModelBundle, Out, StoreIndices, Threads, stage_config
+
+DatasetName = Annotated[str, typer.Option("--dataset", help="Lesion dataset.")]
+Control = Annotated[Path, typer.Option(help="Folder of the ControlNet's bundle.")]
+Work = Annotated[Path, typer.Option(help="Folder for nnU-Net's files; a stopped training goes on from them.")]
+Metrics = Annotated[Path, typer.Option(help="Table of metrics to write, CSV.")]
+
+
+def draw_lesions(
+    config: ConfigFile,
+    dataset: DatasetName,
+    model: ModelBundle,
+    control: Control,
+    store: StoreIndices,
+    out: Out,
+    index: IndexOut,
+    threads: Threads = 1024,
+) -> None:
+    """Generate and inpaint the lesions of the test patients with one model."""
+    from meddiff.data.shards import done_rows
+    from meddiff.device import set_up_cpu
+    from meddiff.evaluation import lesions
+    from meddiff.tasks.sampler import Sampler
+
+    set_up_cpu(threads)
+    settings = stage_config(config, "lesions")
+    sampler = Sampler(model, settings.sampling, settings.device, control)
+    lesions.draw_lesions(lesions.of_dataset(done_rows(store), dataset), sampler, settings, out, index)
+
+
+def judge_lesions(
+    config: ConfigFile,
+    dataset: DatasetName,
+    store: StoreIndices,
+    drawn: Annotated[list[Path], typer.Option(help="Folders that `draw-lesions` filled, named by the model's origin.")],
+    work: Work,
+    extractor: Annotated[Path, typer.Option(help="Weights of the feature network.")],
+    extractor_source: Annotated[Path, typer.Option(help="What these weights are.")],
+    out: Out,
+    metrics: Metrics,
+    features: Annotated[Path, typer.Option(help="File for the feature vectors, .npz.")],
+    threads: Threads = 1024,
+) -> None:
+    """Score the real, generated and inpainted lesions with the nnU-Net that `supervised` trained."""
+    import numpy as np
+    import pandas as pd
+
+    from meddiff.data.shards import done_rows
+    from meddiff.device import choose_device, set_up_cpu
+    from meddiff.evaluation import extractor as networks
+    from meddiff.evaluation import lesions
+    from meddiff.evaluation.nnunet import NnUNet
+    from meddiff.files import temporary_beside
+
+    set_up_cpu(threads)
+    settings = stage_config(config, "judge-lesions")
+    device = choose_device(settings.device)
+    judge = NnUNet(work / dataset, settings.nnunet, device.type)
+    network = networks.load(extractor, extractor_source, device)
+    folders = {folder.name: folder for folder in drawn}
+    rows = lesions.of_dataset(done_rows(store), dataset)
+    table, vectors = lesions.judge_lesions(rows, folders, judge, network, settings, out)
+    with temporary_beside(features) as temporary, temporary.open("wb") as file:
+        np.savez(file, features=vectors)
+    with temporary_beside(metrics) as temporary:
+        pd.DataFrame(table, columns=None if table else ["id", "origin", "kind"]).to_csv(temporary, index=False)
+
+
+def augment_lesions(
+    config: ConfigFile,
+    dataset: DatasetName,
+    model: ModelBundle,
+    control: Control,
+    store: StoreIndices,
+    work: Work,
+    out: Out,
+    metrics: Metrics,
+    threads: Threads = 1024,
+) -> None:
+    """Generate lesions for the training patients, train nnU-Net with them too, and compare on the test patients."""
+    import pandas as pd
+
+    from meddiff.data.shards import DONE, done_rows
+    from meddiff.device import choose_device, set_up_cpu
+    from meddiff.evaluation import augmentation, lesions
+    from meddiff.evaluation.nnunet import NnUNet
+    from meddiff.files import temporary_beside
+    from meddiff.tasks.sampler import Sampler
+
+    set_up_cpu(threads)
+    settings = stage_config(config, "augment-lesions")
+    rows = lesions.of_dataset(done_rows(store), dataset)
+    sampler = Sampler(model, settings.sampling, settings.device, control)
+    made = augmentation.generate_training(rows, sampler, settings, out / "generated", out / "generated.tsv")
+    device = choose_device(settings.device).type
+    real, augmented = (NnUNet(work / name, settings.nnunet, device) for name in (dataset, f"{dataset}-augmented"))
+    table = augmentation.compare(rows, [row for row in made if row.status == DONE], real, augmented, out)
+    with temporary_beside(metrics) as temporary:
+        pd.DataFrame(table, columns=None if table else ["id", "training"]).to_csv(temporary, index=False)

@@ -1,0 +1,93 @@
+"""`meddiff lesion`: a synthetic CT with a lesion, or a lesion drawn into a scan."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meddiff.cli.options import (
+    DEFAULT_MODEL,
+    AnatomyMask,
+    ModelBundle,
+    OwnConfig,
+    ScanFile,
+    Seed,
+    Threads,
+    check_region,
+    check_volume_name,
+    naming,
+    own_config,
+)
+from meddiff.config import Organ, Region
+
+DEFAULT_CONTROL = Path("results/models/lesions/demo-lung-lesions/fine-tune")
+
+app = typer.Typer(help="Lesions by a fine-tuned model, from a mask of yours or a drawn one.", no_args_is_help=True)
+
+Control = Annotated[Path, typer.Option(help="Folder of the ControlNet's bundle.")]
+LesionMask = Annotated[Path | None, typer.Option("--lesion", help="Lesion mask on the same grid; none: a drawn one.")]
+LesionOrgan = Annotated[Organ | None, typer.Option("--organ", help="Where to draw the mask.")]
+Diameter = Annotated[float, typer.Option("--diameter-mm", min=1, help="Size of the drawn mask.")]
+MaskOut = Annotated[Path | None, typer.Option(help="File for the lesion mask that was used.")]
+
+
+@app.command("generate")
+def generate(
+    anatomy: Annotated[Path, typer.Option(help="Labels 0 to 118 at the model's spacing.")],
+    region: Annotated[Region, typer.Option(help="What the mask shows.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CT to write, e.g. ct.nii.gz.")],
+    lesion: LesionMask = None,
+    organ: LesionOrgan = None,
+    diameter_mm: Diameter = 20.0,
+    mask_out: MaskOut = None,
+    patch: Annotated[bool, typer.Option(help="Draw the patch around the lesion alone.")] = False,
+    model: ModelBundle = DEFAULT_MODEL,
+    control: Control = DEFAULT_CONTROL,
+    config: OwnConfig = None,
+    seed: Seed = 0,
+    threads: Threads = 1024,
+) -> None:
+    """Write a synthetic CT with this anatomy and a lesion, and the lesion's mask, as nnU-Net takes them."""
+    check_volume_name(out)
+    check_region(region)
+    from meddiff.device import set_up_cpu
+    from meddiff.tasks import lesion_files
+    from meddiff.tasks.sampler import Sampler
+
+    set_up_cpu(threads)
+    settings = own_config(config)
+    sampler = Sampler(model, settings.sampling, settings.device, control)
+    wanted = lesion_files.Wanted(lesion, organ, diameter_mm, seed)
+    with naming(anatomy):
+        lesion_files.generate_file(sampler, anatomy, region, wanted, settings, out, mask_out, patch)
+
+
+@app.command("inpaint")
+def inpaint(
+    scan: ScanFile,
+    region: Annotated[Region, typer.Option(help="The part of the scan to work on.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CT to write, e.g. ct.nii.gz.")],
+    lesion: LesionMask = None,
+    organ: LesionOrgan = None,
+    diameter_mm: Diameter = 20.0,
+    mask_out: MaskOut = None,
+    anatomy: AnatomyMask = None,
+    model: ModelBundle = DEFAULT_MODEL,
+    control: Control = DEFAULT_CONTROL,
+    config: OwnConfig = None,
+    seed: Seed = 0,
+    threads: Threads = 1024,
+) -> None:
+    """Write the scan with a lesion drawn into it; beyond the mask and its margin every voxel is as it was."""
+    check_volume_name(out)
+    check_region(region)
+    from meddiff.device import set_up_cpu
+    from meddiff.tasks import lesion_files
+    from meddiff.tasks.sampler import Sampler
+
+    set_up_cpu(threads)
+    settings = own_config(config)
+    sampler = Sampler(model, settings.sampling, settings.device, control)
+    wanted = lesion_files.Wanted(lesion, organ, diameter_mm, seed)
+    with naming(scan):
+        lesion_files.inpaint_file(sampler, scan, region, anatomy, wanted, settings, out, mask_out)

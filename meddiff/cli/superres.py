@@ -1,0 +1,106 @@
+"""`meddiff superres`: thin slices for one scan; `thick-slices` and `super-resolve`: the table of super-resolution."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meddiff.cli.options import (
+    DEFAULT_MODEL,
+    AnatomyMask,
+    ConfigFile,
+    IndexOut,
+    Manifest,
+    ModelBundle,
+    Out,
+    OwnConfig,
+    ScanFile,
+    Seed,
+    StoreIndices,
+    Threads,
+    check_region,
+    check_volume_name,
+    naming,
+    own_config,
+    stage_config,
+)
+from meddiff.config import SUPER_RESOLVERS, Region
+
+DEFAULT_CONTROL = Path("results/models/super-resolution")
+
+Control = Annotated[Path, typer.Option(help="Folder of the ControlNet's bundle.")]
+
+
+def superres(
+    scan: ScanFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="CT to write, e.g. ct.nii.gz.")],
+    region: Annotated[Region, typer.Option(help="The part of the scan to work on; the result holds it alone.")],
+    anatomy: AnatomyMask = None,
+    model: ModelBundle = DEFAULT_MODEL,
+    control: Control = DEFAULT_CONTROL,
+    config: OwnConfig = None,
+    seed: Seed = 0,
+    threads: Threads = 1024,
+) -> None:
+    """Write a region of a scan with thick slices at the model's spacing, in the region's HU window."""
+    check_volume_name(out)
+    check_region(region)
+    from meddiff.data import volumes
+    from meddiff.device import set_up_cpu
+    from meddiff.tasks import super_resolution
+    from meddiff.tasks.sampler import Sampler
+
+    set_up_cpu(threads)
+    settings = own_config(config)
+    sampler = Sampler(model, settings.sampling, settings.device, control)
+    with naming(scan):
+        thick, grid = super_resolution.read_thick(scan, region, anatomy, sampler.model, settings)
+    result = super_resolution.super_resolve(sampler, thick, settings.super_resolution, seed)
+    volumes.write_image(volumes.like(result, grid), out)
+
+
+def thick_slices(
+    config: ConfigFile,
+    manifest: Manifest,
+    resampled: Annotated[list[Path], typer.Option(help="Indices of the resampled scans.")],
+    store: StoreIndices,
+    out: Out,
+    index: IndexOut,
+) -> None:
+    """Pair test scans with their thick slices, or simulate them where no dataset has any."""
+    from meddiff.data.index import read_manifest
+    from meddiff.data.shards import done_rows
+    from meddiff.evaluation.super_resolution import choose_thick, write_thick
+
+    settings = stage_config(config, "thick-slices")
+    chosen = choose_thick(done_rows(store), read_manifest(manifest), settings.super_resolution.scans)
+    write_thick(chosen, done_rows(resampled), settings, out, index)
+
+
+def super_resolve(
+    config: ConfigFile,
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(SUPER_RESOLVERS)}.")],
+    thick: Annotated[Path, typer.Option(help="Index that `thick-slices` wrote.")],
+    store: StoreIndices,
+    model: ModelBundle,
+    control: Control,
+    out: Out,
+    index: IndexOut,
+    metrics: Annotated[Path, typer.Option(help="Table of metrics to write, CSV.")],
+    threads: Threads = 1024,
+) -> None:
+    """Make thin slices with one method and score them."""
+    import pandas as pd
+
+    from meddiff.data.shards import done_rows, sidecar
+    from meddiff.device import set_up_cpu
+    from meddiff.evaluation.super_resolution import super_resolve_all
+    from meddiff.files import read_json, temporary_beside
+
+    set_up_cpu(threads)
+    folders = {row.id: row.path.parent for row in done_rows(store)}
+    settings = stage_config(config, "super-resolve")
+    super_resolve_all(method, done_rows([thick]), folders, settings, Path(model), control, out, index)
+    table = [{"id": row.id, **read_json(sidecar(row.path))["details"]} for row in done_rows([index])]
+    with temporary_beside(metrics) as temporary:
+        pd.DataFrame(table).to_csv(temporary, index=False)

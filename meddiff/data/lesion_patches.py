@@ -1,0 +1,86 @@
+"""Training patches around lesions (section 3.5), at the three levels, with the lesion mask as the target condition."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from meddiff.data.patches import Sample, crop_size, cut, padded
+from meddiff.data.store import Record
+
+Box = tuple[slice, ...]
+
+
+class AroundLesions:
+    """Draws patches in which a lesion lies, each lesion of a record as often as the others.
+
+    The patch is centred on the lesion with a jitter of up to a quarter of its size that leaves the lesion inside. Of a
+    lesion that is larger than the patch a part is shown: the patch is centred on one of its voxels.
+
+    Args:
+        records: with lesions.
+        patch_vox: edge of the patch.
+    """
+
+    def __init__(self, records: Iterable[Record], patch_vox: int) -> None:
+        self._boxes = {record.folder: lesion_boxes(record.lesion[:]) for record in records}
+        self.lesions = sum(len(boxes) for boxes in self._boxes.values())
+        self.larger_than_patch = sum(max(_extent(b)) > patch_vox for boxes in self._boxes.values() for b in boxes)
+
+    def __call__(self, record: Record, level: str, patch_vox: int, rng: np.random.Generator, index: int = 0) -> Sample:
+        """Return a sample with its target condition; the arguments are those of `patches.draw`."""
+        boxes = self._boxes[record.folder]
+        corner = self._corner(record, boxes[rng.integers(len(boxes))], crop_size(level, patch_vox), rng)
+        return cut(record, level, patch_vox, corner, index, lesion_target(record, level, patch_vox, corner))
+
+    def _corner(self, record: Record, box: Box, crop_vox: int, rng: np.random.Generator) -> list[int]:
+        if max(_extent(box)) > crop_vox:
+            voxels = np.argwhere(record.lesion[box])
+            centre = voxels[rng.integers(len(voxels))] + [s.start for s in box]
+            return [int(c) - crop_vox // 2 for c in centre]
+        rooms = [min(crop_vox // 4, (crop_vox - n) // 2) for n in _extent(box)]
+        return [c + int(rng.integers(-r, r + 1)) for c, r in zip(centred_corner(box, crop_vox), rooms, strict=True)]
+
+
+def lesion_boxes(lesion_zyx: np.ndarray) -> list[Box]:
+    """Return the bounding box of each lesion: of each component of 26 neighbours."""
+    labels_zyx, _ = ndimage.label(lesion_zyx, np.ones((3, 3, 3)))
+    return ndimage.find_objects(labels_zyx)
+
+
+def centred_corner(box: Box, crop_vox: int) -> list[int]:
+    """Return the first voxels of a crop with the box in its middle; it may reach beyond the region."""
+    return [(s.start + s.stop) // 2 - crop_vox // 2 for s in box]
+
+
+def lesion_target(record: Record, level: str, patch_vox: int, corner: list[int]) -> Tensor:
+    """Return the lesion mask of a sample, (1, P, P, P), 0 and 1.
+
+    Choice: a patch voxel that stands for several is lesion when one of them is, so that no small lesion is lost.
+    """
+    if level == "image":
+        return resize_mask(torch.from_numpy(record.lesion[:] > 0).float(), patch_vox)[None]
+    crop_vox = crop_size(level, patch_vox)
+    mask = padded(record.lesion, corner, (crop_vox,) * 3, 0).float()[None]
+    return F.max_pool3d(mask, crop_vox // patch_vox)
+
+
+def resize_mask(mask_ZYX: Tensor, size_vox: int) -> Tensor:
+    """Return a mask resized to a cube."""
+    z, y, x = (min(size_vox, n) for n in mask_ZYX.shape)
+    small = F.adaptive_max_pool3d(mask_ZYX[None, None], (z, y, x))
+    return F.interpolate(small, size=(size_vox,) * 3, mode="nearest-exact")[0, 0]
+
+
+def records_with_lesions(folders: Iterable[Path]) -> list[Record]:
+    """Return the records in which there is at least one lesion voxel."""
+    records = (Record(folder) for folder in folders)
+    return [record for record in records if record.lesion is not None and np.any(record.lesion[:])]
+
+
+def _extent(box: Box) -> list[int]:
+    return [s.stop - s.start for s in box]

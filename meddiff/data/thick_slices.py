@@ -1,0 +1,83 @@
+"""Thick slices: what a scan looks like with slices that are several times as thick, and the way back by interpolation.
+
+All volumes are `zyx`, and slices lie along z. A thick slice is the mean of `factor` thin ones.
+"""
+
+from functools import partial
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from meddiff.data.patches import Sample, cut, padded, random_corner
+from meddiff.data.store import Record
+from meddiff.data.windows import normalise
+
+
+def thicken(thin_ZYX: Tensor, factor: int) -> Tensor:
+    """Return the thick slices of a volume, (Z / factor, Y, X), float32; thin ones that fill no thick one are left out.
+
+    Choice: a box profile, the mean; the profile of a scanner is smoother and unknown.
+    """
+    whole = thin_ZYX[: len(thin_ZYX) // factor * factor].float()
+    return whole.unflatten(0, (-1, factor)).mean(1)
+
+
+def repeat(thick_ZYX: Tensor, factor: int) -> Tensor:
+    """Return each thick slice `factor` times: factor times the adjoint of `thicken`."""
+    return thick_ZYX.repeat_interleave(factor, 0)
+
+
+def interpolate(thick_ZYX: Tensor, factor: int) -> Tensor:
+    """Return the thin slices by linear interpolation between the centres of the thick ones, which go on at the ends."""
+    columns = thick_ZYX.float().flatten(1).T[None]
+    thin = F.interpolate(columns, scale_factor=factor, mode="linear", align_corners=False)
+    return thin[0].T.unflatten(1, thick_ZYX.shape[1:])
+
+
+def b_spline(thick_zyx: np.ndarray, factor: int) -> np.ndarray:
+    """Return the thin slices by cubic B-splines, float32."""
+    thick = thick_zyx.astype(np.float32)
+    return ndimage.zoom(thick, (factor, 1, 1), order=3, mode="nearest", grid_mode=True)
+
+
+def thin_grid(thick: sitk.Image, factor: int) -> sitk.Image:
+    """Return an empty image whose slices divide those of a scan with thick slices."""
+    x_mm, y_mm, z_mm = thick.GetSpacing()
+    width, height, depth = thick.GetSize()
+    grid = sitk.Image((width, height, depth * factor), sitk.sitkInt16)
+    grid.SetSpacing((x_mm, y_mm, z_mm / factor))
+    grid.SetDirection(thick.GetDirection())
+    first = -(factor - 1) / (2 * factor)  # the centre of the first thin slice, in thick slices
+    grid.SetOrigin(thick.TransformContinuousIndexToPhysicalPoint((0.0, 0.0, first)))
+    return grid
+
+
+def draw_thick(
+    record: Record, level: str, patch_vox: int, rng: np.random.Generator, index: int = 0, *, factor: int
+) -> Sample:
+    """Return a sample at a random place whose target condition is the scan with thick slices, in [-1, 1].
+
+    The thick slices lie as those of the whole region do, so that a patch may begin within one. Super-resolution knows
+    one voxel size alone, so the level is always `patch`.
+    """
+    corner = random_corner(record, "patch", patch_vox, rng)
+    before = corner[0] % factor
+    count = -(-(before + patch_vox) // factor) + 2  # one more on each side, which the interpolation needs
+    first = corner[0] - before - factor
+    slab = range(max(0, first), min(record.meta.size_zyx[0], first + count * factor))
+    air = round(record.meta.window.low_hu)
+    thin = padded(record.ct, [slab.start, *corner[1:]], (len(slab), patch_vox, patch_vox), air)
+    wanted = np.clip(np.arange(first, first + count * factor), slab.start, slab.stop - 1)  # the ends go on
+    scaled = torch.from_numpy(normalise(thin.numpy()[wanted - slab.start], record.meta.window))
+    smooth = interpolate(thicken(scaled, factor), factor)
+    start = before + factor
+    return cut(record, "patch", patch_vox, corner, index, smooth[None, start : start + patch_vox])
+
+
+def thick_drawer(factor: int) -> partial:
+    """Return `draw_thick` for one factor, with the arguments of `patches.draw`."""
+    return partial(draw_thick, factor=factor)

@@ -1,0 +1,95 @@
+"""RePaint (Lugmayr et al. 2022): filling a part of a volume so that it fits the rest (section 3.5)."""
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from meddiff.diffusion.schedule import Schedule
+from meddiff.diffusion.sliding import SlidingWindows
+from meddiff.diffusion.solvers import make_solver
+from meddiff.progress import Progress
+
+STATUS_SECONDS = 5.0
+
+
+def inpaint(
+    windows: SlidingWindows,
+    known_ZYX: Tensor,
+    unknown_ZYX: Tensor,
+    steps: int,
+    jump_length: int,
+    resampling: int,
+    generator: torch.Generator,
+    name: str,
+) -> Tensor:
+    """Return the volume with its unknown part drawn from the model, in [-1, 1]; the known part is as given.
+
+    At every step the known part comes from the scan with the noise of that step, the unknown part from the model
+    (Algorithm 1). Going back by `jump_length` steps and down again lets the two agree.
+
+    Args:
+        windows: the model's estimate of x_0.
+        known_ZYX: the scan, in [-1, 1].
+        unknown_ZYX: what is drawn, bool.
+        steps: ancestral steps from pure noise.
+        jump_length: steps of a jump back (the paper's j).
+        resampling: how often each part of the way is walked (the paper's r); 1 is without jumps.
+        generator: of all noise.
+        name: for the progress lines.
+    """
+    timesteps = windows.diffusion.timesteps
+    schedule = Schedule(timesteps)
+    level_t = [-1, *reversed(make_solver("ddpm", steps, timesteps).timesteps.tolist())]  # of level 0, 1, ..., `steps`
+    path = walk(steps, jump_length, resampling)
+    progress = Progress(name, sum(b < a for a, b in itertools.pairwise(path)), STATUS_SECONDS)
+
+    def noise() -> Tensor:
+        return torch.randn(known_ZYX.shape, generator=generator)
+
+    x = noise()
+    for here, there in itertools.pairwise(path):
+        t, next_t = level_t[here], level_t[there]
+        if there > here:
+            x = _add_noise(schedule, x, t, next_t, noise())
+            continue
+        drawn = _ancestral_step(schedule, windows.estimate_x0(x, t, steps - here), x, t, next_t, noise())
+        alpha, sigma = schedule.at(next_t)
+        x = torch.where(unknown_ZYX, drawn, alpha * known_ZYX + sigma * noise())
+        progress.step("steps")
+    return torch.where(unknown_ZYX, x.clamp(-1, 1), known_ZYX)
+
+
+def walk(steps: int, jump_length: int, resampling: int) -> list[int]:
+    """Return the noise levels in the order in which they are visited, from `steps` (pure noise) to 0 (no noise).
+
+    After each `jump_length` levels down, but for the last ones above 0 of a way that is shorter, the walk goes back up
+    by as many and comes down again, `resampling` - 1 times.
+    """
+    left = dict.fromkeys(range(0, steps - jump_length + 1, jump_length), resampling - 1)
+    left.pop(0, None)  # level 0 is the result
+    levels, level = [steps], steps
+    while level > 0:
+        level -= 1
+        levels.append(level)
+        if left.get(level, 0) > 0:
+            left[level] -= 1
+            level += jump_length
+            levels.append(level)
+    return levels
+
+
+def _add_noise(schedule: Schedule, x: Tensor, t: int, next_t: int, noise: Tensor) -> Tensor:
+    """Return a draw of q(x_next | x_t) at a later timestep."""
+    (alpha, sigma), (next_alpha, next_sigma) = schedule.at(t), schedule.at(next_t)
+    ratio = next_alpha / alpha
+    return ratio * x + (next_sigma**2 - (ratio * sigma) ** 2) ** 0.5 * noise
+
+
+def _ancestral_step(schedule: Schedule, x0: Tensor, x: Tensor, t: int, next_t: int, noise: Tensor) -> Tensor:
+    """Return a draw of q(x_next | x_t, x_0) at an earlier timestep (Ho et al. 2020, Eq. 6 and 7, for any two)."""
+    (alpha, sigma), (next_alpha, next_sigma) = schedule.at(t), schedule.at(next_t)
+    ratio = alpha / next_alpha
+    added = sigma**2 - (ratio * next_sigma) ** 2  # variance of q(x_t | x_next)
+    mean = (ratio * next_sigma**2 * x + next_alpha * added * x0) / sigma**2
+    return mean + (added * next_sigma**2) ** 0.5 / sigma * noise

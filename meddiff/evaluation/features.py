@@ -1,0 +1,33 @@
+"""Volumes as the feature network sees them: resized to a cube, whole or in parts."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from meddiff.config import EvaluationConfig
+from meddiff.evaluation.extractor import Extractor
+
+
+@torch.inference_mode()
+def tile_features(scaled_ZYX: Tensor, extractor: Extractor, config: EvaluationConfig) -> np.ndarray:
+    """Return the features of the volume's parts, (tiles^3, C)."""
+    parts = [resized(tile, extractor, config) for tile in _tiles(scaled_ZYX, config.tiles)]
+    return np.concatenate([extractor.features(part).cpu().numpy() for part in parts])
+
+
+def resized(scaled_ZYX: Tensor, extractor: Extractor, config: EvaluationConfig) -> Tensor:
+    """Return a volume as the extractor's input, (1, 1, N, N, N), on its device."""
+    size = config.feature_vox
+    z, y, x = (min(size, n) for n in scaled_ZYX.shape)
+    pooled = F.adaptive_avg_pool3d(scaled_ZYX[None, None], (z, y, x))
+    cube = F.interpolate(pooled, size=(size,) * 3, mode="trilinear", align_corners=False)
+    return cube.to(next(extractor.parameters()).device)
+
+
+def _tiles(scaled_ZYX: Tensor, count: int) -> Iterator[Tensor]:
+    for slab in scaled_ZYX.tensor_split(count, 0):
+        for bar in slab.tensor_split(count, 1):
+            yield from bar.tensor_split(count, 2)

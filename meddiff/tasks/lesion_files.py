@@ -1,0 +1,125 @@
+"""Lesions for one file of a user: masks read or drawn, results written on their own grid."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from meddiff.config import Config, Organ, Region
+from meddiff.data import volumes
+from meddiff.data.anatomy.masks import read_mask, read_mask_of
+from meddiff.data.lesion_masks import draw_lesion
+from meddiff.diffusion.sliding import Place
+from meddiff.errors import CaseError, UserError
+from meddiff.tasks.anomaly import organ_mask
+from meddiff.tasks.lesions import LesionView, blend_share, generate, inpaint_lesion
+from meddiff.tasks.sampler import Sampler
+from meddiff.tasks.scan import read_scan
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which lesion: that of a mask file, or one to be drawn in an organ."""
+
+    file: Path | None
+    organ: Organ | None
+    diameter_mm: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        if (self.file is None) == (self.organ is None):
+            raise UserError("give either --lesion, a mask of yours, or --organ, where one is to be drawn")
+
+    def mask(self, labels_zyx: np.ndarray, grid: sitk.Image, source: sitk.Image, closing_mm: float) -> np.ndarray:
+        """Return the lesion on a grid, bool.
+
+        Args:
+            labels_zyx: anatomy on the grid.
+            grid: where the lesion is wanted.
+            source: the image whose grid the mask file must have.
+            closing_mm: of the organ's mask.
+
+        Raises:
+            CaseError: the mask has another geometry or is empty, or there is no such organ.
+        """
+        spacing_mm = grid.GetSpacing()[0]
+        if self.file is None:
+            organ_zyx = organ_mask(labels_zyx, Organ(self.organ), spacing_mm, closing_mm)
+            return draw_lesion(organ_zyx, self.diameter_mm, spacing_mm, np.random.default_rng(self.seed))
+        try:
+            mask = read_mask_of(self.file, source)
+        except CaseError as error:
+            raise CaseError(f"with the lesion mask {self.file}: {error}") from error
+        return volumes.to_zyx(sitk.Resample(mask, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0)) > 0
+
+
+def generate_file(
+    sampler: Sampler,
+    anatomy: Path,
+    region: Region,
+    wanted: Wanted,
+    config: Config,
+    out: Path,
+    mask_out: Path | None,
+    patch: bool,
+) -> None:
+    """Write a synthetic CT with a lesion, on the grid of the anatomy or of the patch around the lesion.
+
+    Raises:
+        CaseError: a mask cannot be used.
+    """
+    grid = sitk.DICOMOrient(read_mask(anatomy, sampler.model.spacing_mm), "LPS")
+    labels_zyx = volumes.to_zyx(grid)
+    lesion_zyx = wanted.mask(labels_zyx, grid, grid, config.anomaly.closing_mm)
+    window = sampler.model.windows.of(region)
+    air_zyx = np.full(labels_zyx.shape, round(window.low_hu), np.int16)
+    whole = Place((0, 0, 0), labels_zyx.shape)
+    view = LesionView(air_zyx, labels_zyx, lesion_zyx, region, window, sampler.model.spacing_mm, whole)
+    if patch:
+        (box,) = ndimage.find_objects(lesion_zyx.astype(np.uint8))
+        view = view.patch(box, sampler.patch_vox)
+    image = sitk.GetImageFromArray(generate(sampler, view, wanted.seed, f"lesion in the {region}"))
+    image.SetSpacing(grid.GetSpacing())
+    image.SetDirection(grid.GetDirection())
+    image.SetOrigin(grid.TransformIndexToPhysicalPoint([int(v) for v in view.place.offset_zyx[::-1]]))
+    volumes.write_image(image, out)
+    if mask_out:
+        volumes.write_image(volumes.like(view.lesion_zyx.astype(np.uint8), image), mask_out)
+
+
+def inpaint_file(
+    sampler: Sampler,
+    path: Path,
+    region: Region,
+    anatomy: Path | None,
+    wanted: Wanted,
+    config: Config,
+    out: Path,
+    mask_out: Path | None,
+) -> None:
+    """Write a scan with a lesion drawn into it, on its own grid; beyond the margin every voxel is as it was.
+
+    Raises:
+        CaseError: the scan or a mask cannot be used.
+    """
+    scan = read_scan(path, region, anatomy, sampler.model, config)
+    lesion_zyx = wanted.mask(scan.anatomy_zyx, scan.grid, scan.source, config.anomaly.closing_mm)
+    place = Place((0, 0, 0), scan.hu_zyx.shape)
+    view = LesionView(scan.hu_zyx, scan.anatomy_zyx, lesion_zyx, region, scan.window, scan.spacing_mm, place)
+    drawn_zyx = inpaint_lesion(sampler, view, config.lesions, wanted.seed, f"lesion in the {region}")
+    changed_zyx = volumes.to_zyx(scan.with_changes(drawn_zyx))
+    allowed_zyx = _on_source(
+        blend_share(lesion_zyx, config.lesions.margin_mm / scan.spacing_mm) > 0, scan.grid, scan.source
+    )
+    result_zyx = np.where(allowed_zyx, changed_zyx, volumes.to_zyx(scan.source))
+    volumes.write_image(volumes.like(result_zyx, scan.source), out)
+    if mask_out:
+        mask_zyx = _on_source(lesion_zyx, scan.grid, scan.source)
+        volumes.write_image(volumes.like(mask_zyx.astype(np.uint8), scan.source), mask_out)
+
+
+def _on_source(mask_zyx: np.ndarray, grid: sitk.Image, source: sitk.Image) -> np.ndarray:
+    mask = volumes.like(mask_zyx.astype(np.uint8), grid)
+    return volumes.to_zyx(sitk.Resample(mask, source, sitk.Transform(), sitk.sitkNearestNeighbor, 0)) > 0

@@ -1,0 +1,136 @@
+"""Super-resolution by fine-tuning (v3): thin slices out of thick ones, with ControlNet and DiffPIR."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch import Tensor
+
+from meddiff.config import Config, Region, SuperResolutionConfig, Window
+from meddiff.data import volumes
+from meddiff.data.anatomy.masks import read_mask_of
+from meddiff.data.anatomy.segmenter import Segmenter
+from meddiff.data.patches import OUTSIDE_SCALED
+from meddiff.data.prepare import label_anatomy
+from meddiff.data.regions import find_regions
+from meddiff.data.resample import axis_aligned_grid, resample_onto
+from meddiff.data.thick_slices import interpolate, repeat, thicken, thin_grid
+from meddiff.data.windows import denormalise, normalise
+from meddiff.device import choose_device
+from meddiff.diffusion.diffpir import evenly_spaced, restore
+from meddiff.diffusion.sampling import sample_volume
+from meddiff.diffusion.sliding import SlidingWindows
+from meddiff.errors import CaseError
+from meddiff.model.foundation import MedDiffFM
+from meddiff.tasks.sampler import Sampler
+
+
+@dataclass(frozen=True)
+class ThickScan:
+    """A region with thick slices: HU (Z, Y, X) float32, and on the grid of `factor` times as many slices its anatomy.
+
+    Args:
+        thick_zyx: the thick slices, HU.
+        anatomy_zyx: label ids of the thin slices, uint8.
+        region: what it shows.
+        window: the region's HU window.
+    """
+
+    thick_zyx: np.ndarray
+    anatomy_zyx: np.ndarray
+    region: Region
+    window: Window
+
+
+def super_resolve(
+    sampler: Sampler, scan: ThickScan, config: SuperResolutionConfig, seed: int, pulled: bool = True
+) -> np.ndarray:
+    """Return the thin slices, int16 HU within the region's window.
+
+    Args:
+        sampler: a model that was fine-tuned for super-resolution by `config.factor`.
+        scan: the thick slices.
+        config: factor, noise and steps.
+        seed: of the noise.
+        pulled: towards the thick slices, by DiffPIR; else they are the ControlNet's condition alone.
+    """
+    thick = torch.from_numpy(normalise(scan.thick_zyx, scan.window))
+    condition = {"target_ZYX": interpolate(thick, config.factor), "target_outside": OUTSIDE_SCALED}
+    windows = sampler.windows(scan.anatomy_zyx, scan.region, seed, **condition)
+    if not pulled:
+        return denormalise(sample_volume(windows, seed, "super-resolution").numpy(), scan.window)
+    generator = torch.Generator().manual_seed(seed)
+    timesteps = evenly_spaced(windows.diffusion.timesteps - 1, config.steps)
+    noise = torch.randn(windows.size_zyx, generator=generator)
+    weight = config.diffpir_lambda * config.sigma_n**2
+    data_step = _data_step(windows, thick, config.factor)
+    x0 = restore(windows, noise, timesteps, data_step, weight, config.diffpir_zeta, generator, "super-resolution")
+    return denormalise(windows.inner(x0).numpy(), scan.window)
+
+
+def pull(x0_ZYX: Tensor, thick_ZYX: Tensor, factor: int, rho: float) -> Tensor:
+    """Return the minimum over x of |y - Hx|^2 + rho |x - x_0|^2, where H averages `factor` slices and y is thick.
+
+    H H^T is 1 / factor, so the minimum is x_0 + H^T (y - H x_0) / (1 / factor + rho).
+    """
+    missing = thick_ZYX - thicken(x0_ZYX, factor)
+    return x0_ZYX + repeat(missing, factor) / (1 + factor * rho)
+
+
+def read_thick(
+    path: Path, region: Region, anatomy: Path | None, model: MedDiffFM, config: Config
+) -> tuple[ThickScan, sitk.Image]:
+    """Read a scan with thick slices, and return it with the grid of its thin slices.
+
+    In the plane it is resampled to the model's spacing, along z only where its slices are not `factor` times that.
+
+    Args:
+        path: NIfTI, NRRD or MHA file, or DICOM folder.
+        region: the part to work on.
+        anatomy: label map on the scan's grid; without one TotalSegmentator labels the interpolated scan.
+        model: gives spacing and window.
+        config: for factor, anatomy and region.
+
+    Raises:
+        CaseError: no readable CT, slices that are not thick, a mask of another geometry, no such region.
+    """
+    source, spacing_mm, factor = volumes.read_ct(path), model.spacing_mm, config.super_resolution.factor
+    if source.GetSpacing()[2] < 1.5 * spacing_mm:
+        raise CaseError(
+            f"slices of {source.GetSpacing()[2]:g} mm are not thicker than the model's {spacing_mm:g} mm; there is "
+            "nothing to gain"
+        )
+    thick = resample_onto(source, axis_aligned_grid(source, (spacing_mm, spacing_mm, spacing_mm * factor)))
+    thin = thin_grid(thick, factor)
+    smooth_zyx = interpolate(torch.from_numpy(volumes.to_zyx(thick)), factor).numpy()
+    smooth = volumes.like(np.round(smooth_zyx).astype(np.int16), thin)
+    if anatomy:
+        mask = read_mask_of(anatomy, source)
+        labels_zyx = volumes.to_zyx(sitk.Resample(mask, thin, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
+    else:
+        with Segmenter(config.anatomy, choose_device(config.device).type) as segmenter:
+            labels_zyx = label_anatomy(smooth, segmenter, config.anatomy.body_threshold_hu)
+    boxes = find_regions(labels_zyx, spacing_mm, region, config.regions)
+    if not boxes:
+        raise CaseError(f"no {region} in the scan")
+    start, stop = list(boxes[0].start_zyx), list(boxes[0].stop_zyx)
+    start[0], stop[0] = start[0] // factor * factor, min(-(-stop[0] // factor) * factor, len(labels_zyx))
+    inside = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    slices = (slice(start[0] // factor, stop[0] // factor), *inside[1:])
+    scan = ThickScan(
+        volumes.to_zyx(thick)[slices].astype(np.float32), labels_zyx[inside], region, model.windows.of(region)
+    )
+    return scan, volumes.crop(thin, tuple(start), tuple(stop))
+
+
+def _data_step(windows: SlidingWindows, thick: Tensor, factor: int):  # noqa: ANN202
+    """Return the data step of DiffPIR for the part of a padded volume that was asked for."""
+
+    def step(x0: Tensor, rho: float) -> Tensor:
+        result = x0.clone()
+        windows.inner(result).copy_(pull(windows.inner(x0), thick, factor, rho))
+        return result
+
+    return step

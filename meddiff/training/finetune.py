@@ -1,0 +1,166 @@
+"""Fine-tuning with ControlNet (section 3.2, Eq. 2): for lesions, and for super-resolution."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from meddiff.config import Config, LevelWeights, TrainingConfig
+from meddiff.data.lesion_patches import AroundLesions, records_with_lesions
+from meddiff.data.patches import LEVELS, Draw
+from meddiff.data.shards import done_rows
+from meddiff.data.store import Record
+from meddiff.data.thick_slices import thick_drawer
+from meddiff.device import choose_device
+from meddiff.diffusion.schedule import Schedule
+from meddiff.errors import UserError
+from meddiff.files import digest, sha256
+from meddiff.model.control_bundle import save_control
+from meddiff.model.controlnet import ControlledUNet, ControlNet
+from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
+from meddiff.model.unet import UNet
+from meddiff.stages import params_of
+from meddiff.training import distributed
+from meddiff.training.loop import Run, train
+from meddiff.training.monitor import Monitor
+from meddiff.training.objective import Finetuning, Objective
+from meddiff.training.regions import TrainingRegions
+
+PATCH_ALONE = LevelWeights(image=0, double=0, patch=1)
+SCRATCH_FOUNDATION = "foundation"  # folder of the U-Net that was trained together with its ControlNet
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a ControlNet learns: on which regions, from which patches.
+
+    `stage` is the stage of the pipeline whose configuration decides the run.
+    """
+
+    name: str
+    stage: str
+    regions: TrainingRegions
+    draw: Draw
+    levels: LevelWeights
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a fine-tuning begins, where its runs lie and where its bundle goes; after `max_minutes` it stops."""
+
+    foundation: Path
+    runs: Path
+    out: Path
+    max_minutes: float
+
+
+def lesion_task(config: Config, dataset: str, store: list[Path], patch_vox: int) -> Task:
+    """Return the task of one lesion dataset.
+
+    Raises:
+        UserError: it has fewer than two patients with lesions, one to learn from and one to test with.
+    """
+    rows = [row for row in done_rows(store) if Record(row.path.parent).meta.dataset == dataset]
+    records = records_with_lesions(row.path.parent for row in rows)
+    patients = {record.meta.case for record in records}
+    if len(patients) < 2:
+        raise UserError(
+            f"{dataset}: {len(patients)} patients with lesions, and two are the least: one to learn from, one to test"
+        )
+    folders = {record.folder for record in records}
+    regions = TrainingRegions.of([row for row in rows if row.path.parent in folders], "downstream")
+    around = AroundLesions(records, patch_vox)
+    facts = {"lesions": around.lesions, "lesions_larger_than_patch": around.larger_than_patch}
+    return Task(f"lesions-{dataset}", "finetune-lesions", regions, around, config.finetuning.levels, facts)
+
+
+def super_resolution_task(config: Config, store: list[Path]) -> Task:
+    """Return the task of making thin slices out of thick ones, on the regions of the pretraining."""
+    regions = TrainingRegions.of(done_rows(store))
+    factor = config.super_resolution.factor
+    name, draw = f"super-resolution-{factor}", thick_drawer(factor)
+    return Task(name, "finetune-super-resolution", regions, draw, PATCH_ALONE, {"factor": factor})
+
+
+def finetune(task: Task, config: Config, place: Place) -> None:
+    """Train a ControlNet on a foundation model that stays as it is, and write its bundle.
+
+    Raises:
+        TimeSliceEnded: the time is up; the same call goes on.
+    """
+    device = distributed.local_device(choose_device(config.device))
+    foundation = find_bundle(place.foundation)
+    model = MedDiffFM.from_pretrained(foundation, device)
+
+    def objective(schedule: Schedule) -> Objective:
+        torch.manual_seed(config.seed)
+        control = ControlNet.of(model.network).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        return Finetuning(control, model.network, schedule, model.diffusion.prediction)
+
+    def save(network: ControlNet, facts: dict[str, Any]) -> None:
+        save_control(network, foundation, f"{model.name}, {task.name}", facts, place.out)
+
+    _train(task, "fine-tune", config, place, model, sha256(foundation / WEIGHTS), objective, save)
+
+
+def train_from_scratch(task: Task, config: Config, place: Place) -> None:
+    """Train the same networks without the pretrained weights, the baseline of Table 6; then nothing is locked.
+
+    The U-Net goes into the bundle's folder `foundation`.
+
+    Raises:
+        TimeSliceEnded: the time is up; the same call goes on.
+    """
+    device = distributed.local_device(choose_device(config.device))
+    model = MedDiffFM.from_pretrained(place.foundation, device)  # for its sizes
+
+    def objective(schedule: Schedule) -> Objective:
+        torch.manual_seed(config.seed)
+        unet = UNet(model.network.config)
+        network = ControlledUNet(unet, ControlNet.of(unet)).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        return Objective(network, schedule, model.diffusion.prediction)
+
+    def save(network: ControlledUNet, facts: dict[str, Any]) -> None:
+        name, own = f"{task.name}, from scratch", place.out / SCRATCH_FOUNDATION
+        MedDiffFM(network.unet, model.diffusion, name, model.spacing_mm, model.windows).save(own, facts)
+        save_control(network.control, own, name, facts, place.out)
+
+    _train(task, "scratch", config, place, model, "", objective, save)
+
+
+def _train(
+    task: Task,
+    origin: str,
+    config: Config,
+    place: Place,
+    model: MedDiffFM,
+    foundation: str,
+    objective: Callable[[Schedule], Objective],
+    save: Callable[[Any, dict[str, Any]], None],
+) -> None:
+    """Run the training loop in a folder that is named by all that decides the result."""
+    settings = params_of(config, task.stage)
+    device = next(model.network.parameters()).device
+    folder = place.runs / f"{task.name}-{origin}-{digest([settings, task.regions.digest, foundation])}"
+    run = Run(f"{origin} {task.name}", folder, config.seed, device, place.max_minutes)
+    task.regions.claim(folder, settings)
+    training, patch_vox = training_config(config), model.network.config.patch_vox
+    data = task.regions.patches(training, task.levels, patch_vox, config.seed, task.draw)
+    monitor = None
+    if held_out := task.regions.held_out():
+        watched = tuple(level for level in LEVELS if getattr(task.levels, level))
+        monitor = Monitor(held_out, patch_vox, training.validation_patches, config.seed, device, task.draw, watched)
+    with distributed.process_group(device):
+        averaged = train(run, objective(Schedule(model.diffusion.timesteps, device)), data, training, monitor)
+    if distributed.rank() == 0:
+        save(averaged, task.regions.facts(run, training.steps) | task.facts)
+
+
+def training_config(config: Config) -> TrainingConfig:
+    """Return how a ControlNet is trained: as in pretraining, but for what `finetuning` says."""
+    settings = config.finetuning
+    changes = {"steps": settings.steps, "learning_rate": settings.learning_rate, "warmup_steps": settings.warmup_steps}
+    return config.training.model_copy(update=changes)

@@ -1,0 +1,108 @@
+"""Lesions for one file: masks read or drawn, results on their own grid, and what is refused."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from meddiff.config import Config, DiffusionConfig, Organ, Region, WindowsConfig
+from meddiff.data import volumes
+from meddiff.errors import CaseError, UserError
+from meddiff.model.foundation import MedDiffFM
+from meddiff.tasks.lesion_files import Wanted, generate_file, inpaint_file
+from tests.tasks.test_lesions import LesionSampler
+
+SPACING_MM = 6.0
+CONFIG = Config(lesions={"inpainting_steps": 2, "jump_length": 1, "resampling": 1, "margin_mm": 12.0})
+
+
+class Sampler(LesionSampler):
+    def __init__(self):
+        super().__init__()
+        self.model = MedDiffFM(self.network, DiffusionConfig(), "test", SPACING_MM, WindowsConfig())
+
+
+@pytest.fixture(scope="module")
+def files(body, labels_zyx, tmp_path_factory):
+    """A chest, its anatomy, and a lesion in its right lung."""
+    folder = tmp_path_factory.mktemp("files")
+    lesion = np.zeros(labels_zyx.shape, np.uint8)
+    z, y, x = np.argwhere(labels_zyx == 12).mean(0).round().astype(int)
+    lesion[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 2] = 1
+    for name, array in {"ct": body.ct_zyx, "anatomy": labels_zyx, "lesion": lesion, "empty": 0 * lesion}.items():
+        volumes.write_image(
+            volumes.from_zyx(array[48:100], SPACING_MM, (-200.0, -150.0, 290.0)), folder / f"{name}.nii.gz"
+        )
+    image = volumes.read_image(folder / "lesion.nii.gz")
+    volumes.write_image(image[:, :, 1:], folder / "other.nii.gz")
+    outside = volumes.to_zyx(image) * 0
+    row = labels_zyx[48 + 25, 25]
+    outside[25, 25, np.flatnonzero(row)[0] - 1] = 1  # beside the body
+    volumes.write_image(volumes.like(outside, image), folder / "outside.nii.gz")
+    return folder
+
+
+def wanted(files, name):
+    return Wanted(files / f"{name}.nii.gz", None, 0.0, 0)
+
+
+def inpaint(files, out, lesion, mask_out=None):
+    inputs = (files / "ct.nii.gz", Region.CHEST, files / "anatomy.nii.gz")
+    inpaint_file(Sampler(), *inputs, lesion, CONFIG, out, mask_out)
+
+
+def test_beyond_the_margin_the_file_is_bit_identical_and_in_the_lesion_it_is_not(files, tmp_path):
+    inpaint(files, tmp_path / "out.nii.gz", wanted(files, "lesion"), tmp_path / "mask.nii.gz")
+    before, after = (volumes.read_image(path) for path in (files / "ct.nii.gz", tmp_path / "out.nii.gz"))
+    assert (after.GetOrigin(), after.GetDirection()) == (before.GetOrigin(), before.GetDirection())
+    lesion = volumes.to_zyx(volumes.read_image(tmp_path / "mask.nii.gz")) > 0
+    np.testing.assert_array_equal(lesion, volumes.to_zyx(volumes.read_image(files / "lesion.nii.gz")) > 0)
+    changed = volumes.to_zyx(before) != volumes.to_zyx(after)
+    assert changed[lesion].all()
+    distance = sitk.GetArrayFromImage(
+        sitk.SignedMaurerDistanceMap(
+            sitk.GetImageFromArray(lesion.astype(np.uint8)), squaredDistance=False, insideIsPositive=False
+        )
+    )
+    assert not changed[distance > 2].any()  # the margin of 12 mm is two voxels
+
+
+def test_a_drawn_lesion_lies_in_the_organ(files, tmp_path, labels_zyx):
+    inpaint(files, tmp_path / "out.nii.gz", Wanted(None, Organ.LUNG, 30.0, 0), tmp_path / "mask.nii.gz")
+    lesion = volumes.to_zyx(volumes.read_image(tmp_path / "mask.nii.gz")) > 0
+    assert lesion.any()
+    assert np.isin(labels_zyx[48:100][lesion], range(10, 15)).mean() > 0.9
+
+
+@pytest.mark.parametrize("patch", [False, True])
+def test_a_generated_ct_and_its_mask_lie_on_one_grid_in_the_anatomys_space(files, tmp_path, patch):
+    out, mask_out = tmp_path / "ct.nii.gz", tmp_path / "mask.nii.gz"
+    lesion = wanted(files, "lesion")
+    generate_file(Sampler(), files / "anatomy.nii.gz", Region.CHEST, lesion, CONFIG, out, mask_out, patch)
+    ct, mask = volumes.read_image(out), volumes.read_image(mask_out)
+    assert (ct.GetSize(), ct.GetOrigin()) == (mask.GetSize(), mask.GetOrigin())
+    assert (ct.GetSize() == (16, 16, 16)) == patch
+    given = volumes.read_image(files / "lesion.nii.gz")
+    back = sitk.Resample(mask, given, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    np.testing.assert_array_equal(volumes.to_zyx(back), volumes.to_zyx(given))
+    drawn, inside = volumes.to_zyx(ct), volumes.to_zyx(mask) > 0
+    assert drawn[inside].min() > drawn[~inside].max() + 300
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("other", "the mask has another geometry than the scan"),
+        ("empty", "the mask is empty"),
+        ("outside", "the lesion mask lies outside of the body"),
+    ],
+)
+def test_a_mask_that_cannot_be_used_is_refused_and_nothing_is_written(files, tmp_path, name, words):
+    with pytest.raises(CaseError, match=words):
+        inpaint(files, tmp_path / "out.nii.gz", wanted(files, name))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("both", [(None, None), ("lesion.nii.gz", Organ.LUNG)])
+def test_a_mask_or_an_organ_and_not_both(both):
+    with pytest.raises(UserError, match="give either --lesion, a mask of yours, or --organ"):
+        Wanted(*both, 20.0, 0)

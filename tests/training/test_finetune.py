@@ -1,0 +1,141 @@
+"""Fine-tuning: it begins where the pretrained model is, learns the target condition, and goes on after a stop."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from meddiff.config import DiffusionConfig, WindowsConfig, parse_config
+from meddiff.data.patches import LEVELS
+from meddiff.data.shards import DONE, Row
+from meddiff.data.store import write_record
+from meddiff.data.tsv import write_tsv
+from meddiff.diffusion.schedule import Schedule
+from meddiff.errors import TimeSliceEnded, UserError
+from meddiff.model.control_bundle import load_controlled
+from meddiff.model.foundation import MedDiffFM
+from meddiff.model.unet import UNet
+from meddiff.training.finetune import Place, finetune, lesion_task, super_resolution_task, train_from_scratch
+from meddiff.training.monitor import Monitor
+from meddiff.training.objective import Objective
+from tests.conftest import SPACING_MM, make_record
+from tests.training import SMALL
+
+CONFIG = parse_config(
+    {
+        "training": {"batch_size": 2, "accumulation": 1, "workers": 0, "validation_patches": 2, "bfloat16": False},
+        "finetuning": {"steps": 3, "learning_rate": 0.01},
+        "super_resolution": {"factor": 3},
+    },
+    "test",
+)
+FACTS = {"steps": 1, "seed": 0, "validation": {}, "regions_per_dataset": {}, "anatomy_weights": "demo"}
+
+
+@pytest.fixture(scope="module")
+def foundation(tmp_path_factory):
+    """A foundation model with weights that are not zero anywhere."""
+    folder = tmp_path_factory.mktemp("foundation")
+    torch.manual_seed(0)
+    network = UNet(SMALL)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    MedDiffFM(network, DiffusionConfig(prediction="v"), "meddiff-fm", SPACING_MM, WindowsConfig()).save(folder, FACTS)
+    return folder
+
+
+def with_lesion(folder, seed, split, role="downstream"):
+    record = make_record(folder, seed, split=split)
+    lesion = np.zeros(record.meta.size_zyx, np.uint8)
+    lesion[20:24, 18:22, 15:20] = 1
+    meta = type(record.meta)(**{**vars(record.meta), "role": role})
+    write_record(folder, meta, record.ct[:], record.anatomy[:], 16, lesion)
+    return Row(folder.name, DONE, folder / "meta.json", "0", 0.0, "")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """An index of three patients with lesions and of two regions of the pretraining."""
+    folder = tmp_path_factory.mktemp("store")
+    rows = [with_lesion(folder / split, seed, split) for seed, split in enumerate(("train", "val", "test"))]
+    rows += [with_lesion(folder / f"pre-{split}", 7, split, "pretraining") for split in ("train", "val")]
+    write_tsv([vars(row) for row in rows], list(vars(rows[0])), folder / "index.tsv")
+    return [folder / "index.tsv"]
+
+
+@pytest.fixture
+def place(foundation, tmp_path):
+    return Place(foundation, tmp_path / "runs", tmp_path / "out", float("inf"))
+
+
+def lesions(store):
+    return lesion_task(CONFIG, "phantom", store, 16)
+
+
+def validations(place):
+    (file,) = place.runs.glob("*/stats.jsonl")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    return {row["step"]: row for row in rows if any(key.startswith("validation/") for key in row)}
+
+
+def test_the_first_validation_is_the_loss_of_the_pretrained_model(store, foundation, place):
+    task = lesions(store)
+    finetune(task, CONFIG, place)
+    model = MedDiffFM.from_pretrained(foundation)
+
+    class Pretrained(UNet):
+        def encode_condition(self, anatomy, coordinates, target=None):
+            return super().encode_condition(anatomy, coordinates)
+
+    unet = Pretrained(SMALL)
+    unet.load_state_dict(model.network.state_dict())
+    monitor = Monitor(task.regions.held_out(), 16, 2, 0, torch.device("cpu"), task.draw)
+    expected = monitor.losses(Objective(unet, Schedule(1000), "v"))
+    found = validations(place)
+    for level in LEVELS:
+        assert found[0][f"validation/chest/{level}"] == pytest.approx(expected[f"chest/{level}"], rel=1e-6)
+    assert found[3] != found[0]
+
+
+def test_the_bundle_is_the_foundation_under_control(store, foundation, place):
+    finetune(lesions(store), CONFIG, place)
+    model = load_controlled(place.out, foundation)
+    before = MedDiffFM.from_pretrained(foundation).network.state_dict()
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.network.unet.state_dict().items())
+    assert any(tensor.any() for tensor in model.network.control.zero_middle.state_dict().values())
+    training = json.loads((place.out / "config.json").read_text())["training"]
+    assert (training["lesions"], training["lesions_larger_than_patch"]) == (5, 0)
+
+
+def test_from_scratch_nothing_is_locked_and_nothing_is_pretrained(store, foundation, place):
+    train_from_scratch(lesions(store), CONFIG, place)
+    model = load_controlled(place.out, place.out / "foundation")
+    before = MedDiffFM.from_pretrained(foundation).network.state_dict()
+    after = model.network.unet.state_dict()
+    assert not any(torch.equal(before[name], tensor) for name, tensor in after.items() if tensor.is_floating_point())
+    with pytest.raises(UserError, match="belongs to a foundation model with sha256"):
+        load_controlled(place.out, foundation)
+
+
+def test_a_stopped_fine_tuning_goes_on_bit_by_bit(store, foundation, place, tmp_path):
+    finetune(lesions(store), CONFIG, place)
+    parts = Place(foundation, tmp_path / "parts", tmp_path / "other", 0)
+    for _ in range(CONFIG.finetuning.steps - 1):
+        with pytest.raises(TimeSliceEnded, match="the same command goes on"):
+            finetune(lesions(store), CONFIG, parts)
+    finetune(lesions(store), CONFIG, parts)
+    name = "control.safetensors"
+    assert (place.out / name).read_bytes() == (parts.out / name).read_bytes()
+
+
+def test_super_resolution_learns_from_the_pretraining_regions_at_their_own_spacing(store, place):
+    task = super_resolution_task(CONFIG, store)
+    assert [folder.name for folder in task.regions.training] == ["pre-train"]
+    finetune(task, CONFIG, place)
+    assert {key for key in validations(place)[0] if key.startswith("validation/")} == {"validation/chest/patch"}
+
+
+def test_a_lesion_dataset_of_one_patient_is_refused(store):
+    with pytest.raises(UserError, match="nothing: 0 patients with lesions, and two are the least"):
+        lesion_task(CONFIG, "nothing", store, 16)

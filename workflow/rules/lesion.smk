@@ -1,0 +1,114 @@
+"""
+Lesion: generated and inpainted lesions of the test patients, and what nnU-Net makes of them (Table 6).
+
+Input: the crop store, the fine-tuned models, and the nnU-Net that the rule `supervised` trains. Output: patches with
+lesions; per dataset a table of metrics, feature vectors and the augmentation study.
+"""
+
+
+rule draw_lesions:
+    """Generate every test lesion's patch, and inpaint the lesion into the scan's own patch."""
+    input:
+        foundation=f"{OUT}/models/meddiff-fm/model.safetensors",
+        control=f"{OUT}/models/lesions/{{dataset}}/{{origin}}/control.safetensors",
+        store=STORE,
+    output:
+        f"{OUT}/lesions/{{dataset}}/{{origin}}/index.tsv",
+    log:
+        f"{LOGS}/lesion/draw-{{dataset}}-{{origin}}.log",
+    benchmark:
+        f"{BENCHMARKS}/lesion/draw-{{dataset}}-{{origin}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 16
+    resources:
+        mem_mb=32000,
+        runtime=1380,
+        gpu=CONFIG.sampling.gpus,
+    params:
+        config=stage_config("lesions"),
+        model=lambda wildcards, input: (
+            f"{OUT}/models/lesions/{wildcards.dataset}/scratch/foundation"
+            if wildcards.origin == "scratch"
+            else f"{OUT}/models/meddiff-fm"
+        ),
+        control=subpath(input.control, parent=True),
+        out=subpath(output[0], parent=True),
+        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+    shell:
+        "python -m meddiff draw-lesions --config {params.config:q} --dataset {wildcards.dataset}"
+        " --model {params.model:q} --control {params.control:q} {params.store:q} --out {params.out:q}"
+        " --index {output:q} --threads {threads} 2>&1 | tee {log:q}"
+
+
+rule judge_lesions:
+    """Score real, generated and inpainted lesions: Dice of nnU-Net, similarity, features."""
+    input:
+        drawn=expand(
+            f"{OUT}/lesions/{{{{dataset}}}}/{{origin}}/index.tsv", origin=ORIGINS
+        ),
+        judge=f"{OUT}/anomaly/supervised/done.json",
+        weights=f"{OUT}/models/extractor/weights.safetensors",
+        source=f"{OUT}/models/extractor/source.json",
+        store=STORE,
+    output:
+        metrics=f"{OUT}/metrics/lesions/{{dataset}}.csv",
+        features=f"{OUT}/metrics/lesions/{{dataset}}.npz",
+    log:
+        f"{LOGS}/lesion/judge-{{dataset}}.log",
+    benchmark:
+        f"{BENCHMARKS}/lesion/judge-{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 16
+    resources:
+        mem_mb=32000,
+        runtime=720,
+        gpu=1,
+    params:
+        config=stage_config("judge-lesions"),
+        drawn=lambda wildcards, input: [
+            f"--drawn={Path(path).parent}" for path in input.drawn
+        ],
+        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        work=f"{OUT}/runs/nnunet",
+        out=lambda wildcards: f"{OUT}/lesions/{wildcards.dataset}/judged",
+    shell:
+        "python -m meddiff judge-lesions --config {params.config:q} --dataset {wildcards.dataset} {params.store:q}"
+        " {params.drawn:q} --work {params.work:q} --extractor {input.weights:q} --extractor-source {input.source:q}"
+        " --out {params.out:q} --metrics {output.metrics:q} --features {output.features:q} --threads {threads}"
+        " 2>&1 | tee {log:q}"
+
+
+rule augment_lesions:
+    """Train nnU-Net on real and generated lesions for as many steps as on the real ones; a stopped training goes on."""
+    input:
+        foundation=f"{OUT}/models/meddiff-fm/model.safetensors",
+        control=f"{OUT}/models/lesions/{{dataset}}/fine-tune/control.safetensors",
+        real=f"{OUT}/anomaly/supervised/done.json",
+        store=STORE,
+    output:
+        f"{OUT}/metrics/augmentation/{{dataset}}.csv",
+    log:
+        f"{LOGS}/lesion/augment-{{dataset}}.log",
+    benchmark:
+        f"{BENCHMARKS}/lesion/augment-{{dataset}}.tsv"
+    retries: TRAINING_RETRIES
+    conda:
+        ENVIRONMENT
+    threads: 16
+    resources:
+        mem_mb=64000,
+        runtime=TRAINING_RUNTIME_MIN,
+        gpu=1,
+    params:
+        config=stage_config("augment-lesions"),
+        model=subpath(input.foundation, parent=True),
+        control=subpath(input.control, parent=True),
+        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        work=f"{OUT}/runs/nnunet",
+        out=lambda wildcards: f"{OUT}/lesions/{wildcards.dataset}/augmentation",
+    shell:
+        "python -m meddiff augment-lesions --config {params.config:q} --dataset {wildcards.dataset}"
+        " --model {params.model:q} --control {params.control:q} {params.store:q} --work {params.work:q}"
+        " --out {params.out:q} --metrics {output:q} --threads {threads} 2>&1 | tee {log:q}"

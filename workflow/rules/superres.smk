@@ -1,0 +1,70 @@
+"""
+Superres: thin slices out of thick ones, by interpolation, by ControlNet, and with DiffPIR (v3).
+
+Input: the manifest, the resampled scans, the crop store, the fine-tuned model. Output: thick scans; per method a table
+of metrics and the thin slices.
+"""
+
+
+rule thick_slices:
+    """Pair test scans with thick slices, or simulate these; label the anatomy of the thick ones."""
+    input:
+        manifest=f"{OUT}/data/manifest.tsv",
+        resampled=expand(f"{OUT}/data/resample/shard-{{shard}}.tsv", shard=SHARDS),
+        store=STORE,
+    output:
+        f"{OUT}/super-resolution/thick/index.tsv",
+    log:
+        f"{LOGS}/superres/thick.log",
+    benchmark:
+        f"{BENCHMARKS}/superres/thick.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        mem_mb=16000,
+        runtime=720,
+        gpu=1,
+    params:
+        config=stage_config("thick-slices"),
+        out=subpath(output[0], parent=True),
+        resampled=lambda wildcards, input: [
+            f"--resampled={path}" for path in input.resampled
+        ],
+        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+    shell:
+        "python -m meddiff thick-slices --config {params.config:q} --manifest {input.manifest:q} {params.resampled:q}"
+        " {params.store:q} --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
+
+
+rule super_resolve:
+    """Make thin slices with one method and compare them with the true ones."""
+    input:
+        thick=f"{OUT}/super-resolution/thick/index.tsv",
+        foundation=f"{OUT}/models/meddiff-fm/model.safetensors",
+        control=f"{OUT}/models/super-resolution/control.safetensors",
+        store=STORE,
+    output:
+        metrics=f"{OUT}/metrics/super-resolution/{{resolver}}.csv",
+        index=f"{OUT}/super-resolution/{{resolver}}/index.tsv",
+    log:
+        f"{LOGS}/superres/{{resolver}}.log",
+    benchmark:
+        f"{BENCHMARKS}/superres/{{resolver}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 16
+    resources:
+        mem_mb=32000,
+        runtime=1380,
+        gpu=CONFIG.sampling.gpus,
+    params:
+        config=stage_config("super-resolve"),
+        model=subpath(input.foundation, parent=True),
+        control=subpath(input.control, parent=True),
+        out=subpath(output.index, parent=True),
+        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+    shell:
+        "python -m meddiff super-resolve --config {params.config:q} --method {wildcards.resolver} --thick {input.thick:q}"
+        " {params.store:q} --model {params.model:q} --control {params.control:q} --out {params.out:q}"
+        " --index {output.index:q} --metrics {output.metrics:q} --threads {threads} 2>&1 | tee {log:q}"
