@@ -159,7 +159,7 @@ def one_step(recipe: Recipe, case: Case) -> Call:
     x = torch.randn(windows.size_zyx)
 
     def step() -> int:
-        windows.estimate_x0(x, windows.diffusion.timesteps // 2)
+        windows.estimate_x0(x, windows.diffusion.timesteps // 2, 0)
         return sampler.config.steps
 
     return step

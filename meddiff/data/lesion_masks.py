@@ -15,7 +15,7 @@ def draw_lesion(organ_zyx: np.ndarray, diameter_mm: float, spacing_mm: float, rn
 
     Choice: the logarithm of the radius is a sum of spherical harmonics of degree 2 to 5 with falling weight, scaled so
     that the volume is that of a ball of this diameter; its centre lies as deep in the organ as the size asks for, if
-    the organ has room. What reaches beyond the organ is cut off.
+    the organ has room. What reaches beyond the organ, or into another part of it, is cut off.
 
     Args:
         organ_zyx: where the organ is, bool.
@@ -40,10 +40,10 @@ def draw_lesion(organ_zyx: np.ndarray, diameter_mm: float, spacing_mm: float, rn
     z, y, x = np.meshgrid(*offset, indexing="ij")
     distance = np.sqrt(z**2 + y**2 + x**2)
     polar, azimuth = np.arccos(z / np.maximum(distance, 1)), np.arctan2(y, x)
-    radius = np.maximum(radius_vox * _relative_radius(polar, azimuth, rng), 0.5)
     lesion_zyx = np.zeros_like(organ_zyx, dtype=bool)
-    lesion_zyx[box] = distance <= radius
-    return lesion_zyx & organ_zyx
+    lesion_zyx[box] = distance <= radius_vox * _relative_radius(polar, azimuth, rng)
+    pieces_zyx, _ = ndimage.label(lesion_zyx & organ_zyx, np.ones((3, 3, 3)))
+    return pieces_zyx == pieces_zyx[tuple(centre)]
 
 
 def _relative_radius(polar: np.ndarray, azimuth: np.ndarray, rng: np.random.Generator) -> np.ndarray:

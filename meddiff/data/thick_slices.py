@@ -66,14 +66,14 @@ def draw_thick(
     """
     corner = random_corner(record, "patch", patch_vox, rng)
     before = corner[0] % factor
-    count = -(-(before + patch_vox) // factor) + 2  # one more on each side, which the interpolation needs
-    first = corner[0] - before - factor
-    slab = range(max(0, first), min(record.meta.size_zyx[0], first + count * factor))
+    first, count = corner[0] // factor - 1, -(-(before + patch_vox) // factor) + 2  # the interpolation needs both ends
+    last_whole = max(0, record.meta.size_zyx[0] // factor - 1)
+    wanted = np.clip(np.arange(first, first + count), 0, last_whole)  # the region's ends go on
+    slices = (wanted[-1] - wanted[0] + 1) * factor
     air = round(record.meta.window.low_hu)
-    thin = padded(record.ct, [slab.start, *corner[1:]], (len(slab), patch_vox, patch_vox), air)
-    wanted = np.clip(np.arange(first, first + count * factor), slab.start, slab.stop - 1)  # the ends go on
-    scaled = torch.from_numpy(normalise(thin.numpy()[wanted - slab.start], record.meta.window))
-    smooth = interpolate(thicken(scaled, factor), factor)
+    thin = padded(record.ct, [int(wanted[0]) * factor, *corner[1:]], (int(slices), patch_vox, patch_vox), air)
+    thick = thicken(torch.from_numpy(normalise(thin.numpy(), record.meta.window)), factor)
+    smooth = interpolate(thick[wanted - wanted[0]], factor)
     start = before + factor
     return cut(record, "patch", patch_vox, corner, index, smooth[None, start : start + patch_vox])
 

@@ -43,7 +43,7 @@ def restore(
     progress = Progress(name, len(timesteps), STATUS_SECONDS)
     x = x_ZYX
     for step, (t, next_t) in enumerate(zip(timesteps, [*timesteps[1:], None], strict=True)):
-        x0 = windows.estimate_x0(x, t, step)
+        x0 = windows.estimate_x0(x, t, None if next_t is None else step)
         progress.step("steps")
         if next_t is None:
             return x0

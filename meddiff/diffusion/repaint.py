@@ -53,7 +53,8 @@ def inpaint(
         if there > here:
             x = _add_noise(schedule, x, t, next_t, noise())
             continue
-        drawn = _ancestral_step(schedule, windows.estimate_x0(x, t, steps - here), x, t, next_t, noise())
+        x0 = windows.estimate_x0(x, t, steps - here if there else None)
+        drawn = _ancestral_step(schedule, x0, x, t, next_t, noise())
         alpha, sigma = schedule.at(next_t)
         x = torch.where(unknown_ZYX, drawn, alpha * known_ZYX + sigma * noise())
         progress.step("steps")
@@ -63,11 +64,10 @@ def inpaint(
 def walk(steps: int, jump_length: int, resampling: int) -> list[int]:
     """Return the noise levels in the order in which they are visited, from `steps` (pure noise) to 0 (no noise).
 
-    After each `jump_length` levels down, but for the last ones above 0 of a way that is shorter, the walk goes back up
-    by as many and comes down again, `resampling` - 1 times.
+    At level 1 and every `jump_length` levels above it the walk goes back up by as many and comes down again,
+    `resampling` - 1 times; as the authors' code does, the last step to level 0 is taken once.
     """
-    left = dict.fromkeys(range(0, steps - jump_length + 1, jump_length), resampling - 1)
-    left.pop(0, None)  # level 0 is the result
+    left = dict.fromkeys(range(1, steps - jump_length + 1, jump_length), resampling - 1)
     levels, level = [steps], steps
     while level > 0:
         level -= 1

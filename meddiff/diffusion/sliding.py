@@ -129,7 +129,7 @@ class SlidingWindows:
         return volume_ZYX[tuple(slice(b, b + n) for b, n in zip(self._before, self._inner_size, strict=True))]
 
     @torch.inference_mode()
-    def estimate_x0(self, x_ZYX: Tensor, t: int, step: int = 0) -> Tensor:
+    def estimate_x0(self, x_ZYX: Tensor, t: int, step: int | None = None) -> Tensor:
         """Return the averaged estimate of x_0, float32 on the CPU.
 
         Choice: clipped to [-1, 1] unless configured otherwise, because at the cosine schedule's last timestep x_0 is
@@ -138,7 +138,7 @@ class SlidingWindows:
         Args:
             x_ZYX: the volume at timestep t.
             t: the timestep.
-            step: how many steps were taken before; decides where windows that move lie.
+            step: decides where windows that move lie; None is the last or only step.
         """
         starts = self.starts_zyx(step)
         mean = torch.zeros(self.size_zyx)
@@ -156,18 +156,18 @@ class SlidingWindows:
             mean /= total.view([-1 if other == axis else 1 for other in range(3)])
         return mean.clamp_(-1, 1) if self.config.clip_x0 else mean
 
-    def starts_zyx(self, step: int) -> list[list[int]]:
-        """Return where the windows of a step begin along each axis.
+    def starts_zyx(self, step: int | None) -> list[list[int]]:
+        """Return where the windows of a step begin along each axis; None is the last step.
 
         Choice: windows that move from step to step are averaged in the last one, after which nothing would mend a seam.
         """
-        if self.config.windows == "averaged" or step == self.config.steps - 1:
+        if self.config.windows == "averaged" or step is None:
             return [overlapping_starts(size, self._window, self.config.overlap) for size in self.size_zyx]
         generator = torch.Generator().manual_seed(seed_from(self._seed, step))
         shifts = torch.randint(self._window, (3,), generator=generator).tolist()
         return [shifted_starts(size, self._window, s) for size, s in zip(self.size_zyx, shifts, strict=True)]
 
-    def borders_zyx(self, step: int) -> list[list[int]]:
+    def borders_zyx(self, step: int | None = None) -> list[list[int]]:
         """Return, of the volume that was asked for, the planes along each axis with which a window begins or ends."""
         found = []
         for size, inner, before, starts in zip(

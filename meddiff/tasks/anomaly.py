@@ -76,9 +76,9 @@ def anomaly_map(
     alpha, sigma = Schedule(windows.diffusion.timesteps).at(timestep)
     generator = torch.Generator().manual_seed(seed)
     mean = torch.zeros(windows.size_zyx)
-    for draw in range(draws):
+    for _ in range(draws):
         x_t = alpha * seen + sigma * torch.randn(seen.shape, generator=generator)
-        mean += windows.estimate_x0(x_t, timestep, draw) / draws
+        mean += windows.estimate_x0(x_t, timestep) / draws
     return np.where(organ_zyx, scaled - windows.inner(mean).numpy(), 0).astype(np.float32)
 
 

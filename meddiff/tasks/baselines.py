@@ -60,10 +60,13 @@ def bm3d(hu_zyx: np.ndarray, noise_hu: float) -> np.ndarray:
     Raises:
         ValueError: a slice is smaller.
     """
+    from bm3d import BM3DProfile
     from bm3d import bm3d as denoise
 
     width = SCORING_WINDOW.width_hu  # the library expects images of about unit range
-    return _by_slice(lambda hu_yx: denoise(hu_yx / width, noise_hu / width) * width, hu_zyx)
+    profile = BM3DProfile()
+    profile.num_threads = 1  # with several the result differs from run to run, and little time is gained
+    return _by_slice(lambda hu_yx: denoise(hu_yx / width, noise_hu / width, profile) * width, hu_zyx)
 
 
 BASELINES: dict[str, Callable[..., np.ndarray]] = {

@@ -75,8 +75,9 @@ def reverse(windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig,
     solver = VolumeSolver(ancestral, timesteps, windows.size_zyx)
     x = noisy_ZYX.clone()
     progress = Progress("denoise", config.reverse_steps, STATUS_SECONDS)
+    last = config.reverse_steps - 1
     for step, t in enumerate(solver.timesteps[-config.reverse_steps :]):
-        solver.step(windows.estimate_x0(x, t, step), t, x, generator)
+        solver.step(windows.estimate_x0(x, t, None if step == last else step), t, x, generator)
         progress.step("steps")
     return x.clamp_(-1, 1)
 

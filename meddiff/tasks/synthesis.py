@@ -61,7 +61,7 @@ def synthesize(
     volume = sample_volume(windows, seed, f"{sampler.model.name} {region}", saved)
     per_estimate, per_encoding = window_flops(sampler.model.network.config)
     tflop = (windows.cost.estimates * per_estimate + windows.cost.encodings * per_encoding) / 1e12
-    borders_zyx = windows.borders_zyx(sampler.config.steps - 1)
+    borders_zyx = windows.borders_zyx()
     return Drawing(denormalise(volume.numpy(), window), borders_zyx, windows.cost, tflop)
 
 

@@ -20,7 +20,7 @@ from meddiff.files import digest, sha256
 from meddiff.model.control_bundle import save_control
 from meddiff.model.controlnet import ControlledUNet, ControlNet
 from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
-from meddiff.model.unet import UNet
+from meddiff.model.unet import Encoder, UNet
 from meddiff.stages import params_of
 from meddiff.training import distributed
 from meddiff.training.loop import Run, train
@@ -128,7 +128,8 @@ def train_from_scratch(task: Task, config: Config, place: Place) -> None:
         MedDiffFM(network.unet, model.diffusion, name, model.spacing_mm, model.windows).save(own, facts)
         save_control(network.control, own, name, facts, place.out)
 
-    _train(task, "scratch", config, place, model, "", objective, save)
+    sizes = digest([model.network.config.model_dump(), model.diffusion.prediction])
+    _train(task, "scratch", config, place, model, sizes, objective, save)
 
 
 def _train(
@@ -137,14 +138,25 @@ def _train(
     config: Config,
     place: Place,
     model: MedDiffFM,
-    foundation: str,
+    begins_with: str,
     objective: Callable[[Schedule], Objective],
     save: Callable[[Any, dict[str, Any]], None],
 ) -> None:
-    """Run the training loop in a folder that is named by all that decides the result."""
+    """Run the training loop in a folder that is named by all that decides the result.
+
+    Args:
+        task: what is learned.
+        origin: for the names of run and folder.
+        config: the sections of the task's stage.
+        place: where things lie.
+        model: the foundation model.
+        begins_with: identity of what the networks are before the first step.
+        objective: the loss with new networks, on a schedule.
+        save: writes the bundle of the averaged networks with what its card says.
+    """
     settings = params_of(config, task.stage)
     device = next(model.network.parameters()).device
-    folder = place.runs / f"{task.name}-{origin}-{digest([settings, task.regions.digest, foundation])}"
+    folder = place.runs / f"{task.name}-{origin}-{digest([settings, task.regions.digest, begins_with])}"
     run = Run(f"{origin} {task.name}", folder, config.seed, device, place.max_minutes)
     task.regions.claim(folder, settings)
     training, patch_vox = training_config(config), model.network.config.patch_vox
@@ -153,8 +165,11 @@ def _train(
     if held_out := task.regions.held_out():
         watched = tuple(level for level in LEVELS if getattr(task.levels, level))
         monitor = Monitor(held_out, patch_vox, training.validation_patches, config.seed, device, task.draw, watched)
+    loss = objective(Schedule(model.diffusion.timesteps, device))
+    for network in (module for module in loss.whole.modules() if isinstance(module, Encoder)):
+        network.activation_checkpointing = training.activation_checkpointing
     with distributed.process_group(device):
-        averaged = train(run, objective(Schedule(model.diffusion.timesteps, device)), data, training, monitor)
+        averaged = train(run, loss, data, training, monitor)
     if distributed.rank() == 0:
         save(averaged, task.regions.facts(run, training.steps) | task.facts)
 

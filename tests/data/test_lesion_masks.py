@@ -39,6 +39,13 @@ def test_a_lesion_lies_where_the_organ_is_deep_enough(seed):
     assert all(low <= c <= high for c, low, high in zip(centre, (8, 4, 4), (22, 18, 18), strict=True))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_border_of_the_volume_ends_the_organ(seed):
+    """A cube that has room for a ball of 12 voxels in its middle alone."""
+    centre = ndimage.center_of_mass(lesion(np.ones((13, 13, 13), bool), 13.0, seed=seed))
+    np.testing.assert_allclose(centre, 6, atol=2)
+
+
 def test_centres_are_anywhere_in_the_organ(room):
     centres = np.array([ndimage.center_of_mass(lesion(room, 6.0, seed=seed)) for seed in range(30)])
     assert (centres.std(0) > np.array(room.shape) / 8).all()

@@ -122,7 +122,8 @@ def test_lesions_lie_up_to_a_quarter_of_the_patch_from_its_middle(record):
         starts = [first_voxels(s, level)[:, 0, 0, 0] for s in drawn(with_lesion(record, lesion), level, 60)]
         away = np.array([21.5, 22.0, 22.5]) - (np.array(starts) + crop / 2)
         assert np.abs(away).max() <= crop / 4 + 0.5
-        assert (np.abs(away).max(0) > crop / 4 - 1.5).all()
+        assert (away.max(0) > crop / 4 - 1.5).all()
+        assert (away.min(0) < 1.5 - crop / 4).all()
 
 
 def test_lesions_larger_than_the_patch_are_counted(record):

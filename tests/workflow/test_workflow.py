@@ -12,9 +12,10 @@ import pytest
 import SimpleITK as sitk
 import yaml
 
-from meddiff.config import DENOISERS
+from meddiff.config import DENOISERS, SUPER_RESOLVERS, SUPERVISED
 from meddiff.data.phantom import make_phantom
 from meddiff.data.volumes import from_zyx, write_image
+from meddiff.evaluation.anomaly import INTENSITY
 
 ROOT = Path(__file__).parent.parent.parent
 RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
@@ -48,7 +49,8 @@ def run(tmp_path_factory):
     config = yaml.safe_load((ROOT / "config" / "phantom.yaml").read_text())
     config["output_dir"] = str(folder / "results")
     mixed = {"name": "mixed", "root": str(bad_inputs), "region": "chest"}
-    config["data"]["datasets"] = [{"name": "phantom-chest"}, mixed]  # chests: a third of the time of whole bodies
+    # Chests: a third of the time of whole bodies.
+    config["data"]["datasets"] = [{"name": "phantom-chest"}, {"name": "phantom-lesions"}, mixed]
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(config))
     snakemake("--cores", 2, "all", "--configfile", file)
@@ -90,22 +92,54 @@ def test_bad_inputs_are_quarantined_with_reasons_and_the_run_finishes(run):
 @pytest.mark.xdist_group("workflow")
 def test_the_report_needs_no_other_file(run):
     page = (run[1] / "report" / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 3  # one held-out chest, drawn and denoised, and the training curves
+    # One held-out chest, drawn, denoised and of thin slices; the training curves; a map of one scan with two lesions,
+    # both of them generated and inpainted.
+    assert page.count("data:image/png;base64,") == 3 + 1 + 1 + 4
     assert not [word for word in ("http://", "https://", 'src="/') if word in page]
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("workflow")
-def test_every_denoiser_has_a_row_and_lesions_that_are_absent_are_said_to_be(run):
+def test_every_denoiser_has_a_row(run):
     fourth = pd.read_csv(run[1] / "tables" / "table4.csv").set_index("method")
     measured = fourth[fourth["status"] == "measured"]
     assert set(measured.index) == set(DENOISERS)
     assert measured[["psnr", "ssim", "ssim_range1"]].notna().all().all()
     assert measured["made_with"].str.startswith("simulated low dose; ").all()
     assert measured["made_with"].str.contains("phantoms").all()
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("workflow")
+def test_lesions_are_detected_generated_and_inpainted_and_absent_datasets_are_said_to_be(run):
     fifth = pd.read_csv(run[1] / "tables" / "table5.csv")
-    assert (fifth["status"] == "absent").all()
-    assert fifth["auc_paper"].notna().all()
+    measured = fifth[fifth["dataset"] == "phantom-lesions"]
+    assert {INTENSITY, "meddiff-fm (500)", SUPERVISED} <= set(measured["method"])
+    assert measured[["auc", "organ_auc", "organ_ap"]].notna().all().all()
+    absent = fifth[fifth["dataset"] != "phantom-lesions"]
+    assert (absent["status"] == "absent").all()
+    assert absent["auc_paper"].notna().all()
+
+    sixth = pd.read_csv(run[1] / "tables" / "table6.csv")
+    ours = sixth[sixth["dataset"] == "phantom-lesions"].set_index("method")
+    assert set(ours.index) == {"real", "scratch", "fine-tune"}
+    assert (ours[["n", "patients"]] == (2, 1)).all().all()
+    assert ours[["dice", "inpainting_dice"]].notna().all().all()
+    drawn = ours.drop("real")
+    assert drawn[["ms_ssim", "lpips", "fid", "mmd"]].notna().all().all()
+    assert (sixth.loc[sixth["dataset"] != "phantom-lesions", "status"] == "absent").all()
+    study = pd.read_csv(run[1] / "tables" / "table6_augmentation.csv")
+    assert study["training"].tolist() == ["real", "real and generated"]
+    assert study["generated"].tolist() == [0, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("workflow")
+def test_every_way_to_thin_slices_has_a_row(run):
+    table = pd.read_csv(run[1] / "tables" / "table_sr.csv")
+    assert table["method"].tolist() == list(SUPER_RESOLVERS)
+    assert table[["psnr", "ssim"]].notna().all().all()
+    assert table["made_with"].str.startswith("simulated thick slices; phantoms").all()
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ rule denoise:
         f"{BENCHMARKS}/denoise/{{denoiser}}.tsv"
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: lambda wildcards: 16 if wildcards.denoiser.startswith(("meddiff", "red")) else 1
     resources:
         mem_mb=32000,
         runtime=720,
