@@ -41,8 +41,15 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/train_anatomy.smk"
 
 
+# On a cluster these run where Snakemake does: they are short, and `fetch` and `extractor` need a network.
 localrules:
     all,
+    fetch,
+    phantoms,
+    extractor,
+    index,
+    tables,
+    report,
 
 
 rule all:

@@ -18,6 +18,7 @@ from meddiff.cli.options import (
     own_config,
 )
 from meddiff.config import REGION_OF, Organ
+from meddiff.errors import UserError
 
 
 def detect(
@@ -27,13 +28,22 @@ def detect(
     anatomy: AnatomyMask = None,
     timestep: Annotated[int | None, typer.Option("--t", help="Noise that hides a lesion; none: the paper's.")] = None,
     masked: Annotated[bool, typer.Option(help="Show the model the organ alone, as the paper does.")] = False,
+    threshold_hu: Annotated[float | None, typer.Option(min=1, help="Of what is brighter, for --mask-out.")] = None,
+    mask_out: Annotated[Path | None, typer.Option(help="Mask to write: where the map reaches the threshold.")] = None,
     model: ModelBundle = DEFAULT_MODEL,
     config: OwnConfig = None,
     seed: Seed = 0,
     threads: Threads = 1024,
 ) -> None:
-    """Write the scan minus the model's estimate of it within the organ, in HU: positive is brighter than expected."""
+    """Write the scan minus the model's estimate of it within the organ, in HU: positive is brighter than expected.
+
+    A threshold is best chosen on scans with known lesions, as the pipeline does (`metrics/anomaly.csv`).
+    """
     check_volume_name(out)
+    if (threshold_hu is None) != (mask_out is None):
+        raise UserError("a mask needs both, --mask-out and --threshold-hu")
+    import numpy as np
+
     from meddiff.data import volumes
     from meddiff.device import set_up_cpu
     from meddiff.tasks import anomaly
@@ -49,4 +59,7 @@ def detect(
     t = anomaly.timesteps(settings.anomaly, organ)[-1] if timestep is None else timestep
     arguments = (prepared.hu_zyx, prepared.anatomy_zyx, mask, region, prepared.window, t)
     found = anomaly.anomaly_map(sampler, *arguments, settings.anomaly.draws, masked, seed)
-    volumes.write_image(prepared.as_map(found * prepared.window.width_hu / 2), out)
+    map_hu = prepared.as_map(found * prepared.window.width_hu / 2)
+    volumes.write_image(map_hu, out)
+    if mask_out:
+        volumes.write_image(volumes.like((volumes.to_zyx(map_hu) >= threshold_hu).astype(np.uint8), map_hu), mask_out)

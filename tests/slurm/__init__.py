@@ -1,0 +1,1 @@
+"""The workflow on a real SLURM, which the tests start on the loopback host."""

@@ -1,0 +1,139 @@
+"""A SLURM of one node on the loopback host: munged, slurmctld and slurmd in a folder of their own."""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
+NODE = "node1"
+START_SECONDS = 60
+
+# The node claims more than this machine has, because the rules ask for what a cluster's node has.
+SLURM_CONF = """\
+ClusterName=loopback
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmdPort={node_port}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+SlurmUser=root
+SlurmdUser=root
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+ReturnToService=2
+KillWait=5
+SchedulerParameters=sched_interval=2,batch_sched_delay=0
+SlurmdParameters=config_overrides
+GresTypes=gpu
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=200000 Gres=gpu:1 State=UNKNOWN
+PartitionName=cpu Nodes={node} Default=YES MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes={node} MaxTime=INFINITE State=UP
+"""
+
+
+def missing_programs() -> list[str]:
+    """Return those of SLURM's programs that are not installed."""
+    path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+    return [program for program in PROGRAMS if shutil.which(program, path=path) is None]
+
+
+class Cluster:
+    """A running SLURM; leaving the context stops what was started, by process id.
+
+    Args:
+        folder: for its configuration, state and logs; a short path, since sockets lie in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = os.environ | {
+            "SLURM_CONF": str(folder / "slurm.conf"),
+            "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
+        }
+        self._processes: list[subprocess.Popen] = []
+
+    def __enter__(self) -> "Cluster":
+        for name in ("state", "spool", "munge"):
+            (self.folder / name).mkdir()
+        ports = dict(zip(("controller_port", "node_port"), _free_ports(2), strict=True))
+        text = SLURM_CONF.format(folder=self.folder, host=socket.gethostname(), node=NODE, **ports)
+        (self.folder / "slurm.conf").write_text(text)
+        (self.folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
+        key = self.folder / "munge" / "munge.key"
+        key.write_bytes(secrets.token_bytes(1024))
+        key.chmod(0o600)
+        own = [f"--{name}={self.folder / 'munge' / name}" for name in ("log-file", "pid-file", "seed-file")]
+        socket_file = f"--socket={self.folder / 'munge.socket'}"
+        self._start("munged", "--foreground", "--force", f"--key-file={key}", socket_file, *own)
+        self._wait("munge", lambda: (self.folder / "munge.socket").exists())
+        self._start("slurmctld", "-D")
+        self._start("slurmd", "-D", "-N", NODE)
+        self._wait("the node", lambda: self.node_state() == "IDLE")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def run(self, *command: str) -> str:
+        """Return what a command of SLURM prints."""
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    def node_state(self) -> str:
+        """Return the node's state, such as IDLE; empty while the controller does not answer."""
+        command = ("scontrol", "show", "node", NODE, "--oneliner")
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        words = dict(word.partition("=")[::2] for word in done.stdout.split())
+        return words.get("State", "")
+
+    def jobs(self) -> dict[str, str]:
+        """Return the comment, in which Snakemake writes the rule, of each running job by its id."""
+        lines = self.run("squeue", "--noheader", "--states=RUNNING", "--format=%i|%k").splitlines()
+        return dict(line.split("|", 1) for line in lines)
+
+    def _start(self, program: str, *arguments: str) -> None:
+        with (self.folder / f"{program}.out").open("w") as log:
+            process = subprocess.Popen(
+                (program, *arguments), env=self.environment, stdout=log, stderr=subprocess.STDOUT
+            )
+        self._processes.append(process)
+
+    def _wait(self, what: str, ready) -> None:  # noqa: ANN001
+        deadline = time.monotonic() + START_SECONDS
+        while not ready():
+            dead = [p.args for p in self._processes if p.poll() is not None]
+            if dead or time.monotonic() > deadline:
+                logs = "\n".join(path.read_text()[-1500:] for path in sorted(self.folder.glob("*.out")))
+                raise RuntimeError(f"SLURM: {what} is not ready ({dead or 'time is up'})\n{logs}")
+            time.sleep(0.5)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
