@@ -49,12 +49,9 @@ def score_anomaly(
     metrics: Annotated[Path, typer.Option(help="Table of metrics to write, CSV.")],
 ) -> None:
     """Score maps, intensity and nnU-Net on the test scans, a row per dataset and method."""
-    import pandas as pd
-
     from meddiff.data.shards import done_rows
     from meddiff.evaluation.anomaly import score_all
-    from meddiff.files import temporary_beside
+    from meddiff.report.tables import write_metrics
 
     rows = score_all(done_rows(store), stage_config(config, "score-anomaly"), maps, probabilities)
-    with temporary_beside(metrics) as temporary:
-        pd.DataFrame(rows, columns=None if rows else ["dataset", "method", "n"]).to_csv(temporary, index=False)
+    write_metrics(rows, metrics, ("dataset", "method", "n"))

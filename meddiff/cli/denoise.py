@@ -81,16 +81,13 @@ def denoise_pairs(
     threads: Threads = 1024,
 ) -> None:
     """Denoise the test pairs with one method and score it."""
-    import pandas as pd
-
     from meddiff.data.shards import done_rows
     from meddiff.device import set_up_cpu
     from meddiff.evaluation import denoising
-    from meddiff.files import temporary_beside
+    from meddiff.report.tables import write_metrics
 
     set_up_cpu(threads)
     folders = {row.id: row.path.parent for row in done_rows(store)}
     settings = stage_config(config, "denoise")
     rows = denoising.denoise_pairs(method, done_rows([pairs]), folders, settings, Path(model), red_cnn, out, index)
-    with temporary_beside(metrics) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+    write_metrics(rows, metrics, ("id", "region"))

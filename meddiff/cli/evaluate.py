@@ -22,13 +22,13 @@ def evaluate(
 ) -> None:
     """Score the synthetic twins of the held-out scans, or the scans themselves, one row per scan."""
     import numpy as np
-    import pandas as pd
 
     from meddiff.data.shards import done_rows
     from meddiff.device import choose_device, set_up_cpu
     from meddiff.evaluation import extractor as networks
     from meddiff.evaluation.synthesis import score
     from meddiff.files import temporary_beside
+    from meddiff.report.tables import write_metrics
     from meddiff.tasks.synthesis import held_out_rows
 
     set_up_cpu(threads)
@@ -37,8 +37,6 @@ def evaluate(
     rows = [r for r in held_out_rows(done_rows(store)) if (judged / f"{r.id}.nii.gz").exists()]
     threshold = settings.anatomy.body_threshold_hu
     metrics, vectors = score(rows, synthetic, judged, network, settings.evaluation, threshold, name)
-    columns = ["id", "dataset", "region"]
     with temporary_beside(features) as temporary, temporary.open("wb") as file:
         np.savez(file, features=vectors, region=np.array([m["region"] for m in metrics]))
-    with temporary_beside(out) as temporary:
-        pd.DataFrame(metrics, columns=None if metrics else columns).to_csv(temporary, index=False)
+    write_metrics(metrics, out, ("id", "dataset", "region"))

@@ -50,7 +50,6 @@ def judge_lesions(
 ) -> None:
     """Score the real, generated and inpainted lesions with the nnU-Net that `supervised` trained."""
     import numpy as np
-    import pandas as pd
 
     from meddiff.data.shards import done_rows
     from meddiff.device import choose_device, set_up_cpu
@@ -58,6 +57,7 @@ def judge_lesions(
     from meddiff.evaluation import lesions
     from meddiff.evaluation.nnunet import NnUNet
     from meddiff.files import temporary_beside
+    from meddiff.report.tables import write_metrics
 
     set_up_cpu(threads)
     settings = stage_config(config, "judge-lesions")
@@ -69,8 +69,7 @@ def judge_lesions(
     table, vectors = lesions.judge_lesions(rows, folders, judge, network, settings, out)
     with temporary_beside(features) as temporary, temporary.open("wb") as file:
         np.savez(file, features=vectors)
-    with temporary_beside(metrics) as temporary:
-        pd.DataFrame(table, columns=None if table else ["id", "origin", "kind"]).to_csv(temporary, index=False)
+    write_metrics(table, metrics, ("id", "origin", "kind"))
 
 
 def augment_lesions(
@@ -85,13 +84,11 @@ def augment_lesions(
     threads: Threads = 1024,
 ) -> None:
     """Generate lesions for the training patients, train nnU-Net with them too, and compare on the test patients."""
-    import pandas as pd
-
     from meddiff.data.shards import DONE, done_rows
     from meddiff.device import choose_device, set_up_cpu
     from meddiff.evaluation import augmentation, lesions
     from meddiff.evaluation.nnunet import NnUNet
-    from meddiff.files import temporary_beside
+    from meddiff.report.tables import write_metrics
     from meddiff.tasks.sampler import Sampler
 
     set_up_cpu(threads)
@@ -102,5 +99,4 @@ def augment_lesions(
     device = choose_device(settings.device).type
     real, augmented = (NnUNet(work / name, settings.nnunet, device) for name in (dataset, f"{dataset}-augmented"))
     table = augmentation.compare(rows, [row for row in made if row.status == DONE], real, augmented, out)
-    with temporary_beside(metrics) as temporary:
-        pd.DataFrame(table, columns=None if table else ["id", "training"]).to_csv(temporary, index=False)
+    write_metrics(table, metrics, ("id", "training"))

@@ -90,17 +90,15 @@ def super_resolve(
     threads: Threads = 1024,
 ) -> None:
     """Make thin slices with one method and score them."""
-    import pandas as pd
-
     from meddiff.data.shards import done_rows, sidecar
     from meddiff.device import set_up_cpu
     from meddiff.evaluation.super_resolution import super_resolve_all
-    from meddiff.files import read_json, temporary_beside
+    from meddiff.files import read_json
+    from meddiff.report.tables import write_metrics
 
     set_up_cpu(threads)
     folders = {row.id: row.path.parent for row in done_rows(store)}
     settings = stage_config(config, "super-resolve")
     super_resolve_all(method, done_rows([thick]), folders, settings, Path(model), control, out, index)
     table = [{"id": row.id, **read_json(sidecar(row.path))["details"]} for row in done_rows([index])]
-    with temporary_beside(metrics) as temporary:
-        pd.DataFrame(table).to_csv(temporary, index=False)
+    write_metrics(table, metrics, ("id", "region"))

@@ -28,11 +28,16 @@ class DataConfig(Section):
     split: tuple[Fraction, Fraction, Fraction] = Field(
         default=(0.90, 0.05, 0.05), description="Shares of train, val and test [4.1]."
     )
+    downstream_split: tuple[Fraction, Fraction, Fraction] = Field(
+        default=(0.70, 0.10, 0.20),
+        description="The same for the datasets of the downstream tasks [4.1: 80 % for training and validation].",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":
-        if abs(sum(self.split) - 1) > 1e-6:
-            raise ValueError(f"split {self.split} adds up to {sum(self.split):g}; make it 1")
+        for name in ("split", "downstream_split"):
+            if abs(sum(shares := getattr(self, name)) - 1) > 1e-6:
+                raise ValueError(f"{name} {shares} adds up to {sum(shares):g}; make it 1")
         names = [dataset.name for dataset in self.datasets]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"datasets {', '.join(sorted(twice))} are listed twice; keep one")

@@ -45,9 +45,9 @@ def find_cases(config: DataConfig, raw_dir: Path, seed: int) -> list[Case]:
     """
     cases = []
     for dataset in (resolve(entry, raw_dir) for entry in config.datasets):
-        entries = _entries(dataset)
-        for name, path in entries.items():
-            split = dataset.official_split.get(name) or draw_split(dataset.name, name, config.split, seed)
+        shares = config.downstream_split if dataset.role == "downstream" else config.split
+        for name, path in _entries(dataset).items():
+            split = dataset.official_split.get(name) or draw_split(dataset.name, name, shares, seed)
             shard = _hash(dataset.name, name) % config.shards
             patterns = (dataset.lesion, dataset.low_dose, dataset.thick)
             partners = [_partner(dataset, path, pattern) for pattern in patterns]

@@ -93,7 +93,7 @@ def lesions(images: dict[str, np.ndarray], lesion_zyx: np.ndarray, window: Windo
     """
     plt = _pyplot()
     z = int(lesion_zyx.sum((1, 2)).argmax())
-    figure, axes = plt.subplots(2, len(images), figsize=(2.2 * len(images), 4.6), squeeze=False)
+    figure, axes = plt.subplots(2, len(images), figsize=(2.2 * len(images), 4.6), squeeze=False, layout="constrained")
     for (above, below), (title, volume) in zip(axes.T, images.items(), strict=True):
         for axis in (above, below):
             axis.imshow(volume[z], cmap="gray", vmin=window.low_hu, vmax=window.high_hu)
@@ -114,7 +114,9 @@ def thin_slices(images: dict[str, np.ndarray], window: Window, path: Path) -> No
     plt = _pyplot()
     truth = next(iter(images.values()))
     y = truth.shape[1] // 2
-    figure, axes = plt.subplots(2, len(images), figsize=(2.4 * len(images), 4.6), squeeze=False)
+    height = 2.4 * truth.shape[0] / truth.shape[2]
+    size = (2.4 * len(images), 2 * height + 0.4)
+    figure, axes = plt.subplots(2, len(images), figsize=size, squeeze=False, layout="constrained")
     for (above, below), (title, volume) in zip(axes.T, images.items(), strict=True):
         above.imshow(volume[::-1, y], cmap="gray", vmin=window.low_hu, vmax=window.high_hu)
         difference = volume[::-1, y].astype(float) - truth[::-1, y]

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from meddiff.files import write_text
+from meddiff.files import temporary_beside, write_text
 
 MEASURED, QUOTED, ABSENT = "measured", "quoted", "absent"
 
@@ -56,6 +57,12 @@ def read_metrics(path: Path) -> pd.DataFrame:
         return pd.read_csv(path)
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
+
+
+def write_metrics(rows: Sequence[dict[str, Any]], path: Path, keys: Sequence[str]) -> None:
+    """Write a table of metrics, CSV; one without rows has the columns `keys` alone."""
+    with temporary_beside(path) as temporary:
+        pd.DataFrame(rows, columns=None if rows else list(keys)).to_csv(temporary, index=False)
 
 
 def bootstrap_interval(values: np.ndarray, draws: int) -> tuple[float, float]:

@@ -36,6 +36,17 @@ def test_split_shares_are_about_right_and_depend_on_the_seed():
     assert splits != [draw_split("d", str(i), (0.9, 0.05, 0.05), 1) for i in range(4000)]
 
 
+def test_datasets_of_downstream_tasks_have_shares_of_their_own(tmp_path):
+    for number in range(200):
+        path = tmp_path / "msd" / "imagesTr" / f"lung_{number:03d}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    entry = DatasetConfig(name="msd-lung", root=tmp_path / "msd")
+    splits = [case.split for case in find_cases(DataConfig(datasets=(entry,)), tmp_path, 0)]
+    assert abs(splits.count("test") / 200 - 0.2) < 0.06
+    assert abs(splits.count("train") / 200 - 0.7) < 0.07
+
+
 def test_an_official_split_wins(tmp_path):
     for subject in ("s0015", "s0024", "s0028", "s0029"):
         path = tmp_path / "demo-trunk" / subject / "ct.nii.gz"

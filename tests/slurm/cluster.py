@@ -119,7 +119,7 @@ class Cluster:
             )
         self._processes.append(process)
 
-    def _wait(self, what: str, ready) -> None:  # noqa: ANN001
+    def _wait(self, what: str, ready) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not ready():
             dead = [p.args for p in self._processes if p.poll() is not None]

@@ -8,13 +8,15 @@ import torch
 import torch.multiprocessing
 
 from meddiff.config import LevelWeights, TrainingConfig
-from meddiff.data.patches import PatchDataset
+from meddiff.data.patches import PatchDataset, draw
+from meddiff.data.thick_slices import thick_drawer
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
+from meddiff.model.controlnet import ControlNet
 from meddiff.model.unet import UNet
 from meddiff.training import distributed
 from meddiff.training.loop import Run, train
-from meddiff.training.objective import Objective
+from meddiff.training.objective import Finetuning, Objective
 from tests.training import SMALL
 
 CONFIG = TrainingConfig(
@@ -23,34 +25,40 @@ CONFIG = TrainingConfig(
 CPU = torch.device("cpu")
 
 
-def run_training(folder, record_folder, minutes=float("inf")):
+def run_training(folder, record_folder, minutes=float("inf"), controlled=False):
     torch.manual_seed(0)
-    objective = Objective(UNet(SMALL), Schedule(1000), "v")
-    data = PatchDataset([record_folder], LevelWeights(), 16, 0, CONFIG.steps * CONFIG.accumulation)
+    unet = UNet(SMALL)
+    torch.nn.init.normal_(unet.conv_out.weight)  # without it no gradient would reach a ControlNet
+    objective = Objective(unet, Schedule(1000), "v")
+    if controlled:
+        objective = Finetuning(ControlNet.of(unet), unet, Schedule(1000), "v")
+    drawer = thick_drawer(2) if controlled else draw
+    data = PatchDataset([record_folder], LevelWeights(), 16, 0, CONFIG.steps * CONFIG.accumulation, drawer)
     return train(Run("test", folder, 0, CPU, minutes), objective, data, CONFIG).state_dict()
 
 
-def process(rank, port, folder, record_folder):
+def process(rank, port, folder, record_folder, controlled):
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     with distributed.process_group(CPU):
-        whole = run_training(folder / "whole", record_folder)
+        whole = run_training(folder / "whole", record_folder, controlled=controlled)
         for _ in range(CONFIG.steps - 1):
             # The clock of only one process has run out; both must stop.
             with pytest.raises(TimeSliceEnded):
-                run_training(folder / "parts", record_folder, minutes=0 if rank == 1 else 60)
-        parts = run_training(folder / "parts", record_folder)
+                run_training(folder / "parts", record_folder, 0 if rank == 1 else 60, controlled)
+        parts = run_training(folder / "parts", record_folder, controlled=controlled)
     torch.save({"whole": whole, "parts": parts}, folder / f"rank-{rank}.pt")
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_and_go_on_bit_by_bit(tmp_path, record):
+@pytest.mark.parametrize("controlled", [False, True])
+def test_two_processes_train_as_one_and_go_on_bit_by_bit(tmp_path, record, controlled):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(process, (port, tmp_path, record.folder), nprocs=2)
+    torch.multiprocessing.spawn(process, (port, tmp_path, record.folder, controlled), nprocs=2)
     first, second = (torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1))
-    alone = run_training(tmp_path / "alone", record.folder)
+    alone = run_training(tmp_path / "alone", record.folder, controlled=controlled)
     for name, value in first["whole"].items():
         assert torch.equal(value, first["parts"][name])
         assert torch.equal(value, second["whole"][name])
