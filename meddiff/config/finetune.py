@@ -16,6 +16,12 @@ class FinetuningConfig(Section):
     steps: int = Field(default=10_000, ge=1, description="Optimizer steps [4.1: around 10k].")
     learning_rate: float = Field(default=1e-4, gt=0, description="Adam [4.1].")
     warmup_steps: int = Field(default=0, ge=0, description="Steps of linear warm-up [Choice].")
+    ema_decay: float = Field(
+        default=0.999,
+        ge=0,
+        lt=1,
+        description="Moving average of the weights [Choice: pretraining's would still hold a third of the first ones].",
+    )
     levels: LevelWeights = Field(default=LevelWeights(), description="Levels of the lesion patches [3.2, as before].")
 
 

@@ -176,6 +176,4 @@ def _train(
 
 def training_config(config: Config) -> TrainingConfig:
     """Return how a ControlNet is trained: as in pretraining, but for what `finetuning` says."""
-    settings = config.finetuning
-    changes = {"steps": settings.steps, "learning_rate": settings.learning_rate, "warmup_steps": settings.warmup_steps}
-    return config.training.model_copy(update=changes)
+    return config.training.model_copy(update=config.finetuning.model_dump(exclude={"levels"}))

@@ -50,7 +50,7 @@ CONFIG = parse_config(
             "validate_every": 400,
             "bfloat16": False,
         },
-        "finetuning": {"steps": 150, "learning_rate": 1e-3},
+        "finetuning": {"steps": 150, "learning_rate": 1e-3, "ema_decay": 0.95},
         "sampling": {"bfloat16": False},
         "lesions": {"inpainting_steps": 20, "jump_length": 5, "resampling": 2, "margin_mm": 6.0},
         "models": [{"name": "meddiff-fm"}],
