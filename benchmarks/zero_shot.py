@@ -9,6 +9,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from measure import Row, report
 
 from meddiff.config import DenoisingConfig, Organ, Region, Window, load_config
 from meddiff.data.anatomy.labels import CLASS_IDS
-from meddiff.data.pairs import read_pair
+from meddiff.data.pairs import Pair, read_pair
 from meddiff.data.phantom import Phantom, add_lesion
 from meddiff.data.shards import done_rows
 from meddiff.data.windows import normalise
@@ -28,7 +29,7 @@ from meddiff.tasks.baselines import STRENGTHS, gaussian
 from meddiff.tasks.denoising import METHODS, denoise
 from meddiff.tasks.sampler import Sampler
 
-SIGMA_N = 0.15
+SIGMA_N, LITTLE_NOISE = 0.15, 0.021
 LESION_HU, LESION_RADIUS_MM, LESIONS = -500.0, 12.0, 2
 ANY_LUNG = "lung_upper_lobe_left"
 TIMESTEPS = (500, 900, 950)
@@ -59,27 +60,21 @@ def main() -> None:
     print(pd.DataFrame([vars(row) for row in rows]).groupby(["metric", "peer_name"])[["ours", "peer"]].mean())
 
 
-def denoising_rows(sampler: Sampler, pair) -> list[Row]:
-    meta, clean = pair.record.meta, pair.clean_zyx
+def denoising_rows(sampler: Sampler, pair: Pair) -> list[Row]:
+    """Return the PSNR of a noisy scan and of every method's result, beside that of the best Gaussian filter."""
+    meta, clean, anatomy = pair.record.meta, pair.clean_zyx, pair.record.anatomy[:]
     noise = np.random.default_rng(0).normal(0, SIGMA_N * meta.window.width_hu / 2, clean.shape)
     noisy = np.round(clean + noise).astype(np.int16)
+
+    def denoised(scan: np.ndarray, **settings: Any) -> np.ndarray:
+        return denoise(sampler, scan, anatomy, meta.region, meta.window, DenoisingConfig(**settings))
+
+    found = {"noisy": noisy} | {method: denoised(noisy, method=method, sigma_n=SIGMA_N) for method in METHODS}
+    psnrs = {name: psnr(result, clean, meta.window) for name, result in found.items()}
     best = max(psnr(gaussian(noisy, strength), clean, meta.window) for strength in STRENGTHS["gaussian"])
-    rows = [Row(meta.id, "noisy", psnr(noisy, clean, meta.window), best, "best gaussian", 0)]
-    for method in METHODS:
-        config = DenoisingConfig(method=method, sigma_n=SIGMA_N)
-        result = denoise(sampler, noisy, pair.record.anatomy[:], meta.region, meta.window, config)
-        ours = psnr(result, clean, meta.window)
-        rows.append(Row(meta.id, method, ours, best, "best gaussian", ours / best))
-    clean_result = denoise(
-        sampler,
-        clean,
-        pair.record.anatomy[:],
-        meta.region,
-        meta.window,
-        DenoisingConfig(method="one-step", sigma_n=0.021),
-    )
-    rows.append(Row(meta.id, "clean", psnr(clean_result, clean, meta.window), best, "best gaussian", 0))
-    return rows
+    kept = psnr(denoised(clean, method="one-step", sigma_n=LITTLE_NOISE), clean, meta.window)
+    print(f"{meta.id}: without noise, one step with sigma_n = {LITTLE_NOISE} keeps {kept:.1f} dB")
+    return [Row(meta.id, name, value, best, "best gaussian", value / best) for name, value in psnrs.items()]
 
 
 def psnr(hu: np.ndarray, clean_hu: np.ndarray, window: Window) -> float:
@@ -88,7 +83,8 @@ def psnr(hu: np.ndarray, clean_hu: np.ndarray, window: Window) -> float:
     return float(10 * np.log10(4 / error))
 
 
-def detection_rows(sampler: Sampler, pair) -> list[Row]:
+def detection_rows(sampler: Sampler, pair: Pair) -> list[Row]:
+    """Return the AUC of every kind of map for lesions that are planted into a chest, beside that of the intensity."""
     meta, labels = pair.record.meta, pair.record.anatomy[:]
     organ = organ_mask(labels, Organ.LUNG, meta.spacing_mm, 10.0)
     scan = Phantom(pair.clean_zyx, organ * np.uint8(CLASS_IDS[ANY_LUNG]), meta.spacing_mm)
