@@ -139,7 +139,7 @@ def test_every_way_to_thin_slices_has_a_row(run):
     table = pd.read_csv(run[1] / "tables" / "table_sr.csv")
     assert table["method"].tolist() == list(SUPER_RESOLVERS)
     assert table[["psnr", "ssim"]].notna().all().all()
-    assert table["made_with"].str.startswith("simulated thick slices; phantoms").all()
+    assert table["made_with"].str.startswith("simulated thick slices; own data and phantoms").all()
 
 
 @pytest.mark.slow
