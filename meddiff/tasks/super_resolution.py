@@ -26,6 +26,8 @@ from meddiff.errors import CaseError
 from meddiff.model.foundation import MedDiffFM
 from meddiff.tasks.sampler import Sampler
 
+THICKNESS_TOLERANCE = 0.2  # Choice: slices that are nearly as thick are resampled
+
 
 @dataclass(frozen=True)
 class ThickScan:
@@ -94,13 +96,14 @@ def read_thick(
         config: for factor, anatomy and region.
 
     Raises:
-        CaseError: no readable CT, slices that are not thick, a mask of another geometry, no such region.
+        CaseError: no readable CT, slices of another thickness, a mask of another geometry, no such region.
     """
     source, spacing_mm, factor = volumes.read_ct(path), model.spacing_mm, config.super_resolution.factor
-    if source.GetSpacing()[2] < 1.5 * spacing_mm:
+    thickness_mm, wanted_mm = source.GetSpacing()[2], spacing_mm * factor
+    if abs(thickness_mm / wanted_mm - 1) > THICKNESS_TOLERANCE:
         raise CaseError(
-            f"slices of {source.GetSpacing()[2]:g} mm are not thicker than the model's {spacing_mm:g} mm; there is "
-            "nothing to gain"
+            f"slices of {thickness_mm:g} mm, and the model was fine-tuned for {wanted_mm:g} mm ({factor} times its "
+            f"{spacing_mm:g} mm); give such a scan, or fine-tune one with another super_resolution.factor"
         )
     thick = resample_onto(source, axis_aligned_grid(source, (spacing_mm, spacing_mm, spacing_mm * factor)))
     thin = thin_grid(thick, factor)

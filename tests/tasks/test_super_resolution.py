@@ -1,4 +1,4 @@
-"""Super-resolution: the step towards the thick slices is the least-squares minimum."""
+"""Super-resolution: the step towards the thick slices is the least-squares minimum; other slices are refused."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meddiff.config import Config, DiffusionConfig, Region, WindowsConfig
 from meddiff.data.thick_slices import thicken
-from meddiff.tasks.super_resolution import pull
+from meddiff.data.volumes import from_zyx, write_image
+from meddiff.errors import CaseError
+from meddiff.model.foundation import MedDiffFM
+from meddiff.model.unet import UNet
+from meddiff.tasks.super_resolution import pull, read_thick
+from tests.training import SMALL
 
 
 def problem(factor, count, seed=0):
@@ -49,3 +55,14 @@ def test_with_nothing_but_the_prior_x0_comes_out():
 def test_what_fits_already_is_not_pulled():
     x0, _ = problem(5, 4)
     torch.testing.assert_close(pull(x0, thicken(x0, 5), 5, 0.3), x0, atol=1e-6, rtol=0)
+
+
+def test_slices_of_another_thickness_than_the_model_learned_are_refused(tmp_path):
+    image = from_zyx(np.full((8, 10, 10), -900, np.int16), 6.0)
+    image.SetSpacing((6.0, 6.0, 12.0))
+    write_image(image, tmp_path / "thick.nii.gz")
+    model = MedDiffFM(UNet(SMALL), DiffusionConfig(), "tiny", 6.0, WindowsConfig())
+    with pytest.raises(
+        CaseError, match=r"slices of 12 mm, and the model was fine-tuned for 30 mm \(5 times its 6 mm\)"
+    ):
+        read_thick(tmp_path / "thick.nii.gz", Region.CHEST, None, model, Config())
