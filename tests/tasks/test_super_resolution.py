@@ -58,7 +58,7 @@ def test_what_fits_already_is_not_pulled():
 
 
 def test_slices_of_another_thickness_than_the_model_learned_are_refused(tmp_path):
-    image = from_zyx(np.full((8, 10, 10), -900, np.int16), 6.0)
+    image = from_zyx(np.linspace(-900, 900, 800).reshape(8, 10, 10).astype(np.int16), 6.0)
     image.SetSpacing((6.0, 6.0, 12.0))
     write_image(image, tmp_path / "thick.nii.gz")
     model = MedDiffFM(UNet(SMALL), DiffusionConfig(), "tiny", 6.0, WindowsConfig())
