@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from meddiff.data import volumes
 from meddiff.data.patches import Sample, cut, padded, random_corner
 from meddiff.data.store import Record
 from meddiff.data.windows import normalise
@@ -54,6 +55,12 @@ def thin_grid(thick: sitk.Image, factor: int) -> sitk.Image:
     first = -(factor - 1) / (2 * factor)  # the centre of the first thin slice, in thick slices
     grid.SetOrigin(thick.TransformContinuousIndexToPhysicalPoint((0.0, 0.0, first)))
     return grid
+
+
+def interpolated(thick: sitk.Image, factor: int) -> sitk.Image:
+    """Return a scan with thick slices on the grid of its thin ones, linearly interpolated, int16 HU."""
+    thin_zyx = interpolate(torch.from_numpy(volumes.to_zyx(thick)), factor).numpy()
+    return volumes.like(np.round(thin_zyx).astype(np.int16), thin_grid(thick, factor))
 
 
 def draw_thick(

@@ -16,7 +16,7 @@ from meddiff.data.prepare import label_anatomy
 from meddiff.data.resample import axis_aligned_grid, resample_onto
 from meddiff.data.shards import Item, Row, run_shard, sidecar
 from meddiff.data.store import Record
-from meddiff.data.thick_slices import b_spline, interpolate, thicken, thin_grid
+from meddiff.data.thick_slices import b_spline, interpolate, interpolated, thicken, thin_grid
 from meddiff.data.windows import normalise
 from meddiff.device import choose_device
 from meddiff.errors import UserError
@@ -58,17 +58,14 @@ def write_thick(chosen: list[tuple[Row, Case]], resampled: list[Row], config: Co
             thick, thin = _measured(case, record, factor)
         else:
             thick, thin = _simulated(volumes.read_image(resampled_of[case.id]), record, factor)
-        smooth_zyx = interpolate(torch.from_numpy(volumes.to_zyx(thick)), factor).numpy()
-        smooth = volumes.like(np.round(smooth_zyx).astype(np.int16), thin)
-        labels_zyx = label_anatomy(smooth, segmenter, config.anatomy.body_threshold_hu)
+        labels_zyx = label_anatomy(interpolated(thick, factor), segmenter, config.anatomy.body_threshold_hu)
         volumes.write_image(volumes.like(labels_zyx, thin), anatomy_path(item.output))
         volumes.write_image(thin, thin_path(item.output))
         volumes.write_image(thick, item.output)
         return {"simulated": case.thick is None, "region": record.meta.region}
 
     items = [
-        Item(row.id, (row.path, *((case.thick,) if case.thick else ())), out / f"{row.id}.nii.gz")
-        for row, case in chosen
+        Item(row.id, (row.path, case.thick or resampled_of[case.id]), out / f"{row.id}.nii.gz") for row, case in chosen
     ]
     with Segmenter(config.anatomy, choose_device(config.device).type) as segmenter:
         run_shard("thick slices", items, params_of(config, "thick-slices"), work, index)

@@ -16,7 +16,7 @@ from meddiff.data.patches import OUTSIDE_SCALED
 from meddiff.data.prepare import label_anatomy
 from meddiff.data.regions import find_regions
 from meddiff.data.resample import axis_aligned_grid, resample_onto
-from meddiff.data.thick_slices import interpolate, repeat, thicken, thin_grid
+from meddiff.data.thick_slices import interpolate, interpolated, repeat, thicken, thin_grid
 from meddiff.data.windows import denormalise, normalise
 from meddiff.device import choose_device
 from meddiff.diffusion.diffpir import evenly_spaced, restore
@@ -107,14 +107,12 @@ def read_thick(
         )
     thick = resample_onto(source, axis_aligned_grid(source, (spacing_mm, spacing_mm, spacing_mm * factor)))
     thin = thin_grid(thick, factor)
-    smooth_zyx = interpolate(torch.from_numpy(volumes.to_zyx(thick)), factor).numpy()
-    smooth = volumes.like(np.round(smooth_zyx).astype(np.int16), thin)
     if anatomy:
         mask = read_mask_of(anatomy, source)
         labels_zyx = volumes.to_zyx(sitk.Resample(mask, thin, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
     else:
         with Segmenter(config.anatomy, choose_device(config.device).type) as segmenter:
-            labels_zyx = label_anatomy(smooth, segmenter, config.anatomy.body_threshold_hu)
+            labels_zyx = label_anatomy(interpolated(thick, factor), segmenter, config.anatomy.body_threshold_hu)
     boxes = find_regions(labels_zyx, spacing_mm, region, config.regions)
     if not boxes:
         raise CaseError(f"no {region} in the scan")
