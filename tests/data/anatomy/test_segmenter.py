@@ -14,7 +14,6 @@ from meddiff.data.anatomy.segmenter import Segmenter
 from meddiff.data.phantom import make_phantom
 from meddiff.evaluation.overlap import dice
 
-
 CONFIG = AnatomyConfig(weights="demo", resolution="fastest")
 
 
