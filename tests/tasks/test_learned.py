@@ -7,20 +7,22 @@ from meddiff.config import NnUNetConfig, Region, SamplingConfig, WindowsConfig, 
 from meddiff.data import volumes
 from meddiff.data.anatomy.body import add_body, body_mask
 from meddiff.data.phantom import add_lung_lesions, make_phantom
-from meddiff.data.shards import DONE, Row, read_index
+from meddiff.data.shards import DONE, Row
 from meddiff.data.store import Record, RecordMeta, write_record
 from meddiff.data.tsv import write_tsv
 from meddiff.data.windows import normalise
+from meddiff.diffusion.sliding import Place
 from meddiff.evaluation.anomaly import labelled_images
 from meddiff.evaluation.detection import VoxelScores
-from meddiff.evaluation.lesions import GENERATED, INPAINTED, draw_lesions, held_out_lesions
-from meddiff.evaluation.nnunet import Images, NnUNet
+from meddiff.evaluation.lesions import GENERATED, INPAINTED
+from meddiff.evaluation.nnunet import NnUNet
 from meddiff.evaluation.overlap import dice
 from meddiff.stages import restrict
 from meddiff.tasks.anomaly import anomaly_map, organ_mask
-from meddiff.tasks.lesions import blend_share
+from meddiff.tasks.lesions import LesionView, blend_share, generate, inpaint_lesion
 from meddiff.tasks.sampler import Sampler
-from meddiff.training.finetune import Place, finetune, lesion_task
+from meddiff.training.finetune import Place as Training
+from meddiff.training.finetune import finetune, lesion_task
 from meddiff.training.pretrain import pretrain
 
 pytestmark = pytest.mark.slow
@@ -39,7 +41,7 @@ CONFIG = parse_config(
         },
         "diffusion": {"prediction": "v"},
         "training": {
-            "steps": 600,
+            "steps": 800,
             "batch_size": 8,
             "accumulation": 1,
             "learning_rate": 2e-3,
@@ -47,11 +49,11 @@ CONFIG = parse_config(
             "warmup_steps": 10,
             "ema_decay": 0.99,
             "workers": 0,
-            "validate_every": 600,
+            "validate_every": 800,
             "bfloat16": False,
         },
         "finetuning": {"steps": 400, "learning_rate": 2e-3, "ema_decay": 0.98},
-        "sampling": {"bfloat16": False},
+        "sampling": {"bfloat16": False, "overlap": 0.25},
         "lesions": {"inpainting_steps": 20, "jump_length": 5, "resampling": 2, "margin_mm": 6.0},
         "models": [{"name": "meddiff-fm"}],
     },
@@ -127,52 +129,49 @@ def test_a_body_without_lesions_has_a_flat_map(study):
 
 @pytest.fixture(scope="module")
 def drawn(study):
-    """The test lesions, generated and inpainted by a fine-tuned model."""
+    """The scans of the test patients, and their lesions generated and inpainted by a fine-tuned model.
+
+    Each is (record, {kind: int16 HU}).
+    """
     folder, rows = study
-    task = lesion_task(restrict(CONFIG, "finetune-lesions"), "phantom", [folder / "index.tsv"], PATCH)
-    place = Place(folder / "model", folder / "runs", folder / "control", float("inf"))
-    finetune(task, restrict(CONFIG, "finetune-lesions"), place)
+    settings = restrict(CONFIG, "finetune-lesions")
+    task = lesion_task(settings, "phantom", [folder / "index.tsv"], PATCH)
+    finetune(task, settings, Training(folder / "model", folder / "runs", folder / "control", float("inf")))
     sampler = Sampler(folder / "model", CONFIG.sampling, "cpu", folder / "control")
-    with_lesions = [row for row in rows if Record(row.path.parent).lesion is not None]
-    draw_lesions(with_lesions, sampler, restrict(CONFIG, "lesions"), folder / "drawn", folder / "drawn.tsv")
-    assert {row.status for row in read_index(folder / "drawn.tsv")} == {DONE}
-    return folder, held_out_lesions(with_lesions, CONFIG.lesions)
-
-
-def image(folder, kind, lesion):
-    return volumes.read_image(folder / "drawn" / kind / f"{lesion.id}.nii.gz")
+    scans = []
+    for record in of(rows, "downstream", "test"):
+        place = Place((0, 0, 0), record.meta.size_zyx)
+        lesion = record.lesion[:] > 0
+        view = LesionView(record.ct[:], record.anatomy[:], lesion, Region.CHEST, WINDOW, SPACING_MM, place)
+        inpainted = inpaint_lesion(sampler, view, CONFIG.lesions, 0, INPAINTED)
+        scans.append((record, {GENERATED: generate(sampler, view, 0, GENERATED), INPAINTED: inpainted}))
+    return scans
 
 
 @pytest.mark.parametrize("kind", [GENERATED, INPAINTED])
 def test_hu_inside_a_drawn_lesion_are_those_of_lesions_and_not_of_the_lung(drawn, kind):
     """Lesions have -550 to -450 HU, the lung -850 to -800."""
-    folder, lesions = drawn
-    for lesion in lesions:
-        inside = volumes.to_zyx(image(folder, kind, lesion))[lesion.view(PATCH).lesion_zyx]
-        assert -620 < np.median(inside) < -380
+    for record, images in drawn:
+        assert -620 < np.median(images[kind][record.lesion[:] > 0]) < -380
 
 
-def test_an_inpainted_patch_is_bit_identical_beyond_the_margin(drawn):
-    folder, lesions = drawn
-    for lesion in lesions:
-        view, result = lesion.view(PATCH), volumes.to_zyx(image(folder, INPAINTED, lesion))
-        beyond = blend_share(view.lesion_zyx, CONFIG.lesions.margin_mm / SPACING_MM) == 0
-        np.testing.assert_array_equal(result[beyond], view.hu_zyx[beyond])
+def test_an_inpainted_scan_is_bit_identical_beyond_the_margin(drawn):
+    for record, images in drawn:
+        margin = blend_share(record.lesion[:] > 0, CONFIG.lesions.margin_mm / SPACING_MM)
+        np.testing.assert_array_equal(images[INPAINTED][margin == 0], record.ct[:][margin == 0])
+        assert (images[INPAINTED][margin == 1] != record.ct[:][margin == 1]).mean() > 0.9
 
 
 def test_nnunet_finds_generated_lesions_that_learned_real_ones(drawn, study):
-    """By chance, with the outlines of the mirrored patches, its Dice would be near 0."""
-    folder, lesions = drawn
+    """By chance, with the lesions of the mirrored body, its Dice is near 0."""
+    folder, rows = study
     judge = NnUNet(folder / "judge", NnUNetConfig(epochs=12, iterations=50, small=True), "cpu")
-    training = of(study[1], "downstream", "train")
-    judge.train((record.meta.id, *labelled_images(record)) for record in training)
-    by_id = {lesion.id: lesion for lesion in lesions}
-    judge.predict(Images(by_id, lambda name: image(folder, GENERATED, by_id[name])), folder / "judged")
+    judge.train((record.meta.id, *labelled_images(record)) for record in of(rows, "downstream", "train"))
+    images = {record.meta.id: volumes.from_zyx(hu[GENERATED], SPACING_MM) for record, hu in drawn}
+    judge.predict(images, folder / "judged")
     found, chance = [], []
-    for lesion in lesions:
-        segmented = volumes.to_zyx(volumes.read_image(folder / "judged" / f"{lesion.id}.nii.gz")) > 0
-        truth = lesion.view(PATCH).lesion_zyx
-        found.append(dice(segmented, truth))
-        chance.append(np.nan_to_num(dice(segmented[:, ::-1, ::-1], truth)))
-    assert np.mean(found) > 0.4
+    for record, _ in drawn:
+        segmented = volumes.to_zyx(volumes.read_image(folder / "judged" / f"{record.meta.id}.nii.gz")) > 0
+        found.append(dice(segmented, record.lesion[:] > 0))
+        chance.append(np.nan_to_num(dice(segmented, record.lesion[:, :, ::-1] > 0)))
     assert np.mean(found) > np.mean(chance) + 0.2
