@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from meddiff.config import NnUNetConfig, Region, SamplingConfig, WindowsConfig, parse_config
+from meddiff.config import NnUNetConfig, Organ, Region, SamplingConfig, WindowsConfig, parse_config
 from meddiff.data import volumes
 from meddiff.data.anatomy.body import add_body, body_mask
 from meddiff.data.phantom import add_lung_lesions, make_phantom
@@ -97,7 +97,7 @@ def of(rows, role, split):
 
 def mapped(sampler, record, t=900):
     anatomy = record.anatomy[:]
-    organ = organ_mask(anatomy, "lung", SPACING_MM, 10.0)
+    organ = organ_mask(anatomy, Organ.LUNG, SPACING_MM, 10.0)
     return anomaly_map(sampler, record.ct[:], anatomy, organ, Region.CHEST, WINDOW, t, 1, masked=False), organ
 
 
