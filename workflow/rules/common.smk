@@ -12,6 +12,7 @@ from pathlib import Path
 from meddiff.config import DENOISERS, ORIGINS, SUPER_RESOLVERS, parse_config
 from meddiff.data.datasets import resolve
 from meddiff.errors import UserError
+from meddiff.launcher import launcher, resources
 from meddiff.locks import hold
 from meddiff.stages import write_stage_config
 
@@ -42,11 +43,8 @@ TRAINING_RUNTIME_MIN = 1380
 ON_CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not None
 TRAINING_SLICE_MIN = int(0.95 * TRAINING_RUNTIME_MIN) if ON_CLUSTER else 525_600
 TRAINING_RETRIES = 100 if ON_CLUSTER else 0
-LAUNCHER = (
-    f"torchrun --standalone --nproc-per-node {CONFIG.training.processes} -m"
-    if CONFIG.training.processes > 1
-    else "python -m"
-)
+LAUNCHER = launcher(CONFIG.training.processes, CONFIG.training.nodes)
+TRAINING_GPUS = resources(CONFIG.training.processes, CONFIG.training.nodes)
 
 # The programs of the environment that runs Snakemake come first, also when that environment is not activated. A prefix
 # replaces Snakemake's own, without which a job that fails would end with the exit code of `tee`.
