@@ -4,9 +4,10 @@
 def launcher(processes: int, nodes: int) -> str:
     """Return the words of a shell command before the name of the package.
 
-    On several nodes the command runs within a job of SLURM, as a step on the job's first node. It starts torchrun once
-    on every node beside itself (`--overlap`: its own step holds the first node's cores and GPUs), and these meet at the
-    first node. The port derives from the job, so that two jobs on a node do not meet each other.
+    On several nodes the command runs within a job of SLURM, as a step on one of the job's nodes. It starts torchrun
+    once on every node beside itself (`--overlap`: its own step holds that node's cores and GPUs), and these meet at the
+    first node. The step knows its own node only, so the job's nodes are asked for. The port derives from the job, so
+    that two jobs on a node do not meet each other.
 
     Args:
         processes: of all nodes together.
@@ -17,11 +18,11 @@ def launcher(processes: int, nodes: int) -> str:
     if nodes == 1:
         return f"torchrun --standalone --nproc-per-node {processes} -m"
     job = "${SLURM_JOB_ID:?training.nodes needs a cluster, --workflow-profile profiles/slurm}"
-    first_node = "$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1)"
     return (
-        f"srun --jobid {job} --overlap --nodes {nodes} --ntasks {nodes} --ntasks-per-node 1 --cpu-bind none"
+        f"nodes=$(squeue --noheader --jobs {job} --format %N); SLURM_JOB_NODELIST=$nodes"
+        f" srun --jobid $SLURM_JOB_ID --overlap --nodes {nodes} --ntasks {nodes} --ntasks-per-node 1 --cpu-bind none"
         f" torchrun --nnodes {nodes} --nproc-per-node {processes // nodes} --rdzv-id $SLURM_JOB_ID --rdzv-backend c10d"
-        f" --rdzv-endpoint {first_node}:$((20000 + SLURM_JOB_ID % 10000)) -m"
+        " --rdzv-endpoint $(scontrol show hostnames $nodes | head -n 1):$((20000 + SLURM_JOB_ID % 10000)) -m"
     )
 
 

@@ -21,11 +21,16 @@ def test_the_gpus_of_one_node_share_a_training():
 
 @pytest.fixture
 def slurm(tmp_path):
-    """An environment whose `srun` prints its arguments and whose `scontrol` knows two hosts."""
-    for name, text in {"srun": 'printf "%s\\n" "$@"', "scontrol": "printf 'gpu07\\ngpu08\\n'"}.items():
+    """The environment of a job's step on the first of two nodes, with an `srun` that prints what it is told."""
+    programs = {
+        "squeue": 'test "$*" = "--noheader --jobs 31234 --format %N" && echo "gpu[07-08]"',
+        "scontrol": "test \"$3\" = 'gpu[07-08]' && printf 'gpu07\\ngpu08\\n'",
+        "srun": 'printf "%s\\n" "$SLURM_JOB_NODELIST" "$@"',
+    }
+    for name, text in programs.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
-    return {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "gpu[07-08]", "SLURM_JOB_ID": "31234"}
+    return {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "gpu07", "SLURM_JOB_ID": "31234"}
 
 
 def run(command, environment):
@@ -36,7 +41,7 @@ def run(command, environment):
 def test_torchrun_starts_on_every_node_and_they_meet_at_the_first(slurm):
     words = run(launcher(8, 2), slurm).stdout.split()
     before, after = words[: words.index("torchrun")], words[words.index("torchrun") + 1 :]
-    assert before == shlex.split("--jobid 31234 --overlap --nodes 2 --ntasks 2 --ntasks-per-node 1 --cpu-bind none")
+    assert before == shlex.split("gpu[07-08] --jobid 31234 --overlap --nodes 2 --ntasks 2 --ntasks-per-node 1 --cpu-bind none")
     assert after == shlex.split(
         "--nnodes 2 --nproc-per-node 4 --rdzv-id 31234 --rdzv-backend c10d --rdzv-endpoint gpu07:21234"
         " -m meddiff pretrain"

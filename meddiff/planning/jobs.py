@@ -26,6 +26,8 @@ class Job:
     runtime_min: int | None = None
     local: bool = False
     benchmark: Path | None = None
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 def read_jobs(config: Path, profile: str | None = None, finished_too: bool = False) -> list[Job]:
@@ -81,6 +83,8 @@ def _job(rule: str, fields: dict[str, str], local: bool) -> Job:
         int(runtime) if runtime.isdigit() else None,
         local,
         Path(fields["benchmark"]) if "benchmark" in fields else None,
+        tuple(fields.get("input", "").split(", ")),
+        tuple(fields["output"].split(", ")),
     )
 
 

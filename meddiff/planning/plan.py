@@ -5,10 +5,12 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 
 from meddiff.planning.cost import CostModel
+from meddiff.planning.elapsed import elapsed_seconds
 from meddiff.planning.jobs import Job
 from meddiff.planning.past import Past
 from meddiff.progress import duration
 
+GPUS_AT_ONCE = {"1 GPU": 1, "4 GPUs": 4, "16 GPUs": 16, "no limit": float("inf")}
 SHORT_MINUTES = 3.0  # below it, a job on a cluster mostly waits
 CHAINED = ("pretrain", "distill", "finetune_lesions", "finetune_super_resolution", "supervised", "augment_lesions")
 
@@ -32,10 +34,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """All stages, the disk by what lies there, and warnings."""
+    """All stages, the disk by what lies there, the time by the number of GPUs, and warnings."""
 
     stages: list[Stage]
     disk_gb: dict[str, float]
+    elapsed_hours: dict[str, float]
     scans: int
     scans_from: str
     warnings: list[str]
@@ -66,14 +69,18 @@ def make_plan(jobs: Sequence[Job], model: CostModel, past: Past, scans_from: str
         scans_from: where the numbers of scans are from, as words.
     """
     stages, warnings = [], []
+    all_timed: list[tuple[Job, float]] = []
     for rule, group in groupby(jobs_in_order(jobs), key=lambda job: job.rule):
         same = list(group)
         timed = [(job, seconds * past.of(rule)) for job in same if (seconds := model.seconds(job)) is not None]
         if not timed:
             warnings.append(f"{rule}: the cost model does not know this rule; {len(same)} jobs are not counted")
         stages.append(_stage(rule, same, timed, past))
+        all_timed += timed
         warnings += _warnings(rule, timed)
-    return Plan(stages, model.disk_gb(), sum(s.count for s in model.scans), scans_from, warnings)
+    done, seconds = [job for job, _ in all_timed], [s for _, s in all_timed]
+    elapsed = {name: elapsed_seconds(done, seconds, gpus) / 3600 for name, gpus in GPUS_AT_ONCE.items()}
+    return Plan(stages, model.disk_gb(), elapsed, sum(s.count for s in model.scans), scans_from, warnings)
 
 
 def jobs_in_order(jobs: Sequence[Job]) -> list[Job]:
@@ -97,12 +104,14 @@ def table(plan: Plan) -> str:
         for row in rows
     ]
     disk = ", ".join(f"{name} {gb:,.0f}" for name, gb in plan.disk_gb.items() if gb >= 0.5)
+    times = ", ".join(f"{name} {duration(3600 * hours)}" for name, hours in plan.elapsed_hours.items())
     return "\n".join(
         [
             f"{plan.scans:,} scans ({plan.scans_from})",
             "",
             *lines,
             "",
+            f"time, without waiting in queues: {times}",
             f"disk: {sum(plan.disk_gb.values()):,.0f} GB when all is done ({disk})" if disk else "disk: less than 1 GB",
             *(f"note: {warning}" for warning in plan.warnings),
         ]
@@ -132,8 +141,8 @@ def _warnings(rule: str, timed: Sequence[tuple[Job, float]]) -> list[str]:
     found = []
     if short:
         found.append(
-            f"{rule}: {len(short)} of {len(timed)} jobs are shorter than {SHORT_MINUTES:g} min; "
-            "fewer shards make longer jobs"
+            f"{rule}: {len(short)} of {len(timed)} jobs are shorter than {SHORT_MINUTES:g} min"
+            + ("; fewer shards make longer ones" if "shard" in timed[0][0].wildcards else "")
         )
     if long:
         found.append(
