@@ -41,7 +41,9 @@ def run(command, environment):
 def test_torchrun_starts_on_every_node_and_they_meet_at_the_first(slurm):
     words = run(launcher(8, 2), slurm).stdout.split()
     before, after = words[: words.index("torchrun")], words[words.index("torchrun") + 1 :]
-    assert before == shlex.split("gpu[07-08] --jobid 31234 --overlap --nodes 2 --ntasks 2 --ntasks-per-node 1 --cpu-bind none")
+    assert before == shlex.split(
+        "gpu[07-08] --jobid 31234 --overlap --nodes 2 --ntasks 2 --ntasks-per-node 1 --cpu-bind none"
+    )
     assert after == shlex.split(
         "--nnodes 2 --nproc-per-node 4 --rdzv-id 31234 --rdzv-backend c10d --rdzv-endpoint gpu07:21234"
         " -m meddiff pretrain"

@@ -42,7 +42,8 @@ STORE = expand(f"{OUT}/data/store/shard-{{shard}}.tsv", shard=SHARDS)
 TRAINING_RUNTIME_MIN = 1380
 ON_CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not None
 TRAINING_SLICE_MIN = int(0.95 * TRAINING_RUNTIME_MIN) if ON_CLUSTER else 525_600
-TRAINING_RETRIES = 100 if ON_CLUSTER else 0
+# A job on a cluster is a Snakemake itself, which must not retry within its own time limit.
+TRAINING_RETRIES = 100 if ON_CLUSTER and not workflow.remote_exec else 0
 LAUNCHER = launcher(CONFIG.training.processes, CONFIG.training.nodes)
 TRAINING_GPUS = resources(CONFIG.training.processes, CONFIG.training.nodes)
 
