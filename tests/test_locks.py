@@ -36,6 +36,7 @@ if os.fork() == 0:
 def another_process(path, then=""):
     command = [sys.executable, "-c", HOLD.format(then=then), str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout
         assert process.stdout.readline() == "held\n"
         try:
             yield process
@@ -83,6 +84,6 @@ def test_a_lock_can_be_taken_again_when_it_was_given_back(tmp_path):
 def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path):
     (tmp_path / "target").write_text("precious")
     (tmp_path / "lock").symlink_to(tmp_path / "target")
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="symbolic links"):
         try_hold(tmp_path / "lock")
     assert (tmp_path / "target").read_text() == "precious"

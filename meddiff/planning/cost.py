@@ -60,6 +60,11 @@ class CostModel:
         work = _WORK.get(job.rule)
         return None if work is None else RATES["start"].value + work(self, job.wildcards)
 
+    def tells(self, job: Job) -> bool:
+        """Return whether a job's time says something of others: it has more to do than to start, and that scales."""
+        work = _WORK.get(job.rule, _short)
+        return work is not _short and work(self, job.wildcards) > 2 * RATES["start"].value
+
     def seconds_per_step(self, rule: str) -> float:
         """Return how long one optimizer step of a training rule takes."""
         return self._training(1, CONTROLLED if rule.startswith("finetune") else 1.0)

@@ -16,7 +16,7 @@ _FIELD = re.compile(r"^    (\w+): (.*)$")
 
 @dataclass(frozen=True)
 class Job:
-    """One job, with what it asks for; `gpus` of all its nodes. `local`: it runs where Snakemake does."""
+    """One job, with what it asks for; `gpus` of all its nodes. One that is not `submitted` runs where Snakemake does."""
 
     rule: str
     wildcards: dict[str, str] = field(default_factory=dict)
@@ -24,7 +24,7 @@ class Job:
     gpus: int = 0
     mem_mb: int = 0
     runtime_min: int | None = None
-    local: bool = False
+    submitted: bool = False
     benchmark: Path | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ def _job(rule: str, fields: dict[str, str], local: bool) -> Job:
         int(gpus) * int(asked.get("nodes", "1")),
         int(asked.get("mem_mb", "0")),
         int(runtime) if runtime.isdigit() else None,
-        local,
+        "slurm_partition" in asked and not local,
         Path(fields["benchmark"]) if "benchmark" in fields else None,
         tuple(fields.get("input", "").split(", ")),
         tuple(fields["output"].split(", ")),

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -24,7 +23,8 @@ TRAININGS = {"pretrain": "pretrain", "finetune_lesions": "finetune-lesions"} | {
 class Past:
     """Factors by rule, and of how many jobs or trainings each is.
 
-    A factor of a run without GPU says nothing of one with, so those of rules that ask for a GPU need a run on one.
+    A run without GPU says nothing of one with, so rules that ask for a GPU have a factor from runs on one only. Jobs
+    that mostly start, as those of small trials, have none.
     """
 
     factors: dict[str, float]
@@ -49,9 +49,9 @@ def read_past(model: CostModel, finished: Sequence[Job]) -> Past:
     on_gpu = model.config.device == "cpu" or any("peak_gpu_gb" in row for run in trainings for row in run.rows)
     measured: dict[str, list[tuple[float, float]]] = {}
     for job in finished:
-        modelled, seconds = model.seconds(job), _benchmark(job)
-        if modelled and seconds and job.rule not in TRAININGS and (on_gpu or not job.gpus):
-            measured.setdefault(job.rule, []).append((seconds, modelled))
+        seconds = _benchmark(job)
+        if seconds and model.tells(job) and job.rule not in TRAININGS and (on_gpu or not job.gpus):
+            measured.setdefault(job.rule, []).append((seconds, model.seconds(job) or 0.0))
     for run in trainings if on_gpu else ():
         measured.setdefault(run.rule, []).append((run.seconds_per_step, model.seconds_per_step(run.rule)))
     factors = {rule: sum(s for s, _ in pairs) / sum(m for _, m in pairs) for rule, pairs in measured.items()}

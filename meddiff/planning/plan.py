@@ -123,7 +123,7 @@ def _stage(rule: str, jobs: Sequence[Job], timed: Sequence[tuple[Job, float]], p
     return Stage(
         rule,
         len(jobs),
-        "here" if jobs[0].local else "GPU" if any(job.gpus for job in jobs) else "CPU",
+        "cluster" if jobs[0].submitted else "here",
         max(job.threads for job in jobs),
         max(job.gpus for job in jobs),
         max(job.mem_mb for job in jobs) / 1e3,
@@ -136,7 +136,7 @@ def _stage(rule: str, jobs: Sequence[Job], timed: Sequence[tuple[Job, float]], p
 
 
 def _warnings(rule: str, timed: Sequence[tuple[Job, float]]) -> list[str]:
-    short = [s for job, s in timed if not job.local and s < 60 * SHORT_MINUTES]
+    short = [s for job, s in timed if job.submitted and s < 60 * SHORT_MINUTES]
     long = [s for job, s in timed if job.runtime_min and s > 60 * job.runtime_min and rule not in CHAINED]
     found = []
     if short:
@@ -147,7 +147,8 @@ def _warnings(rule: str, timed: Sequence[tuple[Job, float]]) -> list[str]:
     if long:
         found.append(
             f"{rule}: {len(long)} of {len(timed)} jobs take up to {duration(max(long))}, more than the limit of "
-            f"{duration(60 * max(job.runtime_min or 0 for job, _ in timed))}; raise `runtime` in the profile's set-resources"
+            f"{duration(60 * max(job.runtime_min or 0 for job, _ in timed))}; raise `runtime` in the profile's "
+            "set-resources"
         )
     return found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from meddiff.config import Config, DatasetConfig, load_config
+from meddiff.config import Config, DatasetConfig, Region, load_config
 from meddiff.data.index import Case, write_manifest
 from meddiff.errors import UserError
 from meddiff.files import write_json
@@ -57,7 +57,7 @@ def test_jobs_ask_for_what_their_rules_and_the_profile_say(paper):
     by_rule = {job.rule: job for job in paper[1]}
     assert (by_rule["anatomy"].threads, by_rule["anatomy"].gpus, by_rule["anatomy"].mem_mb) == (4, 1, 16000)
     assert by_rule["pretrain"].runtime_min == 1380
-    assert {rule for rule, job in by_rule.items() if job.local} == {"index", "extractor", "tables", "report"}
+    assert {rule for rule, job in by_rule.items() if not job.submitted} == {"index", "extractor", "tables", "report"}
     assert str(by_rule["tables"].benchmark).endswith("results/benchmarks/tables.tsv")
 
 
@@ -71,7 +71,7 @@ def test_every_rule_has_a_cost_and_none_of_the_papers_jobs_reaches_its_limit(pap
 
 def test_short_jobs_are_few(paper):
     model = CostModel(load_config(paper[0]), expected_scans(load_config(paper[0])))
-    short = [job for job in paper[1] if not job.local and (model.seconds(job) or 0) < 180]
+    short = [job for job in paper[1] if job.submitted and (model.seconds(job) or 0) < 180]
     assert {(job.rule, job.wildcards.get("denoiser")) for job in short} <= {
         ("low_dose", None),
         ("denoise", "meddiff-fm-one-step"),
@@ -122,7 +122,8 @@ def test_costs_follow_the_work():
 def test_a_manifest_counts_more_than_the_registry(tmp_path):
     config = small_model().config
     cases = [
-        Case("amos22", f"c{i}", tmp_path, "abdomen", "pretraining", "test" if i < 3 else "train", 0) for i in range(9)
+        Case("amos22", f"c{i}", tmp_path, Region.ABDOMEN, "pretraining", "test" if i < 3 else "train", 0)
+        for i in range(9)
     ]
     write_manifest(cases, tmp_path / "manifest.tsv")
     (scans,) = manifest_scans(config, cases)
@@ -148,7 +149,7 @@ def write_benchmark(path, took):
 
 def test_finished_jobs_correct_the_model(tmp_path):
     model = small_model(output_dir=str(tmp_path))
-    took = 3 * model.seconds(Job("store", {"shard": "000"}))
+    took = 3 * (seconds(model, "store", shard="000") + RATES["start"].value)
     done = Job("store", {"shard": "000"}, benchmark=write_benchmark(tmp_path / "000.tsv", took))
     left = Job("store", {"shard": "001"}, benchmark=tmp_path / "001.tsv")
     assert finished_jobs([done, left], [left]) == [done]
@@ -178,6 +179,12 @@ def test_a_trainings_own_statistics_count_if_it_ran_on_a_gpu(tmp_path, gpu, fact
     assert ("anatomy" in past.factors) == gpu
 
 
+def test_jobs_that_mostly_start_say_nothing_of_others(tmp_path):
+    tiny = small_model(data={"datasets": [{"name": "amos22", "root": "/x"}], "shards": 10, "spacing_mm": 6.0})
+    jobs = [Job(rule, {"shard": "000"}, benchmark=write_benchmark(tmp_path / rule, 1)) for rule in ("store", "index")]
+    assert read_past(tiny, jobs).factors == {}
+
+
 def test_a_better_past_wins():
     assert Past({"a": 2, "b": 2}, {"a": 1, "b": 1}).under(Past({"a": 3}, {"a": 9})) == Past(
         {"a": 3, "b": 2}, {"a": 9, "b": 1}
@@ -196,7 +203,11 @@ def test_jobs_wait_for_their_inputs_and_for_gpus():
 
 def test_what_a_person_should_look_at_is_said():
     model = small_model()
-    jobs = [Job("store", {"shard": "000"}, runtime_min=1), Job("regions", {"shard": "000"}), Job("new_rule")]
+    jobs = [
+        Job("store", {"shard": "000"}, runtime_min=1),
+        Job("regions", {"shard": "000"}, submitted=True),
+        Job("new_rule"),
+    ]
     plan = make_plan(jobs, model, Past({}, {}), "test")
     assert plan.warnings == [
         "store: 1 of 1 jobs take up to 4 min 0 s, more than the limit of 1 min 0 s; raise `runtime` in the profile's "
