@@ -16,7 +16,7 @@ _FIELD = re.compile(r"^    (\w+): (.*)$")
 
 @dataclass(frozen=True)
 class Job:
-    """One job, with what it asks for; `gpus` of all its nodes. One that is not `submitted` runs where Snakemake does."""
+    """One job, with what it asks for; `gpus` are those of all its nodes. Not `submitted`: it runs beside Snakemake."""
 
     rule: str
     wildcards: dict[str, str] = field(default_factory=dict)
