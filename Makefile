@@ -17,7 +17,7 @@ phantom: $(INSTALLED)
 	@echo "report: $(CURDIR)/results/phantom/report/index.html"
 
 test: $(INSTALLED)
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """`meddiff lesion`: a synthetic CT with a lesion, or a lesion drawn into a scan."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,11 @@ from meddiff.cli.options import (
     naming,
     own_config,
 )
-from meddiff.config import Organ, Region
+from meddiff.config import Config, Organ, Region
+from meddiff.errors import UserError
+
+if TYPE_CHECKING:
+    from meddiff.tasks.sampler import Sampler
 
 DEFAULT_CONTROL = Path("results/models/lesions/demo-lung-lesions/fine-tune")
 
@@ -52,11 +56,10 @@ def generate(
     check_region(region)
     from meddiff.device import set_up_cpu
     from meddiff.tasks import lesion_files
-    from meddiff.tasks.sampler import Sampler
 
     set_up_cpu(threads)
     settings = own_config(config)
-    sampler = Sampler(model, settings.sampling, settings.device, control)
+    sampler = _sampler(model, control, settings)
     wanted = lesion_files.Wanted(lesion, organ, diameter_mm, seed)
     with naming(anatomy):
         lesion_files.generate_file(sampler, anatomy, region, wanted, settings, out, mask_out, patch)
@@ -83,11 +86,19 @@ def inpaint(
     check_region(region)
     from meddiff.device import set_up_cpu
     from meddiff.tasks import lesion_files
-    from meddiff.tasks.sampler import Sampler
 
     set_up_cpu(threads)
     settings = own_config(config)
-    sampler = Sampler(model, settings.sampling, settings.device, control)
+    sampler = _sampler(model, control, settings)
     wanted = lesion_files.Wanted(lesion, organ, diameter_mm, seed)
     with naming(scan):
         lesion_files.inpaint_file(sampler, scan, region, anatomy, wanted, settings, out, mask_out)
+
+
+def _sampler(model: str, control: Path, config: Config) -> "Sampler":
+    from meddiff.model.control_bundle import slice_factor
+    from meddiff.tasks.sampler import Sampler
+
+    if slice_factor(control) is not None:
+        raise UserError(f"{control}: a ControlNet for super-resolution; give one for lesions with --control")
+    return Sampler(model, config.sampling, config.device, control)

@@ -25,6 +25,7 @@ from meddiff.cli.options import (
     stage_config,
 )
 from meddiff.config import SUPER_RESOLVERS, Region
+from meddiff.errors import UserError
 
 DEFAULT_CONTROL = Path("results/models/super-resolution")
 
@@ -47,11 +48,16 @@ def superres(
     check_region(region)
     from meddiff.data import volumes
     from meddiff.device import set_up_cpu
+    from meddiff.model.control_bundle import slice_factor
     from meddiff.tasks import super_resolution
     from meddiff.tasks.sampler import Sampler
 
     set_up_cpu(threads)
     settings = own_config(config)
+    if (factor := slice_factor(control)) is None:
+        raise UserError(f"{control}: a ControlNet for lesions; give one for super-resolution with --control")
+    thinning = settings.super_resolution.model_copy(update={"factor": factor})
+    settings = settings.model_copy(update={"super_resolution": thinning})
     sampler = Sampler(model, settings.sampling, settings.device, control)
     with naming(scan):
         thick, grid = super_resolution.read_thick(scan, region, anatomy, sampler.model, settings)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from meddiff.data.anatomy.labels import CLASS_IDS
+from meddiff.data.anatomy.labels import CLASS_IDS, LUNG, ids
 from meddiff.data.volumes import AIR_HU
 
 Z_RANGE_MM = {
@@ -58,6 +58,8 @@ def make_phantom(seed: int, spacing_mm: float = 4.0, extent: str = "whole_body")
         centre = np.array(shape.centre_mm) + rng.uniform(-3, 3, 3) * (shape.name not in _SPINE)
         radii = np.array(shape.radii_mm) * rng.uniform(0.94, 1.06, 3)
         window, inside = _rasterise(shape.cylinder, centre * scale, radii * scale, (x_mm, y_mm, z_mm))
+        if shape.name == "pulmonary_vein":  # only where they run through the lungs
+            inside &= np.isin(labels_zyx[window], ids(*LUNG))
         ct_zyx[window][inside] = shape.hu + rng.uniform(-12, 12)
         labels_zyx[window][inside] = CLASS_IDS.get(shape.name, 0)
     texture = ndimage.gaussian_filter(rng.standard_normal(ct_zyx.shape, np.float32), 1.0)
@@ -108,7 +110,7 @@ def add_low_dose_noise(phantom: Phantom, noise_hu: float, seed: int) -> Phantom:
 
 def body_shapes() -> list[Shape]:
     """Return the shapes of an average body, from the outside in."""
-    return [*_outline(), *_skeleton(), *_chest_organs(), *_abdominal_organs(), *_head(), *_spine()]
+    return [*_outline(), *_skeleton(), *_chest_organs(), *_abdominal_organs(), *_head(), *_spine(), *_pulmonary_veins()]
 
 
 _VERTEBRAE = (
@@ -165,6 +167,20 @@ def _chest_organs() -> list[Shape]:
         Shape("aorta", 170, (18, 45, 400), (13, 13, 150), cylinder=True),
         Shape("aorta", 170, (5, 10, 535), (13, 40, 16)),
     ]
+
+
+def _pulmonary_veins() -> list[Shape]:
+    """Return the veins inside the lungs: brighter than many a lesion, and healthy."""
+    veins = []
+    for sign in (-1, 1):
+        veins += [
+            Shape("pulmonary_vein", 20, (sign * 66, 5, 478), (40, 8, 8)),
+            Shape("pulmonary_vein", 20, (sign * 70, 2, 520), (8, 8, 50)),
+            Shape("pulmonary_vein", 20, (sign * 80, 25, 440), (8, 8, 55)),
+            Shape("pulmonary_vein", 20, (sign * 72, 30, 480), (8, 40, 8)),
+            Shape("pulmonary_vein", 20, (sign * 72, -30, 470), (8, 40, 8)),
+        ]
+    return veins
 
 
 def _abdominal_organs() -> list[Shape]:

@@ -63,9 +63,7 @@ def load_controlled(
     """
     from safetensors.torch import load_file
 
-    if not (folder / CONFIG).exists() or not (folder / CONTROL_WEIGHTS).exists():
-        raise UserError(f"{folder}: no ControlNet; expected {CONTROL_WEIGHTS} and {CONFIG} in it")
-    config, checksum = read_json(folder / CONFIG), sha256(find_bundle(foundation) / WEIGHTS)
+    config, checksum = _read_config(folder), sha256(find_bundle(foundation) / WEIGHTS)
     if config["foundation"] != checksum:
         raise UserError(
             f"{folder}: belongs to a foundation model with sha256 {config['foundation'][:12]}..., and {foundation} has "
@@ -78,3 +76,18 @@ def load_controlled(
     model = MedDiffFM.from_pretrained(foundation, device, dtype)
     control = control.to(device, dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return replace(model, name=config["name"], network=ControlledUNet(model.network, control).eval())  # type: ignore[arg-type]
+
+
+def slice_factor(folder: Path) -> int | None:
+    """Return how many thin slices of a thick one a ControlNet for super-resolution makes; None for one of lesions.
+
+    Raises:
+        UserError: there is no such bundle.
+    """
+    return _read_config(folder)["training"].get("factor")
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if not (folder / CONFIG).exists() or not (folder / CONTROL_WEIGHTS).exists():
+        raise UserError(f"{folder}: no ControlNet; expected {CONTROL_WEIGHTS} and {CONFIG} in it")
+    return read_json(folder / CONFIG)

@@ -22,8 +22,6 @@ from meddiff.evaluation.overlap import dice
 from meddiff.files import read_json, write_json
 from meddiff.nnunet.experiment import Experiment
 
-pytestmark = pytest.mark.xdist_group("nnunet")  # one worker, so that the model is trained once
-
 REPOSITORY = Path(__file__).parents[2]
 SHORT = NnUNetConfig(epochs=4, iterations=40, small=True)
 SIDES = ("left", "right")

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from meddiff.config import DiffusionConfig, NetworkConfig, WindowsConfig
 from meddiff.errors import UserError
 from meddiff.files import sha256
-from meddiff.model.control_bundle import load_controlled, save_control
+from meddiff.model.control_bundle import load_controlled, save_control, slice_factor
 from meddiff.model.controlnet import ControlledUNet, ControlNet
 from meddiff.model.foundation import MedDiffFM
 from meddiff.model.unet import UNet
@@ -127,3 +127,12 @@ def test_weights_that_do_not_fit_are_refused_by_name_and_shape(bundle):
     save_file(weights, folder / "control.safetensors")
     with pytest.raises(UserError, match=r"control.safetensors: zero_middle.weight is missing"):
         load_controlled(folder, foundation)
+
+
+def test_a_bundle_says_which_slices_it_was_trained_for(bundle, tmp_path):
+    network, foundation, of_lesions = bundle
+    assert slice_factor(of_lesions) is None
+    save_control(network.control, foundation, "tiny, slices", TRAINING | {"factor": 4}, tmp_path / "slices")
+    assert slice_factor(tmp_path / "slices") == 4
+    with pytest.raises(UserError, match="no ControlNet"):
+        slice_factor(tmp_path / "nothing")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
+SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
 NODE = "node1"
 START_SECONDS = 60
 
@@ -65,7 +66,7 @@ class Cluster:
             "SLURM_CONF": str(folder / "slurm.conf"),
             "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
         }
-        self._processes: list[subprocess.Popen] = []
+        self.processes: list[subprocess.Popen] = []
 
     def __enter__(self) -> "Cluster":
         for name in ("state", "spool", "munge"):
@@ -74,6 +75,8 @@ class Cluster:
         text = SLURM_CONF.format(folder=self.folder, host=socket.gethostname(), node=NODE, **ports)
         (self.folder / "slurm.conf").write_text(text)
         (self.folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
+        # Inside a job Snakemake starts `srun` without SLURM_CONF, so the configuration must lie where SLURM looks.
+        SYSTEM_CONF.symlink_to(self.folder / "slurm.conf")
         key = self.folder / "munge" / "munge.key"
         key.write_bytes(secrets.token_bytes(1024))
         key.chmod(0o600)
@@ -87,13 +90,21 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in reversed(self._processes):
-            process.terminate()
-        for process in self._processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        self.stop()
+
+    def stop(self) -> None:
+        SYSTEM_CONF.unlink(missing_ok=True)
+        while self.processes:
+            _stop(self.processes.pop())
+
+    def restart_node(self) -> None:
+        """Stop slurmd, wait until its jobs are over, and start it again."""
+        _stop(self.processes.pop())
+        self._start("slurmd", "-D", "-N", NODE)
+
+    def reach_time_limit(self, job: str) -> None:
+        """Let a running job's time limit be over."""
+        self.run("scontrol", "update", f"jobid={job}", "endtime=now")
 
     def run(self, *command: str) -> str:
         """Return what a command of SLURM prints."""
@@ -117,16 +128,24 @@ class Cluster:
             process = subprocess.Popen(
                 (program, *arguments), env=self.environment, stdout=log, stderr=subprocess.STDOUT
             )
-        self._processes.append(process)
+        self.processes.append(process)
 
     def _wait(self, what: str, ready) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not ready():
-            dead = [p.args for p in self._processes if p.poll() is not None]
+            dead = [p.args for p in self.processes if p.poll() is not None]
             if dead or time.monotonic() > deadline:
                 logs = "\n".join(path.read_text()[-1500:] for path in sorted(self.folder.glob("*.out")))
                 raise RuntimeError(f"SLURM: {what} is not ready ({dead or 'time is up'})\n{logs}")
             time.sleep(0.5)
+
+
+def _stop(process: subprocess.Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _free_ports(count: int) -> list[int]:

@@ -59,7 +59,6 @@ def run(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("workflow")
 def test_tables_have_numbers_n_and_provenance(run):
     table = pd.read_csv(run[1] / "tables" / "table3.csv")
     measured = table[(table["status"] == "measured") & (table["method"] != "real")]
@@ -74,7 +73,6 @@ def test_tables_have_numbers_n_and_provenance(run):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("workflow")
 def test_bad_inputs_are_quarantined_with_reasons_and_the_run_finishes(run):
     rows = pd.concat([pd.read_csv(p, sep="\t") for p in (run[1] / "data" / "resample").glob("shard-*.tsv")])
     mixed = rows[rows["id"].str.startswith("mixed_")].set_index("id")
@@ -90,7 +88,6 @@ def test_bad_inputs_are_quarantined_with_reasons_and_the_run_finishes(run):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("workflow")
 def test_the_report_needs_no_other_file(run):
     page = (run[1] / "report" / "index.html").read_text()
     # One held-out chest, drawn, denoised and of thin slices; the training curves; a map of one scan with two lesions,
@@ -100,7 +97,6 @@ def test_the_report_needs_no_other_file(run):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("workflow")
 def test_every_denoiser_has_a_row(run):
     fourth = pd.read_csv(run[1] / "tables" / "table4.csv").set_index("method")
     measured = fourth[fourth["status"] == "measured"]
@@ -111,7 +107,6 @@ def test_every_denoiser_has_a_row(run):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("workflow")
 def test_lesions_are_detected_generated_and_inpainted_and_absent_datasets_are_said_to_be(run):
     fifth = pd.read_csv(run[1] / "tables" / "table5.csv")
     measured = fifth[fifth["dataset"] == "phantom-lesions"]
@@ -135,7 +130,6 @@ def test_lesions_are_detected_generated_and_inpainted_and_absent_datasets_are_sa
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("workflow")
 def test_every_way_to_thin_slices_has_a_row(run):
     table = pd.read_csv(run[1] / "tables" / "table_sr.csv")
     assert table["method"].tolist() == list(SUPER_RESOLVERS)
@@ -144,14 +138,12 @@ def test_every_way_to_thin_slices_has_a_row(run):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("workflow")
 def test_a_second_run_does_nothing(run):
     done = snakemake("--cores", 2, "all", "--configfile", run[0])
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("workflow")
 def test_a_changed_learning_rate_trains_anew_and_touches_no_data(run):
     config = yaml.safe_load(run[0].read_text())
     config["training"]["learning_rate"] = 0.003

@@ -14,8 +14,6 @@ from meddiff.data.anatomy.segmenter import Segmenter
 from meddiff.data.phantom import make_phantom
 from meddiff.evaluation.overlap import dice
 
-pytestmark = pytest.mark.xdist_group("segmenter")  # one worker, so that its fixture is made once
-
 CONFIG = AnatomyConfig(weights="demo", resolution="fastest")
 
 

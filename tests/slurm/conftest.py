@@ -1,0 +1,22 @@
+"""One SLURM for the tests that need it; they are skipped where it cannot be had."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import SYSTEM_CONF, Cluster, missing_programs
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    if missing := missing_programs():
+        pytest.skip(f"SLURM is not installed ({', '.join(missing)} missing): apt-get install slurm-wlm munge")
+    if os.geteuid() != 0:
+        pytest.skip("slurmctld and slurmd of this test run as root")
+    if SYSTEM_CONF.exists() or SYSTEM_CONF.is_symlink():
+        pytest.skip(f"{SYSTEM_CONF} exists: this machine has a SLURM of its own, or one that was left behind")
+    with tempfile.TemporaryDirectory(prefix="slurm") as folder, Cluster(Path(folder)) as running:
+        yield running

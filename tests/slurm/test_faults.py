@@ -1,0 +1,94 @@
+"""The phantom workflow on a real SLURM, with jobs cancelled, a node restarted and Snakemake stopped on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.slurm.cluster import NODE, Cluster
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+CORES = 2  # for local and cluster jobs alike: sums of floats depend on the number of threads
+MOST_SECONDS = 600
+SNAKEMAKE = [sys.executable, "-m", "snakemake", "--directory", str(ROOT), "all"]
+LOCAL = ["--cores", str(CORES)]
+# What a user types, with what this cluster needs: no accounting, and quick answers.
+ON_SLURM = [
+    *("--workflow-profile", str(ROOT / "profiles" / "slurm"), "--jobs", "4", "--max-threads", str(CORES)),
+    *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2", "--slurm-no-account"),
+    *("--latency-wait", "10"),
+]
+
+
+def write_config(folder: Path) -> Path:
+    """Write the phantoms' configuration, with chests only, and return its path."""
+    folder.mkdir()
+    config = yaml.safe_load((ROOT / "config" / "phantom.yaml").read_text())
+    config["output_dir"] = str(folder / "results")
+    config["data"]["datasets"] = [{"name": "phantom-chest"}, {"name": "phantom-lesions"}]
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def start(config: Path, arguments: list[str], environment: dict[str, str]) -> subprocess.Popen:
+    command = [*SNAKEMAKE, *arguments, "--configfile", str(config)]
+    with config.with_name("snakemake.log").open("a") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT)
+
+
+def wait_for_job(cluster: Cluster, rule: str, process: subprocess.Popen) -> str:
+    """Return the id of a running job of a rule."""
+    deadline = time.monotonic() + MOST_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        for job, comment in cluster.jobs().items():
+            if comment.startswith(f"rule_{rule}"):
+                return job
+        time.sleep(0.5)
+    pytest.fail(f"no job of the rule {rule} was seen")
+
+
+def finish(process: subprocess.Popen, config: Path) -> None:
+    try:
+        process.wait(MOST_SECONDS)
+    finally:
+        process.terminate()
+    if process.returncode:
+        pytest.fail(config.with_name("snakemake.log").read_text()[-6000:])
+
+
+def read_tables(config: Path) -> dict[str, pd.DataFrame]:
+    tables = config.parent / "results" / "tables"
+    return {path.stem: pd.read_csv(path) for path in sorted(tables.glob("*.csv"))}
+
+
+def test_after_every_fault_the_same_command_finishes_with_the_tables_of_an_undisturbed_run(cluster, tmp_path):
+    config = write_config(tmp_path / "disturbed")
+    process = start(config, ON_SLURM, cluster.environment)
+    cluster.run("scancel", wait_for_job(cluster, "anatomy", process))
+    job = wait_for_job(cluster, "pretrain", process)
+    cluster.run("scancel", job)
+    cluster.run("scontrol", "update", f"nodename={NODE}", "state=drain", "reason=test")
+    cluster.restart_node()
+    cluster.run("scontrol", "update", f"nodename={NODE}", "state=resume")
+    cluster.reach_time_limit(wait_for_job(cluster, "distill", process))
+    wait_for_job(cluster, "red_cnn", process)
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    finish(start(config, ON_SLURM, cluster.environment), config)
+
+    undisturbed = write_config(tmp_path / "undisturbed")
+    finish(start(undisturbed, LOCAL, dict(os.environ)), undisturbed)
+    found, expected = read_tables(config), read_tables(undisturbed)
+    assert len(found) >= 8
+    assert found.keys() == expected.keys()
+    for name, table in found.items():
+        pd.testing.assert_frame_equal(table, expected[name], obj=name)
