@@ -10,7 +10,8 @@ from meddiff.data.datasets import Dataset, resolve
 from meddiff.data.index import SPLITS, Case
 from meddiff.errors import UserError
 
-# Millions of voxels of 1 mm: of a whole scan (the demo's, median) and of a region cut out of it.
+# Millions of voxels of 1 mm: of a whole scan, and of a region cut out of it. Chest, abdomen and whole body are as the
+# demo's; head and neck lie between its head (64) and a scan of the brain (8).
 SCAN_MVOX = {Region.HAN: 40.0, Region.CHEST: 35.0, Region.ABDOMEN: 40.0, Region.WHOLE_BODY: 120.0}
 REGION_MVOX = 40.0
 REGIONS_PER_WHOLE_BODY = 2  # most show chest and abdomen

@@ -216,6 +216,12 @@ def test_what_a_person_should_look_at_is_said():
     assert all(f"note: {warning}" in printed for warning in plan.warnings)
 
 
+def test_a_finished_run_has_an_empty_plan():
+    plan = make_plan([], small_model(), Past({}, {}), "test")
+    assert (plan.jobs, plan.warnings, set(plan.elapsed_hours.values())) == (0, [], {0})
+    assert "total" in table(plan)
+
+
 def test_the_verb_prints_json_and_starts_nothing(paper, tmp_path):
     command = [
         sys.executable,
