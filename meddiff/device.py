@@ -6,18 +6,24 @@ import os
 import torch
 
 from meddiff.errors import UserError
+from meddiff.gpus import take_gpus
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, gpus: int = 1) -> torch.device:
     """Return the device of a configuration value: `auto` is the GPU where there is one.
+
+    Of several GPUs this process from now on sees only `gpus` that no other process of this program computes on; the
+    first call decides.
 
     Raises:
         UserError: a GPU is asked for and there is none; or this torch has faulty 3-D convolutions.
     """
     if torch.__version__.startswith("2.9."):
         raise UserError(f"torch {torch.__version__} has slow, faulty 3-D convolutions; install the locked version")
+    if name != "cpu":
+        take_gpus(torch.cuda.device_count(), gpus)
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device: 'cuda' is configured but torch sees no GPU; set device: auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

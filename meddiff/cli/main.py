@@ -27,6 +27,7 @@ from meddiff.cli import (
     low_dose,
     model,
     phantoms,
+    plan,
     pretrain,
     regions,
     report,
@@ -82,6 +83,7 @@ app.command()(evaluate.evaluate)
 app.command()(tables.tables)
 app.command()(report.report)
 app.command("train-anatomy")(train_anatomy.train_anatomy)
+app.command()(plan.plan)
 app.command()(config.config)
 app.add_typer(model.app, name="model")
 

@@ -96,6 +96,7 @@ class TrainingConfig(Section):
     processes: int = Field(
         default=1, ge=1, description="Processes of torchrun, one per GPU, that share every step [Choice]."
     )
+    nodes: int = Field(default=1, ge=1, description="Nodes of a cluster that the processes are spread over [Choice].")
     bfloat16: bool = Field(default=True, description="Autocast to bfloat16; weights stay float32 [Choice].")
     workers: int = Field(default=4, ge=0, description="Processes that read patches [Choice].")
     checkpoint_minutes: float = Field(default=30.0, gt=0, description="Time between checkpoints [Choice].")
@@ -111,6 +112,8 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"accumulation {self.accumulation} cannot be shared by processes {self.processes}; choose a multiple"
             )
+        if self.processes % self.nodes:
+            raise ValueError(f"processes {self.processes} cannot be spread over nodes {self.nodes}; choose a multiple")
         return self
 
 

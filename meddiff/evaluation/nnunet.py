@@ -19,6 +19,7 @@ from meddiff.data import volumes
 from meddiff.data.shards import sidecar
 from meddiff.errors import UserError
 from meddiff.files import digest, read_json, sha256, write_json
+from meddiff.locks import locked
 from meddiff.nnunet.experiment import Experiment, SmallNetwork
 
 log = logging.getLogger(__name__)
@@ -52,8 +53,13 @@ class NnUNet:
             cases: id, CT in HU, and label map on the CT's grid, uint8, 0 for background and lesions from 1.
 
         Raises:
-            UserError: an id is unsafe or occurs twice, there is no lesion, or one of nnU-Net's commands failed.
+            UserError: an id is unsafe or occurs twice, there is no lesion, one of nnU-Net's commands failed, or another
+                process trains in this folder.
         """
+        with locked(self.folder / "lock", f"nnU-Net: {self.folder}"):
+            self._train(cases)
+
+    def _train(self, cases: Iterable[tuple[str, sitk.Image, sitk.Image]]) -> None:
         key = digest([self._write_raw(cases), self.config.model_dump()])
         prepared = self.folder / "preprocessed" / "inputs.json"  # lies where it goes with what it describes
         if _read(prepared) != key:

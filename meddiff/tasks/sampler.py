@@ -33,11 +33,12 @@ class Sampler:
     def __init__(self, bundle: Path | str, config: SamplingConfig, device: str, control: Path | None = None) -> None:
         folder = find_bundle(bundle)
         precision = torch.bfloat16 if config.bfloat16 else torch.float32
+        first = choose_device(device, config.gpus)
         if control:
-            self.model = load_controlled(control, folder, choose_device(device), precision)
+            self.model = load_controlled(control, folder, first, precision)
             self.weights = control / CONTROL_WEIGHTS
         else:
-            self.model = MedDiffFM.from_pretrained(folder, choose_device(device), precision)
+            self.model = MedDiffFM.from_pretrained(folder, first, precision)
             self.weights = folder / WEIGHTS
         self.config = self.model.recipe(config)
         self.identity = [sha256(self.weights), self.config.model_dump(mode="json")]

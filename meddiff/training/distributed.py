@@ -19,8 +19,10 @@ def world_size() -> int:
 
 
 def local_device(device: torch.device) -> torch.device:
-    """Return this process's own GPU, or the device as it is."""
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if device.type == "cuda" else device
+    """Return this process's own GPU, of those that it sees, or the device as it is."""
+    if device.type != "cuda":
+        return device
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from meddiff.config import TrainingConfig
 from meddiff.data.patches import PatchDataset, Sample, collate
 from meddiff.errors import TimeSliceEnded, UserError
+from meddiff.locks import locked
 from meddiff.seeds import seed_from
 from meddiff.training import checkpoint, distributed
 from meddiff.training.monitor import Monitor
@@ -62,9 +63,16 @@ def train(
 
     Raises:
         TimeSliceEnded: time is up or a stop signal came; a checkpoint is written.
-        UserError: several steps in a row were skipped; the cases are named.
+        UserError: several steps in a row were skipped; the cases are named. Or another process trains in this folder.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
+    with _alone(run):
+        return _train(run, objective, data, config, monitor)
+
+
+def _train(
+    run: Run, objective: Objective, data: PatchDataset, config: TrainingConfig, monitor: Monitor | None
+) -> nn.Module:
     state = State(objective.network, config)
     state.restore(run)
     with _stop_requests() as stop, _status(run, state.step, config) as status:
@@ -264,6 +272,11 @@ def _watch(
             status.validation(state.step, monitor.losses(averaged))
         if state.step and (state.step % config.sample_every == 0 or state.step == config.steps):
             status.pictures(state.step, monitor.pictures(averaged))
+
+
+def _alone(run: Run) -> AbstractContextManager:
+    """Let no second run into the folder; the first of the processes that share a run answers for all."""
+    return locked(run.folder / "lock", f"{run.name}: {run.folder}") if distributed.rank() == 0 else nullcontext()
 
 
 @contextmanager

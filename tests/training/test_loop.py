@@ -11,6 +11,7 @@ from meddiff.config import LevelWeights, TrainingConfig
 from meddiff.data.patches import PatchDataset
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
+from meddiff.locks import locked
 from meddiff.model.unet import UNet
 from meddiff.training.loop import Run, learning_rate, train
 from meddiff.training.monitor import Monitor
@@ -163,3 +164,12 @@ def test_learning_rates():
     assert learning_rate(0, cosine) == 1.0
     assert learning_rate(50, cosine) == pytest.approx(0.5)
     assert learning_rate(99, cosine) < 0.001
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path, record):
+    with (
+        locked(tmp_path / "lock", "the first"),
+        pytest.raises(UserError, match=rf"test: {tmp_path} is in use by process {os.getpid()} "),
+    ):
+        run_training(tmp_path, record)
+    assert not list(tmp_path.glob("checkpoint-*"))

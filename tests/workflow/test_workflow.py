@@ -16,6 +16,7 @@ from meddiff.config import DENOISERS, SUPER_RESOLVERS, SUPERVISED
 from meddiff.data.phantom import make_phantom
 from meddiff.data.volumes import from_zyx, write_image
 from meddiff.evaluation.anomaly import INTENSITY
+from meddiff.locks import locked
 
 ROOT = Path(__file__).parent.parent.parent
 RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
@@ -175,6 +176,28 @@ def test_a_job_that_fails_is_said_to_fail(tmp_path):
     assert done.returncode != 0
     assert "does not exist; correct its root" in done.stderr
     assert "completed successfully" not in done.stderr
+
+
+def test_a_second_run_in_one_output_folder_is_told_who_holds_it(tmp_path):
+    config = yaml.safe_load((ROOT / "config" / "phantom.yaml").read_text()) | {"output_dir": str(tmp_path / "out")}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with locked(tmp_path / "out" / ".lock", "the first run"):
+        done = snakemake("--cores", 1, "index", "--configfile", tmp_path / "config.yaml", check=False)
+        snakemake("-n", "index", "--configfile", tmp_path / "config.yaml")
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("meddiff:")]
+    assert f"{tmp_path / 'out'} is in use by process {os.getpid()} of " in line
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "data" / "manifest.tsv").exists()
+
+
+@pytest.mark.parametrize(("profile", "minutes"), [("profiles/slurm", 1311), ("profiles/default", 525_600)])
+def test_only_on_a_cluster_a_training_is_a_chain_of_slices(tmp_path, profile, minutes):
+    config = yaml.safe_load((ROOT / "config" / "phantom.yaml").read_text()) | {"output_dir": str(tmp_path / "out")}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    plan = snakemake("-n", "all", "--workflow-profile", profile, "--configfile", tmp_path / "config.yaml").stdout
+    pretrain = plan.split("rule pretrain:")[1]
+    assert f"slice_min={minutes}" in pretrain.split("resources:")[1].splitlines()[0]
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ rule distill:
         ENVIRONMENT
     threads: 16
     resources:
+        **TRAINING_GPUS,
         mem_mb=32000,
         runtime=TRAINING_RUNTIME_MIN,
-        gpu=CONFIG.training.processes,
         slice_min=TRAINING_SLICE_MIN,
     params:
         config=lambda wildcards: stage_config("distill", wildcards.model),

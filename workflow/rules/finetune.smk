@@ -22,9 +22,9 @@ rule finetune_lesions:
         ENVIRONMENT
     threads: 16
     resources:
+        **TRAINING_GPUS,
         mem_mb=32000,
         runtime=TRAINING_RUNTIME_MIN,
-        gpu=CONFIG.training.processes,
         slice_min=TRAINING_SLICE_MIN,
     params:
         config=stage_config("finetune-lesions"),
@@ -56,9 +56,9 @@ rule finetune_super_resolution:
         ENVIRONMENT
     threads: 16
     resources:
+        **TRAINING_GPUS,
         mem_mb=32000,
         runtime=TRAINING_RUNTIME_MIN,
-        gpu=CONFIG.training.processes,
         slice_min=TRAINING_SLICE_MIN,
     params:
         config=stage_config("finetune-super-resolution"),

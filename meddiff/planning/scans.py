@@ -1,0 +1,71 @@
+"""How many scans a run has, of which region and split: from the manifest, or as the registry expects them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from meddiff.config import Config, Region
+from meddiff.data.datasets import Dataset, resolve
+from meddiff.data.index import SPLITS, Case
+from meddiff.errors import UserError
+
+# Millions of voxels of 1 mm: of a whole scan, and of a region cut out of it. Chest, abdomen and whole body are as the
+# demo's; head and neck lie between its head (64) and a scan of the brain (8).
+SCAN_MVOX = {Region.HAN: 40.0, Region.CHEST: 35.0, Region.ABDOMEN: 40.0, Region.WHOLE_BODY: 120.0}
+REGION_MVOX = 40.0
+REGIONS_PER_WHOLE_BODY = 2  # most show chest and abdomen
+
+
+@dataclass(frozen=True)
+class Scans:
+    """The scans of one dataset, by split."""
+
+    dataset: Dataset
+    by_split: dict[str, int]
+
+    @property
+    def count(self) -> int:
+        return sum(self.by_split.values())
+
+    def regions(self, split: str) -> int:
+        """Return how many regions the scans of a split give."""
+        whole = self.dataset.region == Region.WHOLE_BODY
+        return self.by_split[split] * (REGIONS_PER_WHOLE_BODY if whole else 1)
+
+
+def expected_scans(config: Config) -> list[Scans]:
+    """Return the scans that the registry expects of the configured datasets.
+
+    Raises:
+        UserError: how many scans a dataset of one's own has is not known.
+    """
+    return [Scans(dataset, _expected(dataset, config)) for dataset in _datasets(config)]
+
+
+def manifest_scans(config: Config, cases: Sequence[Case]) -> list[Scans]:
+    """Return the scans of a manifest.
+
+    Raises:
+        UserError: it has a dataset that the configuration has not.
+    """
+    datasets = {dataset.name: dataset for dataset in _datasets(config)}
+    if surplus := sorted({case.dataset for case in cases} - set(datasets)):
+        raise UserError(f"the manifest has {', '.join(surplus)}, which the configuration has not; index anew")
+    counts = Counter((case.dataset, case.split) for case in cases)
+    return [Scans(dataset, {split: counts[name, split] for split in SPLITS}) for name, dataset in datasets.items()]
+
+
+def _datasets(config: Config) -> list[Dataset]:
+    return [resolve(entry, Path(config.output_dir) / "data" / "raw") for entry in config.data.datasets]
+
+
+def _expected(dataset: Dataset, config: Config) -> dict[str, int]:
+    official = Counter(dataset.official_split.values())
+    total = dataset.cases_paper or sum(official.values())
+    if not total:
+        raise UserError(f"{dataset.name}: how many scans it has is not known; give --manifest (`meddiff index`)")
+    left = total - sum(official.values())
+    shares = config.data.downstream_split if dataset.role == "downstream" else config.data.split
+    drawn = [round(left * share) for share in shares[1:]]
+    return {split: official[split] + n for split, n in zip(SPLITS, [left - sum(drawn), *drawn], strict=True)}
