@@ -25,7 +25,7 @@ STAGES = {
     "index": Stage(("seed", "data"), version=2),
     "resample": Stage(("data",)),
     "anatomy": Stage(("data", "anatomy", "device")),
-    "regions": Stage(("data", "regions"), version=2),
+    "regions": Stage(("data", "regions"), version=3),
     "store": Stage(("data", "windows", "model"), version=2),
     "train-anatomy": Stage(("anatomy", "windows")),
     "extractor": Stage(("seed", "evaluation")),
