@@ -27,6 +27,8 @@ STAGES = {
     "anatomy": Stage(("data", "anatomy", "device")),
     "regions": Stage(("data", "regions"), version=3),
     "store": Stage(("data", "windows", "model"), version=2),
+    "qc": Stage(("data", "windows")),
+    "qc-page": Stage(("data", "anatomy")),
     "train-anatomy": Stage(("anatomy", "windows")),
     "extractor": Stage(("seed", "evaluation")),
     "pretrain": Stage(("seed", "device", "model", "diffusion", "training", "models", "windows"), version=2),

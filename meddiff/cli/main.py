@@ -28,6 +28,7 @@ from meddiff.cli import (
     model,
     phantoms,
     pretrain,
+    qc,
     regions,
     report,
     resample,
@@ -56,6 +57,8 @@ app.command()(resample.resample)
 app.command()(anatomy.anatomy)
 app.command()(regions.regions)
 app.command()(store.store)
+app.command()(qc.qc)
+app.command("qc-page")(qc.qc_page)
 app.command()(pretrain.pretrain)
 app.command()(distill.distill)
 app.command()(synthesize.synthesize)

@@ -199,8 +199,8 @@ class _Landmarks:
             return None
         box = tuple(slice(min(b[i].start for b in boxes), max(b[i].stop for b in boxes)) for i in range(3))
         pieces, _ = ndimage.label(np.isin(self._labels[box], ids(*names)))
-        sizes = np.bincount(pieces.ravel())
-        sizes[0] = 0
+        sizes = np.bincount(pieces.ravel())[1:]
+        kept = np.concatenate([[False], sizes >= sizes.max() * smallest_share])
         area_z = np.zeros(self._depth, int)
-        area_z[box[0]] = (sizes >= sizes.max() * smallest_share)[pieces].sum((1, 2))
+        area_z[box[0]] = kept[pieces].sum((1, 2))
         return _Profile(area_z)

@@ -27,6 +27,10 @@ class Results:
         return {stage: sorted((self.root / "data" / stage).glob("shard-*.tsv")) for stage in PREPARATION}
 
     @property
+    def qc(self) -> Path:
+        return self.root / "qc"
+
+    @property
     def extractor_source(self) -> Path:
         return self.root / "models" / "extractor" / "source.json"
 
