@@ -33,7 +33,6 @@ def hu_statistics(ct_zyx: np.ndarray, labels_zyx: np.ndarray, spacing_mm: float,
     hu = np.arange(len(counts)) + AIR_HU
     total, cumulative = counts.sum(), counts.cumsum()
     found = np.flatnonzero(counts)
-    voxels = np.bincount(labels_zyx.ravel(), minlength=max(ids(*LUNG)) + 1)
     ml = spacing_mm**3 / 1000
     return {
         "min_hu": int(hu[found[0]]),
@@ -44,14 +43,14 @@ def hu_statistics(ct_zyx: np.ndarray, labels_zyx: np.ndarray, spacing_mm: float,
         "below_window": round(float(counts[hu < window.low_hu].sum() / total), 4),
         "above_window": round(float(counts[hu > window.high_hu].sum() / total), 4),
         "body_ml": round(float(total * ml), 1),
-        "lung_ml": round(float(voxels[list(ids(*LUNG))].sum() * ml), 1),
-        "liver_ml": round(float(voxels[list(ids("liver"))].sum() * ml), 1),
+        "lung_ml": round(float(np.isin(labels_zyx, ids(*LUNG)).sum() * ml), 1),
+        "liver_ml": round(float(np.isin(labels_zyx, ids("liver")).sum() * ml), 1),
     }
 
 
 def _histogram(ct_zyx: np.ndarray, body_zyx: np.ndarray) -> np.ndarray:
-    """Return how many voxels of the body have each HU from air upwards; plane by plane, because it needs int64."""
+    """Return how many voxels of the body have each HU from air upwards."""
     counts = np.zeros(int(ct_zyx.max()) - AIR_HU + 1, np.int64)
-    for plane, body in zip(ct_zyx, body_zyx, strict=True):
+    for plane, body in zip(ct_zyx, body_zyx, strict=True):  # int64 of the whole scan would be four times its size
         counts += np.bincount(plane[body].astype(np.int64) - AIR_HU, minlength=len(counts))
     return counts

@@ -198,9 +198,9 @@ class _Landmarks:
         if not boxes:
             return None
         box = tuple(slice(min(b[i].start for b in boxes), max(b[i].stop for b in boxes)) for i in range(3))
-        pieces, _ = ndimage.label(np.isin(self._labels[box], ids(*names)))
-        sizes = np.bincount(pieces.ravel())[1:]
-        kept = np.concatenate([[False], sizes >= sizes.max() * smallest_share])
+        pieces, count = ndimage.label(np.isin(self._labels[box], ids(*names)))
+        areas = np.stack([np.bincount(plane.ravel(), minlength=count + 1)[1:] for plane in pieces])  # plane, piece
+        sizes = areas.sum(0)
         area_z = np.zeros(self._depth, int)
-        area_z[box[0]] = kept[pieces].sum((1, 2))
+        area_z[box[0]] = areas[:, sizes >= sizes.max() * smallest_share].sum(1)
         return _Profile(area_z)

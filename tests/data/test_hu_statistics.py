@@ -37,8 +37,8 @@ def test_volumes_are_in_millilitres(numbers, labels_zyx):
 
 
 def test_air_outside_the_body_does_not_count(numbers, body, labels_zyx):
-    more_air = (np.pad(volume, 9, constant_values=value) for volume, value in ((body.ct_zyx, -1024), (labels_zyx, 0)))
-    assert hu_statistics(*more_air, SPACING_MM, WINDOW) == numbers
+    ct, labels = (np.pad(volume, 9, constant_values=air) for volume, air in ((body.ct_zyx, -1024), (labels_zyx, 0)))
+    assert hu_statistics(ct, labels, SPACING_MM, WINDOW) == numbers
 
 
 def test_metal_at_the_end_of_int16_is_counted(body, labels_zyx):

@@ -64,7 +64,7 @@ function numbersOf(item) {
     `${percent(region.below_window)} / ${percent(region.above_window)}`,
     `${Math.round(region.body_ml)} / ${Math.round(region.lung_ml)} / ${Math.round(region.liver_ml)}`,
   ]));
-  const head = row(["region", "HU 1 / 50 / 99 %", "clipped below / above", "ml body / lung / liver"], "th");
+  const head = row(["region", "HU at 1 / 50 / 99 %", "clipped below / above", "ml of body / lung / liver"], "th");
   return element("table", {}, head, ...rows);
 }
 
