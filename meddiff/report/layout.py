@@ -31,6 +31,11 @@ class Results:
         return self.root / "qc"
 
     @property
+    def checked(self) -> list[Path]:
+        """The shard indices of quality control."""
+        return sorted(self.qc.glob("shard-*.tsv"))
+
+    @property
     def extractor_source(self) -> Path:
         return self.root / "models" / "extractor" / "source.json"
 

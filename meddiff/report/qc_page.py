@@ -28,12 +28,11 @@ def write_page(results: Results, config: Config) -> Path:
     their number; pictures are links relative to it, and it needs neither network nor server.
     """
     page = results.qc / "index.html"
-    indices = sorted(results.qc.glob("shard-*.tsv"))
     numbers = [row for path in sorted(results.qc.glob("statistics-*.tsv")) for row in read_tsv(path)]
     write_tsv(numbers, STATISTICS, results.qc / "statistics.tsv")
     manifest = read_manifest(results.manifest)
-    pictures = {row.id: quote(os.path.relpath(row.path, page.parent)) for row in done_rows(indices)}
-    problems = quarantine_list(results.prepared | {"qc": indices})
+    pictures = {row.id: quote(os.path.relpath(row.path, page.parent)) for row in done_rows(results.checked)}
+    problems = quarantine_list(results.prepared | {"qc": results.checked})
     environment = Environment(loader=PackageLoader("meddiff.report"), autoescape=True)
     text = environment.get_template("qc.html").render(
         cases=describe_cases(manifest, problems, pictures, numbers), made_with=scans_and_anatomy(config, manifest)
