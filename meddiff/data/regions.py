@@ -22,6 +22,7 @@ from meddiff.files import read_json
 Span = tuple[int, int]
 Voxel = tuple[int, int, int]
 CERVICAL = tuple(f"vertebrae_C{i}" for i in range(1, 8))
+SMALLEST_PIECE = 1 / 3  # of the largest: two lungs, one liver
 TALLEST_VERTEBRA_MM = 100.0  # with its processes, and tilted
 
 
@@ -138,7 +139,7 @@ class _Landmarks:
         head, lungs = self._organ(("brain", "skull")), self._lungs
         if head is None or self._is_cut(head):
             return None
-        neck = self._profile(CERVICAL, smallest_share=0)
+        neck = self._profile(CERVICAL)
         if (lungs and head.low < lungs.high) or (neck and neck.middle > head.middle):
             return None  # no head lies beside or below lungs, or below its neck
         inside = (lungs.middle if lungs else 0, head.middle)
@@ -173,11 +174,11 @@ class _Landmarks:
         return None
 
     def _vertebra(self, name: str, inside: Span) -> _Profile | None:
-        """Return a vertebra, unless it is taller than one can be or its middle lies outside of a span."""
-        spine = self._profile((name,), smallest_share=1.0)
+        """Return a vertebra, unless it is taller than one can be or lies outside of a span."""
+        spine = self._profile((name,), inside)
         if spine is None or (spine.high - spine.low) * self._spacing_mm > TALLEST_VERTEBRA_MM:
             return None
-        return spine if inside[0] <= spine.middle <= inside[1] else None
+        return spine
 
     def _organ(self, names: tuple[str, ...]) -> _Profile | None:
         """Return an organ that is large enough."""
@@ -192,15 +193,20 @@ class _Landmarks:
         low, high = (body[0].start, body[0].stop) if body else (0, self._depth)
         return max(area[low], area[high - 1]) > self._config.max_cut * area.max()
 
-    def _profile(self, names: tuple[str, ...], smallest_share: float = 1 / 3) -> _Profile | None:
-        """Return the pieces of a structure that are at least this share of the largest (two lungs, no specks)."""
+    def _profile(self, names: tuple[str, ...], inside: Span | None = None) -> _Profile | None:
+        """Return the pieces of a structure with their middle inside a span, without specks beside larger ones."""
         boxes = [box for label in ids(*names) if (box := self._boxes[label - 1])]
         if not boxes:
             return None
         box = tuple(slice(min(b[i].start for b in boxes), max(b[i].stop for b in boxes)) for i in range(3))
         pieces, count = ndimage.label(np.isin(self._labels[box], ids(*names)))
         areas = np.stack([np.bincount(plane.ravel(), minlength=count + 1)[1:] for plane in pieces])  # plane, piece
+        low, high = inside or (0, self._depth)
+        middles = box[0].start + (areas.cumsum(0) >= areas.sum(0) / 2).argmax(0)
+        areas = areas[:, (low <= middles) & (middles <= high)]
+        if not areas.size:
+            return None
         sizes = areas.sum(0)
         area_z = np.zeros(self._depth, int)
-        area_z[box[0]] = areas[:, sizes >= sizes.max() * smallest_share].sum(1)
+        area_z[box[0]] = areas[:, sizes >= sizes.max() * SMALLEST_PIECE].sum(1)
         return _Profile(area_z)

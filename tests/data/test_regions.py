@@ -148,11 +148,17 @@ def test_a_vertebra_where_it_cannot_be_is_not_asked(labels_zyx, vertebra, region
 
 def test_a_second_piece_of_a_vertebra_does_not_move_the_cut(labels_zyx):
     low, _ = extent(labels_zyx, "vertebrae_L5")
-    dirty = labels_zyx.copy()
-    moved = np.roll(labels_zyx == CLASS_IDS["vertebrae_L5"], -12, 0)
-    moved[low - 12 : low - 11] = False  # one plane less than the vertebra itself
-    dirty[moved] = CLASS_IDS["vertebrae_L5"]
+    misread = np.roll(labels_zyx == CLASS_IDS["vertebrae_L5"], -16, 0)
+    dirty = np.where(misread, CLASS_IDS["vertebrae_L5"], labels_zyx)
     assert split(dirty)[Region.ABDOMEN].start_zyx[0] == low
+
+
+def test_a_vertebra_in_two_pieces_is_taken_whole(labels_zyx):
+    low, high = extent(labels_zyx, "vertebrae_L5")
+    broken = labels_zyx.copy()
+    gap = broken[(low + high) // 2]
+    gap[gap == CLASS_IDS["vertebrae_L5"]] = BODY
+    assert split(broken)[Region.ABDOMEN].start_zyx[0] == low
 
 
 def test_a_vertebra_as_tall_as_three_is_not_asked(labels_zyx):
