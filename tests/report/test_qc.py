@@ -18,6 +18,7 @@ from meddiff.data.shards import COLUMNS, Row, read_index, sidecar
 from meddiff.data.tsv import read_tsv, write_tsv
 from meddiff.files import write_json
 from meddiff.report import qc
+from meddiff.report.html import write_report
 from meddiff.report.layout import PREPARATION, Results
 from meddiff.report.qc_page import describe_cases, write_page
 from meddiff.report.qc_picture import COLOURS, draw_case
@@ -166,6 +167,13 @@ def test_the_page_links_pictures_beside_it_and_needs_no_network(checked):
     for case in cases_in(page):
         assert not case["picture"] or (checked[0] / "qc" / case["picture"]).is_file()
     assert not [word for word in ("http://", "https://", 'src="', str(checked[0])) if word in unescape(page)]
+
+
+def test_the_report_links_the_page(checked):
+    report = checked[0] / "report" / "index.html"
+    write_report(report, {}, [], [], {}, "phantoms")
+    (link,) = re.findall(r'href="([^"]*qc[^"]*)"', report.read_text())
+    assert (report.parent / link).resolve() == (checked[0] / "qc" / "index.html").resolve()
 
 
 def test_a_region_that_the_store_refused_is_a_problem_of_its_case(cases):
