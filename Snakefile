@@ -25,6 +25,7 @@ include: "workflow/rules/resample.smk"
 include: "workflow/rules/anatomy.smk"
 include: "workflow/rules/regions.smk"
 include: "workflow/rules/store.smk"
+include: "workflow/rules/qc.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/distill.smk"
 include: "workflow/rules/synthesize.smk"
@@ -48,6 +49,7 @@ localrules:
     phantoms,
     extractor,
     index,
+    qc_page,
     tables,
     report,
 
@@ -61,4 +63,5 @@ rule all:
         f"{OUT}/tables/table5.csv",
         f"{OUT}/tables/table6.csv",
         f"{OUT}/tables/table_sr.csv",
+        f"{OUT}/qc/index.html",
         f"{OUT}/report/index.html",

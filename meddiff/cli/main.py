@@ -29,6 +29,7 @@ from meddiff.cli import (
     phantoms,
     plan,
     pretrain,
+    qc,
     regions,
     report,
     resample,
@@ -57,6 +58,8 @@ app.command()(resample.resample)
 app.command()(anatomy.anatomy)
 app.command()(regions.regions)
 app.command()(store.store)
+app.command()(qc.qc)
+app.command("qc-page")(qc.qc_page)
 app.command()(pretrain.pretrain)
 app.command()(distill.distill)
 app.command()(synthesize.synthesize)

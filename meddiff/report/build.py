@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from meddiff.config import DENOISERS, ORIGINS, SUPER_RESOLVERS, Config
+from meddiff.config import DENOISERS, ORIGINS, SUPER_RESOLVERS, Config, Region
 from meddiff.data import volumes
-from meddiff.data.index import read_manifest
+from meddiff.data.index import Case, read_manifest
 from meddiff.data.pairs import is_simulated, read_pair
 from meddiff.data.shards import done_rows
 from meddiff.data.store import Record
@@ -21,6 +21,7 @@ from meddiff.report.layout import Results, made_with
 from meddiff.report.tables import for_people, read_metrics
 from meddiff.tasks.synthesis import held_out_rows
 
+SPLIT_SCANS = 12  # shown in the report; the page of quality control has all of them
 TABLES = {
     "Table 1": ("table1", table1.CAPTION, table1.METRICS),
     "Table 3": ("table3", table3.CAPTION, table3.METRICS),
@@ -47,15 +48,16 @@ def build_report(config: Config, results: Results, store: list[Path], origin: di
         origin: what `provenance` returned.
     """
     models = [variant.name for variant in config.models]
+    cases = read_manifest(results.manifest)
     write_json(origin, results.root / "provenance.json")
     pictures = [*_comparisons(results, store, models), _curves(results, models)]
     pictures += [*_denoised(results, store), *_anomalies(results, store, config)]
-    pictures += [*_lesions(results, store, config), *_thin_slices(results, store)]
+    pictures += [*_lesions(results, store, config), *_thin_slices(results, store), *_cuts(results, cases)]
     tables = {}
     for title, (stem, caption, metrics) in TABLES.items():
         text = for_people(pd.read_csv(results.tables / f"{stem}.csv"), metrics)
         tables[title] = (caption, text.drop(columns="made_with"))
-    note = made_with(config, read_manifest(results.manifest), results.extractor_source)
+    note = made_with(config, cases, results.extractor_source)
     page = results.root / "report" / "index.html"
     write_report(page, tables, pictures, quarantine_list(results.prepared), origin, note)
     return page
@@ -138,6 +140,13 @@ def _thin_slices(results: Results, store: list[Path]) -> list[Picture]:
         figures.thin_slices({"thin slices": volumes.to_zyx(thin), **images}, scan.window, path)
         pictures.append(Picture(path, f"{row.id}: thin slices out of thick ones, coronal, and the difference"))
     return pictures
+
+
+def _cuts(results: Results, cases: list[Case]) -> list[Picture]:
+    """Where whole bodies were cut into regions."""
+    whole = {case.id for case in cases if case.region == Region.WHOLE_BODY}
+    rows = [row for row in done_rows(results.checked) if row.id in whole]
+    return [Picture(row.path, f"{row.id}: regions, in their windows, and anatomy") for row in rows[:SPLIT_SCANS]]
 
 
 def _curves(results: Results, models: list[str]) -> Picture:

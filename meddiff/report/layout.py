@@ -27,6 +27,15 @@ class Results:
         return {stage: sorted((self.root / "data" / stage).glob("shard-*.tsv")) for stage in PREPARATION}
 
     @property
+    def qc(self) -> Path:
+        return self.root / "qc"
+
+    @property
+    def checked(self) -> list[Path]:
+        """The shard indices of quality control."""
+        return sorted(self.qc.glob("shard-*.tsv"))
+
+    @property
     def extractor_source(self) -> Path:
         return self.root / "models" / "extractor" / "source.json"
 

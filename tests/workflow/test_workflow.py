@@ -78,11 +78,12 @@ def test_bad_inputs_are_quarantined_with_reasons_and_the_run_finishes(run):
     mixed = rows[rows["id"].str.startswith("mixed_")].set_index("id")
     assert mixed.loc["mixed_good", "status"] == "done"
     reasons = {"mixed_truncated": "truncated", "mixed_mr": "cannot be CT", "mixed_nothing": "folder is empty"}
-    page = (run[1] / "report" / "index.html").read_text()
+    pages = [(run[1] / folder / "index.html").read_text() for folder in ("report", "qc")]
     for case, reason in reasons.items():
         assert mixed.loc[case, "status"] == "quarantined"
         assert reason in mixed.loc[case, "reason"]
-        assert case in page
+        assert all(case in page and reason in page for page in pages)
+    assert (run[1] / "qc" / "pictures" / "mixed_good.png").exists()
     table = pd.read_csv(run[1] / "tables" / "table1.csv").set_index("dataset")
     assert (table.loc["mixed", "cases"], table.loc["mixed", "n"], table.loc["mixed", "quarantined"]) == (4, 1, 3)
 
@@ -162,7 +163,7 @@ def test_the_papers_workflow_plans_without_data(tmp_path):
     counts = {
         line.split()[0]: int(line.split()[-1]) for line in plan.splitlines() if line and line.split()[-1].isdigit()
     }
-    assert counts["resample"] == counts["anatomy"] == counts["store"] == 84
+    assert counts["resample"] == counts["anatomy"] == counts["store"] == counts["qc"] == 84
     assert counts["pretrain"] == 2
     assert counts["total"] < 1000
 

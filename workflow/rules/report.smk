@@ -1,7 +1,7 @@
 """
 Report: tables, pictures, quarantined cases and provenance on one page.
 
-Input: the tables, the models and the synthetic scans. Output: a self-contained HTML file.
+Input: the tables, the models, the synthetic scans and quality control's pictures. Output: a self-contained HTML file.
 """
 
 
@@ -21,6 +21,7 @@ rule report:
             model=MODELS,
             shard=SAMPLING_SHARDS,
         ),
+        checked=expand(f"{OUT}/qc/shard-{{shard}}.tsv", shard=SHARDS),
         store=STORE,
     output:
         page=f"{OUT}/report/index.html",

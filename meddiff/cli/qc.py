@@ -1,0 +1,36 @@
+"""`meddiff qc` and `meddiff qc-page`: pictures and numbers of the prepared cases, and a page to look through them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meddiff.cli.options import ConfigFile, IndexOut, Manifest, Out, ResultsFolder, stage_config
+
+
+def qc(
+    config: ConfigFile,
+    manifest: Manifest,
+    resampled: Annotated[Path, typer.Option(help="Index of the shard's resampled scans.")],
+    anatomy: Annotated[Path, typer.Option(help="Index of the shard's anatomy.")],
+    regions: Annotated[Path, typer.Option(help="Index of the shard's regions.")],
+    out: Out,
+    index: IndexOut,
+    statistics: Annotated[Path, typer.Option(help="Table to write: HU and volumes of every region.")],
+) -> None:
+    """Draw a shard's cases, with regions and anatomy, and measure HU and volumes."""
+    from meddiff.data.index import read_manifest
+    from meddiff.data.shards import done_rows
+    from meddiff.report.qc import check_shard
+
+    ct, labels, boxes = (done_rows([path]) for path in (resampled, anatomy, regions))
+    check_shard(ct, labels, boxes, read_manifest(manifest), stage_config(config, "qc"), out, index, statistics)
+
+
+def qc_page(config: ConfigFile, results: ResultsFolder) -> None:
+    """Write the page that shows every case, and one table of the numbers of all shards."""
+    from meddiff.report.layout import Results
+    from meddiff.report.qc_page import write_page
+
+    page = write_page(Results(results), stage_config(config, "qc-page"))
+    typer.echo(f"quality control: {page}")

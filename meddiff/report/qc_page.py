@@ -1,0 +1,71 @@
+"""The page on which a person looks through all cases: pictures, numbers, and why a case was quarantined."""
+
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader
+
+from meddiff.config import Config
+from meddiff.data.index import Case, read_manifest
+from meddiff.data.shards import done_rows
+from meddiff.data.tsv import read_tsv, write_tsv
+from meddiff.files import write_text
+from meddiff.report.html import quarantine_list
+from meddiff.report.layout import Results, scans_and_anatomy
+from meddiff.report.qc import STATISTICS
+
+SHOWN = ("region", "evidence", "source_size_xyz", "source_spacing_mm", "p01_hu", "p50_hu", "p99_hu",
+         "below_window", "above_window", "body_ml", "lung_ml", "liver_ml")  # fmt: skip
+
+
+def write_page(results: Results, config: Config) -> Path:
+    """Write `index.html` and `statistics.tsv` out of the tables of all shards, and return the page.
+
+    The page holds the cases as JSON and makes elements for those that are looked at, so it does not slow down with
+    their number; pictures are links relative to it, and it needs neither network nor server.
+    """
+    page = results.qc / "index.html"
+    numbers = [row for path in sorted(results.qc.glob("statistics-*.tsv")) for row in read_tsv(path)]
+    write_tsv(numbers, STATISTICS, results.qc / "statistics.tsv")
+    manifest = read_manifest(results.manifest)
+    pictures = {row.id: quote(os.path.relpath(row.path, page.parent)) for row in done_rows(results.checked)}
+    problems = quarantine_list(results.prepared | {"qc": results.checked})
+    environment = Environment(loader=PackageLoader("meddiff.report"), autoescape=True)
+    text = environment.get_template("qc.html").render(
+        cases=describe_cases(manifest, problems, pictures, numbers), made_with=scans_and_anatomy(config, manifest)
+    )
+    write_text(text, page)
+    return page
+
+
+def describe_cases(
+    manifest: list[Case], problems: list[dict[str, str]], pictures: dict[str, str], numbers: list[dict[str, str]]
+) -> list[dict[str, Any]]:
+    """Return one JSON value per case of the manifest.
+
+    Args:
+        manifest: all cases.
+        problems: rows of `quarantine_list`; the stage `store` names a region of a case.
+        pictures: case id -> address of its picture, where there is one.
+        numbers: rows of the shards' statistics.
+    """
+    reasons, regions = defaultdict(list), defaultdict(list)
+    for problem in problems:
+        case_id = problem["case"].rsplit("_", 1)[0] if problem["stage"] == "store" else problem["case"]
+        reasons[case_id].append({"stage": problem["stage"], "reason": problem["reason"]})
+    for row in numbers:
+        regions[row["id"]].append({name: row[name] for name in SHOWN})
+    return [
+        {
+            "id": case.id,
+            "dataset": case.dataset,
+            "split": case.split,
+            "picture": pictures.get(case.id, ""),
+            "problems": reasons[case.id],
+            "regions": regions[case.id],
+        }
+        for case in manifest
+    ]

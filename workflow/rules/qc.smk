@@ -1,0 +1,69 @@
+"""
+Quality control: a picture and numbers of every case, and a page to look through them.
+
+Input: a shard's resampled scans, anatomy and boxes. Output: per shard an index, pictures and a table of HU and volumes;
+over all shards a page.
+"""
+
+
+rule qc:
+    """Draw a shard's cases with their regions and anatomy, and measure HU and volumes."""
+    input:
+        manifest=f"{OUT}/data/manifest.tsv",
+        resampled=f"{OUT}/data/resample/shard-{{shard}}.tsv",
+        anatomy=f"{OUT}/data/anatomy/shard-{{shard}}.tsv",
+        regions=f"{OUT}/data/regions/shard-{{shard}}.tsv",
+    output:
+        index=f"{OUT}/qc/shard-{{shard}}.tsv",
+        statistics=f"{OUT}/qc/statistics-{{shard}}.tsv",
+    log:
+        f"{LOGS}/qc/{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/qc/{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        config=stage_config("qc"),
+        out=f"{OUT}/qc/pictures",
+    shell:
+        "python -m meddiff qc --config {params.config:q} --manifest {input.manifest:q} --resampled {input.resampled:q}"
+        " --anatomy {input.anatomy:q} --regions {input.regions:q} --out {params.out:q} --index {output.index:q}"
+        " --statistics {output.statistics:q} 2>&1 | tee {log:q}"
+
+
+rule qc_page:
+    """Write the page over all shards, with the quarantined cases and their reasons first."""
+    input:
+        manifest=f"{OUT}/data/manifest.tsv",
+        prepared=expand(
+            f"{OUT}/data/{{stage}}/shard-{{shard}}.tsv",
+            stage=["resample", "anatomy", "regions", "store"],
+            shard=SHARDS,
+        ),
+        checked=expand(
+            f"{OUT}/qc/{{table}}-{{shard}}.tsv",
+            table=["shard", "statistics"],
+            shard=SHARDS,
+        ),
+    output:
+        page=f"{OUT}/qc/index.html",
+        statistics=f"{OUT}/qc/statistics.tsv",
+    log:
+        f"{LOGS}/qc-page.log",
+    benchmark:
+        f"{BENCHMARKS}/qc-page.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        config=stage_config("qc-page"),
+        results=subpath(output.page, ancestor=2),
+    shell:
+        "python -m meddiff qc-page --config {params.config:q} --results {params.results:q} 2>&1 | tee {log:q}"
