@@ -44,8 +44,9 @@ def _past(config_file: Path) -> Past:
 
 def _scans(config: Config, manifest: Path | None) -> tuple[list[Scans], str]:
     found = manifest or config.output_dir / "data" / "manifest.tsv"
-    if found.exists():
-        return manifest_scans(config, read_manifest(found)), str(found)
-    if manifest:
+    if manifest and not manifest.exists():
         raise UserError(f"--manifest {manifest}: no such file; `meddiff index` makes one")
-    return expected_scans(config), "the registry's numbers; there is no manifest yet"
+    cases = read_manifest(found) if found.exists() else []
+    if manifest or {case.dataset for case in cases} & {dataset.name for dataset in config.data.datasets}:
+        return manifest_scans(config, cases), str(found)
+    return expected_scans(config), "the registry's numbers; there is no manifest of these datasets yet"

@@ -57,7 +57,9 @@ def test_jobs_ask_for_what_their_rules_and_the_profile_say(paper):
     by_rule = {job.rule: job for job in paper[1]}
     assert (by_rule["anatomy"].threads, by_rule["anatomy"].gpus, by_rule["anatomy"].mem_mb) == (4, 1, 16000)
     assert by_rule["pretrain"].runtime_min == 1380
-    assert {rule for rule, job in by_rule.items() if not job.submitted} == {"index", "extractor", "tables", "report"}
+    assert {rule for rule, job in by_rule.items() if not job.submitted} == {
+        *("index", "extractor", "qc_page", "tables", "report")
+    }
     assert str(by_rule["tables"].benchmark).endswith("results/benchmarks/tables.tsv")
 
 
