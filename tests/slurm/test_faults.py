@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 CORES = 2  # for local and cluster jobs alike: sums of floats depend on the number of threads
 MOST_SECONDS = 600
-SNAKEMAKE = [sys.executable, "-m", "snakemake", "--directory", str(ROOT), "all"]
+SNAKEMAKE = [sys.executable, "-m", "tests.slurm.snakemake_that_asks_often", "--directory", str(ROOT), "all"]
 LOCAL = ["--cores", str(CORES)]
 # What a user types, with what this cluster needs: no accounting, and quick answers.
 ON_SLURM = [
