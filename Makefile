@@ -6,7 +6,7 @@ CORES ?= all
 BIN := .venv/bin
 INSTALLED := .venv/requirements.lock
 
-.PHONY: demo phantom test bench lint lock clean
+.PHONY: demo phantom test test-slurm bench lint lock clean
 
 demo: $(INSTALLED)
 	@$(BIN)/snakemake --cores $(CORES) all
@@ -17,7 +17,12 @@ phantom: $(INSTALLED)
 	@echo "report: $(CURDIR)/results/phantom/report/index.html"
 
 test: $(INSTALLED)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/slurm
+
+# The phantom workflow on a SLURM that the test starts on this host, with faults on the way.
+test-slurm: $(INSTALLED)
+	@tests/slurm/install.sh
+	@$(BIN)/python -m pytest tests/slurm
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .
