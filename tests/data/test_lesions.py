@@ -20,7 +20,8 @@ def test_the_wanted_labels_are_lesions_whatever_the_orientation(tmp_path, values
     labels[1:3, 2:4, 2:4], labels[3:5, 5:7, 6:9] = 1, 2
     image = from_zyx(labels, 2.0, (5.0, 6.0, 7.0))
     sitk.WriteImage(sitk.DICOMOrient(image, "RAS"), str(tmp_path / "label.nii.gz"))
-    found = read_lesion(tmp_path / "label.nii.gz", values, tmp_path / "unused", image)
+    sitk.WriteImage(image, str(tmp_path / "scan.nii.gz"))
+    found = read_lesion(tmp_path / "label.nii.gz", values, tmp_path / "scan.nii.gz", image)
     assert (found == np.isin(labels, values)).all()
     assert found.sum() == {1: 8, 2: 12, 3: 20}[wanted]
 
@@ -77,7 +78,7 @@ def test_contours_reach_another_grid(series):
 @pytest.mark.parametrize(
     ("contours", "name", "words"),
     [
-        ([(3.0, square(3, 21))], "Heart", "no lesion contour"),
+        ([(3.0, square(3, 21))], "Heart", "called a lesion"),
         ([(99.0, square(3, 21))], "GTV-1", "does not lie on a slice"),
     ],
 )

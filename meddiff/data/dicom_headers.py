@@ -1,0 +1,134 @@
+"""What the headers of a DICOM folder say; each is read once, and the voxels stay on disk until they are asked for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddiff.errors import CaseError
+
+ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")  # multi-frame CT, and converted to it
+_TAGS = (
+    *("SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "SliceThickness"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "NumberOfFrames"),
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit"),
+    *("PixelRepresentation", "RescaleSlope", "RescaleIntercept", "ExtendedOffsetTable", "PixelData"),
+    *("ExtendedOffsetTableLengths", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+)
+_DEFER_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One slice: a file, or a frame of a multi-frame file."""
+
+    header: Any
+    frame: int | None
+    position_mm: np.ndarray
+    cosines: np.ndarray  # of a row and of a column, (6,)
+    spacing_mm: tuple[float, float]  # between rows, between columns
+    thickness_mm: float
+    rescale: tuple[float, float]  # slope and intercept, of each slice its own
+
+    @property
+    def path(self) -> Path:
+        return Path(self.header.filename)
+
+    @property
+    def normal(self) -> np.ndarray:
+        return np.cross(self.cosines[:3], self.cosines[3:])
+
+    def hu(self) -> np.ndarray:
+        """Return the slice in HU, (rows, columns), float.
+
+        Raises:
+            CaseError: the pixels cannot be decoded.
+        """
+        from pydicom.pixels import pixel_array
+
+        on_disk = self.header.get_item("PixelData", keep_deferred=True)
+        try:
+            stored = pixel_array(self.header, index=self.frame, raw=True)
+        except Exception as error:  # each decoder fails in its own way
+            name = self.header.file_meta.TransferSyntaxUID.name
+            raise CaseError(f"a DICOM slice cannot be decoded ({name}): damaged, or a format of no use") from error
+        if self.frame is None:
+            self.header["PixelData"] = on_disk  # lets go of the bytes
+        if stored.shape != (self.header.Rows, self.header.Columns):
+            raise CaseError("a DICOM slice is not a grey-scale plane of its header's size")
+        unused_bits = 8 * stored.itemsize - self.header.BitsStored
+        slope, intercept = self.rescale
+        # Overlays may fill the bits above the stored ones, and the sign may end below them.
+        return ((stored << unused_bits) >> unused_bits) * slope + intercept
+
+
+def read_headers(folder: Path) -> list[Any]:
+    """Return the header of every DICOM file that lies in a folder, by file name; other files are left alone."""
+    return [header for path in sorted(folder.iterdir()) if (header := read_header(path, _TAGS)) is not None]
+
+
+def read_header(path: Path, tags: tuple[str, ...]) -> Any:
+    """Return some tags of a DICOM file, or None for what is no DICOM file with a series."""
+    import pydicom
+
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # its warnings quote what tags hold
+    if not path.is_file() or not _looks_like_dicom(path):
+        return None
+    try:
+        header = pydicom.dcmread(path, defer_size=_DEFER_BYTES, specific_tags=list(tags), force=True)
+    except Exception:  # a file with the first bytes of DICOM and others behind; a missing slice is found later
+        return None
+    if "TransferSyntaxUID" not in header.file_meta:
+        header.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    return header if "Modality" in header else None
+
+
+def _looks_like_dicom(path: Path) -> bool:
+    """Choice: without the preamble, as in some old .IMA files, the first element is of group 0002 or 0008."""
+    with path.open("rb") as file:
+        start = file.read(132)
+    return start[128:] == b"DICM" or start[:2] in (b"\2\0", b"\b\0")
+
+
+def planes_of(header: Any) -> Iterator[Plane]:
+    """Return the slices of a CT file.
+
+    Raises:
+        CaseError: the header does not say where they lie.
+    """
+    try:
+        if header.SOPClassUID in ENHANCED:
+            shared = header.SharedFunctionalGroupsSequence[0]
+            for frame, own in enumerate(header.PerFrameFunctionalGroupsSequence):
+                yield _plane(header, frame, lambda group, own=own: _group(group, own, shared))
+        else:
+            yield _plane(header, None, lambda group: header)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise CaseError("slices without position, orientation or pixel size") from error
+
+
+def _group(name: str, own: Any, shared: Any) -> Any:
+    return (own if name in own else shared)[name][0]
+
+
+def _plane(header: Any, frame: int | None, group: Any) -> Plane:
+    measures, rescale = group("PixelMeasuresSequence"), group("PixelValueTransformationSequence")
+    plane = Plane(
+        header,
+        frame,
+        np.array(group("PlanePositionSequence").ImagePositionPatient, float).reshape(3),
+        np.array(group("PlaneOrientationSequence").ImageOrientationPatient, float).reshape(6),
+        (float(measures.PixelSpacing[0]), float(measures.PixelSpacing[1])),
+        float(measures.get("SliceThickness") or 0),
+        (_number(rescale.get("RescaleSlope"), 1), _number(rescale.get("RescaleIntercept"), 0)),
+    )
+    numbers = (*plane.position_mm, *plane.cosines, *plane.spacing_mm, *plane.rescale)
+    if not np.isfinite(numbers).all() or min(plane.spacing_mm) <= 0 or np.linalg.norm(plane.normal) < 0.9:
+        raise ValueError("no plane")
+    return plane
+
+
+def _number(value: Any, default: float) -> float:
+    return default if value in (None, "") else float(value)
