@@ -46,7 +46,7 @@ class Plane:
         Raises:
             CaseError: the pixels cannot be decoded.
         """
-        from pydicom.pixels import pixel_array
+        from pydicom.pixels.utils import pixel_array
 
         on_disk = self.header.get_item("PixelData", keep_deferred=True)
         try:
@@ -71,17 +71,18 @@ def read_headers(folder: Path) -> list[Any]:
 
 def read_header(path: Path, tags: tuple[str, ...]) -> Any:
     """Return some tags of a DICOM file, or None for what is no DICOM file with a series."""
-    import pydicom
+    from pydicom import config, dcmread
+    from pydicom.uid import ImplicitVRLittleEndian
 
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # its warnings quote what tags hold
+    config.settings.reading_validation_mode = config.IGNORE  # its warnings quote what tags hold
     if not path.is_file() or not _looks_like_dicom(path):
         return None
     try:
-        header = pydicom.dcmread(path, defer_size=_DEFER_BYTES, specific_tags=list(tags), force=True)
+        header = dcmread(path, defer_size=_DEFER_BYTES, specific_tags=list(tags), force=True)
     except Exception:  # a file with the first bytes of DICOM and others behind; a missing slice is found later
         return None
     if "TransferSyntaxUID" not in header.file_meta:
-        header.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+        header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     return header if "Modality" in header else None
 
 

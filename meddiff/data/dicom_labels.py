@@ -128,21 +128,20 @@ def _read_segments(file: Path, scan: Grid, wanted: list[str]) -> sitk.Image:
     import highdicom
 
     names = [name.lower() for name in label_names(file)]
+    labels_zyx, affine = np.zeros(0, np.uint8), np.eye(4)
     try:
-        segmentation = highdicom.seg.segread(file)
-        numbers = dict(zip(segmentation.segment_numbers, names, strict=True))
-        volumes = [
-            segmentation.get_volume(segment_numbers=[n for n in numbers if numbers[n] == name], dtype=np.float32)
-            for name in wanted
-        ]
-    except (ValueError, RuntimeError, AttributeError, KeyError) as error:
+        segments = highdicom.seg.segread(file)
+        for label, name in enumerate(wanted, start=1):
+            chosen = [n for n, called in zip(segments.segment_numbers, names, strict=True) if called == name]
+            volume = segments.get_volume(segment_numbers=chosen, dtype=np.float32)  # always the whole file's grid
+            if label == 1:
+                labels_zyx, affine = np.zeros(volume.spatial_shape, np.uint8), volume.affine
+            labels_zyx[volume.array.max(axis=-1) >= 0.5] = label  # fractional segments are shares
+    except (ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:
         raise CaseError("the DICOM SEG cannot be read as a volume on a regular grid") from error
-    labels_zyx = np.zeros(volumes[0].spatial_shape, np.uint8)
-    for label, volume in enumerate(volumes, start=1):
-        labels_zyx[volume.array.max(axis=-1) >= 0.5] = label  # fractional segments are shares
     if not labels_zyx.any():
         raise CaseError("the DICOM SEG is empty")
-    grid = Grid(labels_zyx.shape[::-1], volumes[0].affine[:3, 3], volumes[0].affine[:3, 2::-1])
+    grid = Grid(labels_zyx.shape[::-1], affine[:3, 3], affine[:3, 2::-1])
     if not grid.lies_on(scan):
         raise CaseError("the segments lie on other voxels than the scan (spacing, place or directions differ)")
     return grid.put_on(sitk.GetImageFromArray(labels_zyx))

@@ -150,9 +150,13 @@ def _in_hu(image: sitk.Image) -> sitk.Image:
 
 
 def _refuse_unless_ct(hu_zyx: np.ndarray) -> None:
-    """Choice: a CT in HU has voxels of fat, air or lung (below -50) and is not constant; MR and PET have none."""
+    """Choice: a CT in HU has voxels of fat, lung or air (below -50, above padding); MR, PET and raw values have none.
+
+    Nor is a CT air alone.
+    """
     lowest, highest = float(hu_zyx.min()), float(hu_zyx.max())
     if not np.isfinite([lowest, highest]).all():
         raise CaseError("voxels that are not finite numbers")
+    lowest = min(float(plane.min(where=plane > AIR_HU, initial=highest)) for plane in hu_zyx)
     if lowest >= -50 or highest <= -500:
         raise CaseError(f"values from {lowest:g} to {highest:g} cannot be CT in HU (MR, PET or missing rescale?)")
