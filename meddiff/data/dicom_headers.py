@@ -1,7 +1,10 @@
 """What the headers of a DICOM folder say; each is read once, and the voxels stay on disk until they are asked for."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,17 @@ _TAGS = (
     *("ExtendedOffsetTableLengths", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 _DEFER_BYTES = 4096
+
+
+@contextmanager
+def damage_means(reason: str) -> Iterator[None]:
+    """Turn what the DICOM libraries raise on a damaged file (of many kinds) into a `CaseError` with this reason."""
+    try:
+        yield
+    except (CaseError, MemoryError, OSError):  # for the last two the machine is to blame
+        raise
+    except Exception as error:
+        raise CaseError(reason) from error
 
 
 @dataclass(frozen=True)
@@ -41,7 +55,7 @@ class Plane:
         return np.cross(self.cosines[:3], self.cosines[3:])
 
     def hu(self) -> np.ndarray:
-        """Return the slice in HU, (rows, columns), float.
+        """Return the slice in HU, (rows, columns), float32.
 
         Raises:
             CaseError: the pixels cannot be decoded.
@@ -49,19 +63,20 @@ class Plane:
         from pydicom.pixels.utils import pixel_array
 
         on_disk = self.header.get_item("PixelData", keep_deferred=True)
-        try:
+        syntax = self.header.file_meta.TransferSyntaxUID
+        name = "unknown compression" if syntax.name == syntax else syntax.name
+        with damage_means(f"a DICOM slice cannot be decoded ({name}): damaged, or a compression that is not read"):
             stored = pixel_array(self.header, index=self.frame, raw=True)
-        except Exception as error:  # each decoder fails in its own way
-            name = self.header.file_meta.TransferSyntaxUID.name
-            raise CaseError(f"a DICOM slice cannot be decoded ({name}): damaged, or a format of no use") from error
+            unused_bits = 8 * stored.itemsize - int(self.header.BitsStored)
         if self.frame is None:
             self.header["PixelData"] = on_disk  # lets go of the bytes
         if stored.shape != (self.header.Rows, self.header.Columns):
             raise CaseError("a DICOM slice is not a grey-scale plane of its header's size")
-        unused_bits = 8 * stored.itemsize - self.header.BitsStored
-        slope, intercept = self.rescale
-        # Overlays may fill the bits above the stored ones, and the sign may end below them.
-        return ((stored << unused_bits) >> unused_bits) * slope + intercept
+        if unused_bits:
+            # Overlays may fill the bits above the stored ones, and the sign may end below them.
+            stored = (stored << unused_bits) >> unused_bits
+        slope, intercept = np.array(self.rescale, np.float32)
+        return stored * slope + intercept
 
 
 def read_headers(folder: Path) -> list[Any]:
@@ -78,12 +93,18 @@ def read_header(path: Path, tags: tuple[str, ...]) -> Any:
     if not path.is_file() or not _looks_like_dicom(path):
         return None
     try:
-        header = dcmread(path, defer_size=_DEFER_BYTES, specific_tags=list(tags), force=True)
-    except Exception:  # a file with the first bytes of DICOM and others behind; a missing slice is found later
+        with damage_means("no DICOM"):
+            header = dcmread(path, defer_size=_DEFER_BYTES, specific_tags=list(tags), force=True)
+            header.file_meta.setdefault("TransferSyntaxUID", ImplicitVRLittleEndian)
+    except CaseError:  # the first bytes of DICOM and others behind; a slice that is missing is found later
         return None
-    if "TransferSyntaxUID" not in header.file_meta:
-        header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    return header if "Modality" in header else None
+    return None if value_of(header, "Modality") is None else header
+
+
+def modality_of(header: Any) -> str:
+    """Return the modality, fit to be shown: damage may have put what follows it in the file there."""
+    modality = str(value_of(header, "Modality"))
+    return modality if re.fullmatch("[A-Z]{0,16}", modality) else "unknown"
 
 
 def _looks_like_dicom(path: Path) -> bool:
@@ -93,28 +114,34 @@ def _looks_like_dicom(path: Path) -> bool:
     return start[128:] == b"DICM" or start[:2] in (b"\2\0", b"\b\0")
 
 
-def planes_of(header: Any) -> Iterator[Plane]:
+def value_of(header: Any, name: str) -> Any:
+    """Return what a tag holds; None if that is not what its type allows."""
+    try:
+        with damage_means(f"not a {name}"):
+            return header.get(name)
+    except CaseError:
+        return None
+
+
+def planes_of(header: Any) -> list[Plane]:
     """Return the slices of a CT file.
 
     Raises:
-        CaseError: the header does not say where they lie.
+        CaseError: the header does not say where they lie, or is damaged.
     """
-    try:
+    with damage_means("slices without position, orientation or pixel size"):
         if header.SOPClassUID in ENHANCED:
             shared = header.SharedFunctionalGroupsSequence[0]
-            for frame, own in enumerate(header.PerFrameFunctionalGroupsSequence):
-                yield _plane(header, frame, lambda group, own=own: _group(group, own, shared))
-        else:
-            yield _plane(header, None, lambda group: header)
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise CaseError("slices without position, orientation or pixel size") from error
+            frames = enumerate(header.PerFrameFunctionalGroupsSequence)
+            return [_plane(header, frame, partial(_group, own, shared)) for frame, own in frames]
+        return [_plane(header, None, lambda _: header)]
 
 
-def _group(name: str, own: Any, shared: Any) -> Any:
+def _group(own: Any, shared: Any, name: str) -> Any:
     return (own if name in own else shared)[name][0]
 
 
-def _plane(header: Any, frame: int | None, group: Any) -> Plane:
+def _plane(header: Any, frame: int | None, group: Callable[[str], Any]) -> Plane:
     measures, rescale = group("PixelMeasuresSequence"), group("PixelValueTransformationSequence")
     plane = Plane(
         header,
@@ -126,7 +153,8 @@ def _plane(header: Any, frame: int | None, group: Any) -> Plane:
         (_number(rescale.get("RescaleSlope"), 1), _number(rescale.get("RescaleIntercept"), 0)),
     )
     numbers = (*plane.position_mm, *plane.cosines, *plane.spacing_mm, *plane.rescale)
-    if not np.isfinite(numbers).all() or min(plane.spacing_mm) <= 0 or np.linalg.norm(plane.normal) < 0.9:
+    positive = (*plane.spacing_mm, header.Rows, header.Columns)
+    if not np.isfinite(numbers).all() or min(positive) <= 0 or np.linalg.norm(plane.normal) < 0.9:
         raise ValueError("no plane")
     return plane
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from meddiff.data.dicom_headers import read_header
+from meddiff.data.dicom_headers import damage_means, modality_of, read_header
 from meddiff.data.geometry import Grid
 from meddiff.errors import CaseError
 
@@ -33,8 +33,10 @@ def read_dicom_labels(path: Path, scan: Grid, names: Sequence[str] = ()) -> sitk
         raise CaseError(f"the {_modality(file)} has no region named {', '.join(missing)}")
     if len(wanted) > 255:
         raise CaseError(f"{len(wanted)} regions; at most 255 fit into a label map")
-    read = _read_contours if _modality(file) == "RTSTRUCT" else _read_segments
-    return read(file, scan, wanted)
+    if _modality(file) == "SEG":
+        return _read_segments(file, scan, wanted)
+    with damage_means("the RTSTRUCT is damaged"):
+        return _read_contours(file, scan, wanted)
 
 
 def find_label_file(path: Path) -> Path:
@@ -62,23 +64,24 @@ def label_names(file: Path) -> list[str]:
         CaseError: the file is neither RTSTRUCT nor SEG.
     """
     tags = _read(file, "StructureSetROISequence", "SegmentSequence")
-    if tags.Modality == "RTSTRUCT":
-        return [str(roi.get("ROIName", "")) for roi in tags.get("StructureSetROISequence", ())]
-    return [str(segment.get("SegmentLabel", "")) for segment in tags.get("SegmentSequence", ())]
+    with damage_means(f"the {tags.Modality} is damaged"):
+        if tags.Modality == "RTSTRUCT":
+            return [str(roi.get("ROIName", "")) for roi in tags.get("StructureSetROISequence", ())]
+        return [str(segment.get("SegmentLabel", "")) for segment in tags.get("SegmentSequence", ())]
 
 
 def _read(file: Path, *tags: str) -> Any:
     if not file.exists():
         raise CaseError("no such file")
     header = read_header(file, ("Modality", *tags))
-    if header is None or header.Modality not in MODALITIES:
+    if header is None or modality_of(header) not in MODALITIES:
         raise CaseError("no label map, RTSTRUCT or SEG")
     return header
 
 
 def _modality(file: Path) -> str:
     header = read_header(file, ("Modality",))
-    return "" if header is None else header.Modality
+    return "" if header is None else modality_of(header)
 
 
 def _read_contours(file: Path, scan: Grid, wanted: list[str]) -> sitk.Image:
@@ -129,7 +132,7 @@ def _read_segments(file: Path, scan: Grid, wanted: list[str]) -> sitk.Image:
 
     names = [name.lower() for name in label_names(file)]
     labels_zyx, affine = np.zeros(0, np.uint8), np.eye(4)
-    try:
+    with damage_means("the DICOM SEG cannot be read as a volume on a regular grid"):
         segments = highdicom.seg.segread(file)
         for label, name in enumerate(wanted, start=1):
             chosen = [n for n, called in zip(segments.segment_numbers, names, strict=True) if called == name]
@@ -137,8 +140,6 @@ def _read_segments(file: Path, scan: Grid, wanted: list[str]) -> sitk.Image:
             if label == 1:
                 labels_zyx, affine = np.zeros(volume.spatial_shape, np.uint8), volume.affine
             labels_zyx[volume.array.max(axis=-1) >= 0.5] = label  # fractional segments are shares
-    except (ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:
-        raise CaseError("the DICOM SEG cannot be read as a volume on a regular grid") from error
     if not labels_zyx.any():
         raise CaseError("the DICOM SEG is empty")
     grid = Grid(labels_zyx.shape[::-1], affine[:3, 3], affine[:3, 2::-1])

@@ -1,6 +1,7 @@
 """Which series of a DICOM folder is the CT, and its voxels."""
 
 import logging
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from meddiff.data.dicom_headers import ENHANCED, Plane, planes_of, read_headers
+from meddiff.data.dicom_headers import ENHANCED, Plane, damage_means, modality_of, planes_of, read_headers, value_of
 from meddiff.data.geometry import Grid
 from meddiff.errors import CaseError
 
@@ -59,7 +60,8 @@ class Series:
         """
         out = np.empty(self.grid.size_xyz[::-1], np.int16)
         for number, plane in enumerate(self.planes):
-            out[number] = np.rint(np.clip(plane.hu(), lowest, np.iinfo(np.int16).max))
+            hu = plane.hu()
+            out[number] = np.rint(np.clip(hu, lowest, np.iinfo(np.int16).max, out=hu), out=hu)
         return out
 
 
@@ -89,10 +91,11 @@ def choose_series(folder: Path) -> Choice:
         raise CaseError(reason)
     groups: dict[tuple, list[Any]] = defaultdict(list)
     for header in headers:
-        groups[str(header.get("SeriesInstanceUID")), *_kind(header)].append(header)
+        groups[str(value_of(header, "SeriesInstanceUID")), *_kind(header)].append(header)
     whole, left_out, reasons = [], [], []
     for (_, modality, fault, *_), members in groups.items():
-        number = str(members[0].get("SeriesNumber") or "without number")
+        number = value_of(members[0], "SeriesNumber")
+        number = str(number) if isinstance(number, int) else "without number"
         try:
             if modality != "CT" or fault:
                 raise CaseError(fault or f"DICOM modality is {modality or 'not given'}, not CT")
@@ -149,15 +152,17 @@ def _choose(whole: list[Series], left_out: list[str]) -> Choice:
     return Choice(best, (*map(str, others), *left_out))
 
 
-def _kind(header: Any) -> tuple:
+def _kind(header: Any) -> tuple[str, ...]:
     """Return the modality, what keeps it from being a volume, and what its slices have in common with their like."""
-    words = [str(word).upper() for word in header.get("ImageType") or ()]
-    fault = next((reason for word, reason in _NO_VOLUME.items() if word in words), "")
-    fault = "colour pictures" if header.get("SamplesPerPixel", 1) != 1 else fault
-    alone = header.filename if header.get("SOPClassUID") in ENHANCED else ""
-    try:
-        numbers = [*(header.get("ImageOrientationPatient") or ()), *(header.get("PixelSpacing") or ())]
-        geometry = tuple(np.round(np.array(numbers, float), 2))
-    except (TypeError, ValueError):  # not numbers
-        geometry = ()
-    return str(header.get("Modality") or ""), fault, alone, header.get("Rows"), header.get("Columns"), *geometry
+    words = str(value_of(header, "ImageType")).upper()
+    fault = next((reason for word, reason in _NO_VOLUME.items() if re.search(rf"\b{word}\b", words)), "")
+    fault = "colour pictures" if value_of(header, "SamplesPerPixel") not in (None, 1) else fault
+    alone = header.filename if value_of(header, "SOPClassUID") in ENHANCED else ""
+    size = [str(value_of(header, name)) for name in ("Rows", "Columns")]
+    geometry = [_rounded(value_of(header, name)) for name in ("ImageOrientationPatient", "PixelSpacing")]
+    return modality_of(header), fault, str(alone), *size, *geometry
+
+
+def _rounded(numbers: Any) -> str:
+    with damage_means("tags that are not numbers"):
+        return str(np.round(np.array(numbers or [], float), 2) + 0.0)  # no -0

@@ -114,4 +114,5 @@ def without_shear(image: sitk.Image, outside: float) -> sitk.Image:
         return image if np.allclose(grid.axes_mm, target.axes_mm) else target.put_on(image)
     where = target.put_on(sitk.Image(target.size_xyz, sitk.sitkUInt8))
     moved = sitk.Resample(image, where, sitk.Transform(), sitk.sitkLinear, outside, sitk.sitkFloat32)
-    return sitk.Cast(sitk.Round(moved), image.GetPixelID())
+    moved = sitk.Round(moved)
+    return sitk.Cast(moved, image.GetPixelID())

@@ -91,13 +91,14 @@ def _refuse_truncated_nifti(path: Path) -> None:
     """ITK reads a NIfTI that ends too early without a word and leaves what lay in memory, so its length is checked."""
     import nibabel
     from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
 
     try:
         header: Any = nibabel.load(path).header  # type: ignore[attr-defined]
         needed = int(header["vox_offset"]) + math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
         if _content_bytes(path, needed) < needed:
             raise CaseError(f"truncated: the file ends before its {needed:,} bytes")
-    except (ImageFileError, gzip.BadGzipFile, zlib.error) as error:
+    except (ImageFileError, HeaderDataError, gzip.BadGzipFile, zlib.error) as error:
         raise CaseError("unreadable: not a NIfTI file") from error
     except EOFError as error:
         raise CaseError("truncated: the compressed file ends too early") from error

@@ -29,8 +29,8 @@ def read_ct(path: Path, min_extent_mm: float = 0.0) -> sitk.Image:
     An oblique scan stays oblique: its axes are those nearest to LPS, and resampling to an axis-aligned grid puts it
     upright. A scan with a tilted gantry is sheared upright within its slices (`geometry.without_shear`).
 
-    Memory: at most file + 4 bytes per voxel, `file` being what a voxel takes as ITK reads it: 2 for int16, 4 for
-    float32 and every NIfTI with a slope, 8 for float64. A DICOM folder takes 6, one with a tilted gantry 12.
+    Memory: at most max(file + 4, 6) bytes per voxel, `file` being what a voxel takes as ITK reads it: 2 for int16,
+    4 for float32 and every NIfTI with a slope, 8 for float64. A DICOM folder takes 6, one with a tilted gantry 12.
 
     Args:
         path: a NIfTI, NRRD or MHA file, or a folder with DICOM slices, of which `dicom_series` chooses the CT.
@@ -41,7 +41,9 @@ def read_ct(path: Path, min_extent_mm: float = 0.0) -> sitk.Image:
     """
     image = read_series(path, AIR_HU) if path.is_dir() else _drop_fourth_axis(read_file(path))
     _refuse_unless_ct(sitk.GetArrayViewFromImage(image))
-    image = sitk.DICOMOrient(without_shear(_in_hu(image), AIR_HU), "LPS")
+    image = _in_hu(image)  # step by step, so that what was before is let go of
+    image = without_shear(image, AIR_HU)
+    image = sitk.DICOMOrient(image, "LPS")
     extent_mm = [n * side for n, side in zip(image.GetSize(), image.GetSpacing(), strict=True)]
     if min(extent_mm) < min_extent_mm:
         raise CaseError(f"too small: {'x'.join(f'{e:.0f}' for e in extent_mm)} mm, and {min_extent_mm:g} mm are needed")

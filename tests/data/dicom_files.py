@@ -1,6 +1,8 @@
 """DICOM files written for the tests: CT series of any geometry, multi-frame CT, RTSTRUCT and SEG."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
@@ -101,7 +103,7 @@ def write_enhanced(path: Path, hu_zyx: np.ndarray, rescale=(1.0, -1024.0), order
     tags.save_as(path, enforce_file_format=True)
 
 
-def write_contours(path: Path, rois: dict[str, list[np.ndarray]], kind="CLOSED_PLANAR") -> None:
+def write_contours(path: Path, rois: Mapping[str, list[Any]], kind="CLOSED_PLANAR") -> None:
     """Write an RTSTRUCT; a contour is an array (points, xyz) in mm."""
     tags = new_file(path, RTStructureSetStorage, "RTSTRUCT")
     tags.SeriesInstanceUID = generate_uid()

@@ -6,6 +6,7 @@ import gdcm
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     MPEG2MPML,
     JPEG2000Lossless,
@@ -15,9 +16,10 @@ from pydicom.uid import (
 )
 
 from meddiff.data.dicom import write_derived_series
+from meddiff.data.dicom_labels import read_dicom_labels
 from meddiff.data.dicom_series import choose_series, read_series
 from meddiff.data.geometry import Grid
-from meddiff.data.volumes import read_ct, to_zyx
+from meddiff.data.volumes import read_ct, read_grid, to_zyx
 from meddiff.errors import CaseError
 from tests.data.dicom_files import set_pixels, write_contours, write_enhanced, write_series
 
@@ -117,6 +119,13 @@ def test_of_several_series_the_axial_thin_one_with_the_whole_length_is_read_and_
         "series 7 (axial, 8 slices, 3.00 mm apart)",
         "series without number (DICOM modality is RTSTRUCT, not CT)",
     ]
+
+
+def test_a_localizer_in_the_series_of_the_scan_is_left_out(tmp_path):
+    write_series(tmp_path, HU, SeriesInstanceUID="1.2.3", StudyInstanceUID="1.2")
+    write_series(tmp_path, HU[:2], name="scout{z}", cosines=CORONAL, SeriesInstanceUID="1.2.3", step_mm=(0, 1, 0))
+    np.testing.assert_array_equal(hu_of(tmp_path), HU)
+    assert choose_series(tmp_path).left_out == ("series 1 (not axial, 2 slices, 1.00 mm apart)",)
 
 
 def test_a_series_with_a_gap_gives_way_to_one_without(tmp_path):
@@ -242,7 +251,7 @@ def test_a_compression_that_is_no_picture_is_refused(tmp_path):
     for path in tmp_path.iterdir():
         tags = pydicom.dcmread(path)
         tags.file_meta.TransferSyntaxUID = MPEG2MPML
-        tags.PixelData = pydicom.encaps.encapsulate([b"1234"])
+        tags.PixelData = encapsulate([b"1234"])
         tags.save_as(path)
     with pytest.raises(CaseError, match="cannot be decoded \\(MPEG2"):
         read_ct(tmp_path)
@@ -298,3 +307,34 @@ def test_frames_of_a_multi_frame_ct_that_leave_a_gap_are_refused(tmp_path):
     write_enhanced(tmp_path / "a.dcm", HU, order=[0, 1, 2, 4, 5, 6, 7, 7])
     with pytest.raises(CaseError, match="duplicate slices"):
         read_ct(tmp_path)
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """Return a file with some bytes of its header changed or taken out."""
+    out = bytearray(content)
+    for _ in range(rng.integers(1, 4)):
+        place = rng.integers(132, len(out) - 200)
+        if rng.random() < 0.3:
+            del out[place : place + rng.integers(1, 20)]
+        else:
+            out[place] = rng.integers(256)
+    return bytes(out)
+
+
+@pytest.mark.parametrize("kind", ["slices", "frames", "contours"])
+def test_damaged_headers_give_a_reason_without_names_and_no_other_error(tmp_path, kind):
+    write_series(tmp_path / "slices", HU[:3, :4, :5])
+    (tmp_path / "frames").mkdir()
+    write_enhanced(tmp_path / "frames" / "a.dcm", HU[:3, :4, :5])
+    write_contours(tmp_path / "contours", {"Lung": [np.array([(2, 2, 3), (7, 2, 3), (7, 5, 3)])]})
+    path = {"slices": "slices/1-1.dcm", "frames": "frames/a.dcm", "contours": "contours"}[kind]
+    scan = read_grid(tmp_path / "slices")
+    content, rng, reasons = (tmp_path / path).read_bytes(), np.random.default_rng(3), []
+    for _ in range(120):
+        (tmp_path / path).write_bytes(damaged(content, rng))
+        try:
+            read_dicom_labels(tmp_path / path, scan) if kind == "contours" else read_ct((tmp_path / path).parent)
+        except CaseError as error:
+            reasons.append(str(error))
+    assert len(reasons) > 20
+    assert not any(word in reason for reason in reasons for word in ("secret", "Secret", "1.2.", "\n", str(tmp_path)))
