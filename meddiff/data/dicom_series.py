@@ -85,24 +85,17 @@ def choose_series(folder: Path) -> Choice:
     Raises:
         CaseError: there is no CT; the message is the reason.
     """
-    headers = read_headers(folder)
-    if not headers:
-        reason = "the folder is empty" if not any(folder.iterdir()) else "the folder holds no DICOM series"
-        raise CaseError(reason)
-    groups: dict[tuple, list[Any]] = defaultdict(list)
-    for header in headers:
-        groups[str(value_of(header, "SeriesInstanceUID")), *_kind(header)].append(header)
     whole, left_out, reasons = [], [], []
-    for (_, modality, fault, *_), members in groups.items():
-        number = value_of(members[0], "SeriesNumber")
+    for (_, modality, fault, *_), headers in _groups(folder).items():
+        number = value_of(headers[0], "SeriesNumber")
         number = str(number) if isinstance(number, int) else "without number"
         try:
             if modality != "CT" or fault:
                 raise CaseError(fault or f"DICOM modality is {modality or 'not given'}, not CT")
-            whole.append(_as_volume(number, [plane for header in members for plane in planes_of(header)]))
+            whole.append(_as_volume(number, [plane for header in headers for plane in planes_of(header)]))
         except CaseError as error:
             left_out.append(f"series {number} ({error})")
-            reasons.append((modality == "CT", not fault, len(members), str(error)))
+            reasons.append((modality == "CT", not fault, len(headers), str(error)))
     if not whole:
         raise CaseError(max(reasons)[-1])
     choice = _choose(whole, left_out)
@@ -115,6 +108,18 @@ def read_series(folder: Path, lowest: int) -> sitk.Image:
     """Return the CT of a DICOM folder, int16 HU, as acquired: sheared if the gantry was tilted; see `choose_series`."""
     series = choose_series(folder).series
     return series.grid.put_on(sitk.GetImageFromArray(series.hu_zyx(lowest)))
+
+
+def _groups(folder: Path) -> dict[tuple[str, ...], list[Any]]:
+    """Return the headers of a folder by series and by what `_kind` tells apart."""
+    headers = read_headers(folder)
+    if not headers:
+        reason = "the folder is empty" if not any(folder.iterdir()) else "the folder holds no DICOM series"
+        raise CaseError(reason)
+    groups = defaultdict(list)
+    for header in headers:
+        groups[str(value_of(header, "SeriesInstanceUID")), *_kind(header)].append(header)
+    return groups
 
 
 def _as_volume(number: str, planes: list[Plane]) -> Series:
@@ -142,14 +147,14 @@ def _step_mm(positions_mm: np.ndarray, normal: np.ndarray) -> np.ndarray:
 
 
 def _choose(whole: list[Series], left_out: list[str]) -> Choice:
-    longest_mm = max(series.length_mm for series in whole if series.is_axial or not any(s.is_axial for s in whole))
+    axial = [series for series in whole if series.is_axial] or whole
+    enough_mm = REACH * max(series.length_mm for series in axial)
 
     def rank(series: Series) -> tuple:
-        short = series.length_mm < REACH * longest_mm
-        return not series.is_axial, short, round(series.thickness_mm, 2), -len(series.planes)
+        return series.length_mm < enough_mm, round(series.thickness_mm, 2), -len(series.planes)
 
-    best, *others = sorted(whole, key=rank)
-    return Choice(best, (*map(str, others), *left_out))
+    best = min(axial, key=rank)
+    return Choice(best, (*(str(series) for series in whole if series is not best), *left_out))
 
 
 def _kind(header: Any) -> tuple[str, ...]:
@@ -164,5 +169,8 @@ def _kind(header: Any) -> tuple[str, ...]:
 
 
 def _rounded(numbers: Any) -> str:
-    with damage_means("tags that are not numbers"):
-        return str(np.round(np.array(numbers or [], float), 2) + 0.0)  # no -0
+    try:
+        with damage_means("tags that are not numbers"):
+            return str(np.round(np.array(numbers or [], float), 2) + 0.0)  # no -0
+    except CaseError:  # planes_of says more
+        return ""

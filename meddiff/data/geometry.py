@@ -102,10 +102,10 @@ def _perpendicular(plane_mm: np.ndarray) -> np.ndarray:
     return np.column_stack([first, turned * np.linalg.norm(second) / np.linalg.norm(turned)])
 
 
-def without_shear(image: sitk.Image, outside: float) -> sitk.Image:
+def without_shear(image: sitk.Image, outside: float, interpolator: int = sitk.sitkLinear) -> sitk.Image:
     """Return an image whose axes are perpendicular, with everything at its place in space.
 
-    Slices that a tilted gantry has set off against each other are moved within their planes (linear interpolation,
+    Slices that a tilted gantry has set off against each other are moved within their planes (interpolated,
     rounded); where no slice reaches, the value is `outside`. An image without shear keeps its voxels.
     """
     grid = Grid.of(image)
@@ -113,6 +113,6 @@ def without_shear(image: sitk.Image, outside: float) -> sitk.Image:
     if not grid.is_sheared():
         return image if np.allclose(grid.axes_mm, target.axes_mm) else target.put_on(image)
     where = target.put_on(sitk.Image(target.size_xyz, sitk.sitkUInt8))
-    moved = sitk.Resample(image, where, sitk.Transform(), sitk.sitkLinear, outside, sitk.sitkFloat32)
+    moved = sitk.Resample(image, where, sitk.Transform(), interpolator, outside, sitk.sitkFloat32)
     moved = sitk.Round(moved)
     return sitk.Cast(moved, image.GetPixelID())

@@ -14,13 +14,13 @@ import SimpleITK as sitk
 from meddiff.data.dicom_labels import read_dicom_labels
 from meddiff.data.dicom_series import choose_series, read_series
 from meddiff.data.geometry import Grid, without_shear
-from meddiff.data.volume_files import VOLUME_SUFFIXES, is_volume_file, read_file, read_file_grid
+from meddiff.data.volume_files import VOLUME_SUFFIXES as VOLUME_SUFFIXES
+from meddiff.data.volume_files import is_volume_file, read_file, read_file_grid
 from meddiff.errors import CaseError
 from meddiff.files import temporary_beside
 
 AIR_HU = -1024
 SPACING_TOLERANCE_MM = 0.05
-__all__ = ["VOLUME_SUFFIXES", "is_volume_file"]  # of `volume_files`, for those who write
 
 
 def read_ct(path: Path, min_extent_mm: float = 0.0) -> sitk.Image:
@@ -75,7 +75,7 @@ def read_labels(path: Path, reference: sitk.Image, names: Sequence[str] = ()) ->
 
 def read_label_map(path: Path, scan: Grid) -> sitk.Image:
     """Return the label map of a scan, uint8, in the order of axes of its own file."""
-    image = without_shear(_drop_fourth_axis(read_file(path)), 0)
+    image = without_shear(_drop_fourth_axis(read_file(path)), 0, sitk.sitkNearestNeighbor)
     if not Grid.of(image).equals(scan):
         raise CaseError("the labels lie on other voxels than the scan (size, spacing, origin or directions differ)")
     values_zyx = sitk.GetArrayViewFromImage(image)

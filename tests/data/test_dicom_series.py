@@ -59,6 +59,7 @@ def drop(z, name):
         ({"edit": spoil(3, RescaleSlope="nan")}, "without position"),
         ({"edit": spoil(3, ImagePositionPatient=["0", "0", "inf"])}, "without position"),
         ({"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]}, "without position"),
+        ({"edit": lambda _, tags: tags.add_new("PixelSpacing", "LO", ["near", "by"])}, "without position"),
         ({"PixelData": b"12"}, "cannot be decoded"),
         ({"edit": drop(3, "PixelData")}, "cannot be decoded"),
     ],
@@ -151,7 +152,8 @@ def test_a_scan_that_is_not_axial_is_read_where_there_is_no_other(tmp_path):
 
 
 def test_every_header_is_read_once(tmp_path, monkeypatch):
-    write_series(tmp_path, HU)
+    hu = np.random.default_rng(0).integers(-1000, 1000, (5, 64, 64))  # large enough to be left on disk at first
+    write_series(tmp_path, hu)
     read, dcmread = [], pydicom.dcmread
 
     def count(path, *args, **kwargs):
@@ -159,8 +161,11 @@ def test_every_header_is_read_once(tmp_path, monkeypatch):
         return dcmread(path, *args, **kwargs)
 
     monkeypatch.setattr(pydicom, "dcmread", count)
-    read_ct(tmp_path)
+    np.testing.assert_array_equal(hu_of(tmp_path), hu)
     assert sorted(read) == sorted(tmp_path.iterdir())
+    [plane, *_] = choose_series(tmp_path).series.planes
+    plane.hu()
+    assert plane.header.get_item("PixelData", keep_deferred=True).value is None  # and let go of
 
 
 def test_slices_in_any_order_and_by_any_name_make_the_same_volume(tmp_path):
@@ -323,7 +328,7 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
 
 @pytest.mark.parametrize("kind", ["slices", "frames", "contours"])
 def test_damaged_headers_give_a_reason_without_names_and_no_other_error(tmp_path, kind):
-    write_series(tmp_path / "slices", HU[:3, :4, :5])
+    write_series(tmp_path / "slices", HU[:6, :4, :5])
     (tmp_path / "frames").mkdir()
     write_enhanced(tmp_path / "frames" / "a.dcm", HU[:3, :4, :5])
     write_contours(tmp_path / "contours", {"Lung": [np.array([(2, 2, 3), (7, 2, 3), (7, 5, 3)])]})

@@ -174,6 +174,16 @@ def test_a_sheared_nifti_is_put_upright(tmp_path):
     assert read.GetSize()[1] == 30 + 6
 
 
+def test_labels_of_a_sheared_nifti_stay_labels(tmp_path):
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    affine[1, 2] = -1.0
+    labels = np.random.default_rng(0).choice([0, 1, 7], (10, 30, 12)).astype(np.uint8)
+    nibabel.save(_nifti(labels.astype(np.int16) * 100 - 500, affine), tmp_path / "a.nii")  # type: ignore[attr-defined]
+    nibabel.save(_nifti(labels, affine), tmp_path / "l.nii")  # type: ignore[attr-defined]
+    read = volumes.read_labels(tmp_path / "l.nii", volumes.read_ct(tmp_path / "a.nii"))
+    assert set(np.unique(volumes.to_zyx(read))) == {0, 1, 7}
+
+
 @pytest.mark.parametrize(("needed_mm", "fits"), [(7.9, True), (8.1, False)])
 def test_a_scan_smaller_than_what_is_needed_is_refused(tmp_path, needed_mm, fits):
     image = ramp_image()  # 3 x 3.75 x 8 mm
