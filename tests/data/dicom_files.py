@@ -122,7 +122,7 @@ def write_contours(path: Path, rois: Mapping[str, list[Any]], kind="CLOSED_PLANA
     tags.save_as(path, enforce_file_format=True)
 
 
-def write_segments(path: Path, source: Path, masks: dict[str, np.ndarray]) -> None:
+def write_segments(path: Path, source: Path, masks: dict[str, np.ndarray], kind="BINARY") -> None:
     """Write a SEG of a series; slices without a segment are left out of the file, as usual."""
     planes = [pydicom.dcmread(file) for file in sorted(source.glob("*.dcm"))]
     planes = sorted(planes, key=lambda tags: float(tags.ImagePositionPatient[2]))
@@ -138,8 +138,8 @@ def write_segments(path: Path, source: Path, masks: dict[str, np.ndarray]) -> No
     ]
     highdicom.seg.Segmentation(
         source_images=planes,
-        pixel_array=np.stack([mask.astype(np.uint8) for mask in masks.values()], axis=-1),
-        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        pixel_array=np.stack(list(masks.values()), axis=-1).astype(np.uint8 if kind == "BINARY" else np.float32),
+        segmentation_type=highdicom.seg.SegmentationTypeValues[kind],
         segment_descriptions=described,
         series_instance_uid=generate_uid(),
         series_number=9,

@@ -141,3 +141,10 @@ def test_what_is_no_label_file_is_refused(tmp_path):
             read_dicom_labels(tmp_path / name, GRID)
     with pytest.raises(CaseError, match="no such file"):
         read_dicom_labels(tmp_path / "missing", GRID)
+
+
+def test_shares_of_half_a_voxel_and_more_count(tmp_path):
+    write_series(tmp_path / "ct", HU)
+    shares = np.where(TUMOUR, 0.6, np.where(LUNG, 0.4, 0.0))
+    write_segments(tmp_path / "seg", tmp_path / "ct", {"Lesion": shares}, "FRACTIONAL")
+    assert to_zyx(read_dicom_labels(tmp_path / "seg", GRID)).sum() == TUMOUR.sum()
