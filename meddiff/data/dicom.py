@@ -6,6 +6,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from meddiff.data import volumes
+from meddiff.data.dicom_series import choose_series
+from meddiff.errors import UserError
 from meddiff.files import temporary_beside
 
 
@@ -19,16 +21,22 @@ def write_derived_series(image: sitk.Image, source: Path, out: Path, description
         source: the DICOM folder.
         out: folder of the new series.
         description: goes into SeriesDescription and DerivationDescription.
+
+    Raises:
+        UserError: the source is a multi-frame file.
     """
     import pydicom
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-    files = volumes.series_files(source)
-    hu_zyx = volumes.to_zyx(sitk.DICOMOrient(image, volumes.series_orientation(source)))
+    chosen = choose_series(source).series
+    if any(plane.frame is not None for plane in chosen.planes):
+        raise UserError("the source is a multi-frame DICOM file, of which no series can be derived")
+    acquired = chosen.grid.put_on(sitk.Image(chosen.grid.size_xyz, sitk.sitkUInt8))
+    hu_zyx = volumes.to_zyx(volumes.onto(image, acquired))  # turned, and sheared if the gantry was tilted
     series = generate_uid()
     out.mkdir(parents=True, exist_ok=True)
-    for number, (file, plane) in enumerate(zip(files, hu_zyx, strict=True), start=1):
-        tags = pydicom.dcmread(file)
+    for number, (source_plane, plane) in enumerate(zip(chosen.planes, hu_zyx, strict=True), start=1):
+        tags = pydicom.dcmread(source_plane.path, force=True)
         tags.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
         tags.SeriesDescription = tags.DerivationDescription = description
         tags.SeriesInstanceUID = series
@@ -39,6 +47,7 @@ def write_derived_series(image: sitk.Image, source: Path, out: Path, description
         for name in ("SmallestImagePixelValue", "LargestImagePixelValue", "PixelPaddingValue"):
             if name in tags:  # of the old voxels, and of the old number format
                 delattr(tags, name)
+        del tags.PixelData  # it may have been compressed
         tags.PixelData = np.ascontiguousarray(plane, "<i2").tobytes()
         tags["PixelData"].VR = "OW"
         with temporary_beside(out / f"{number:04d}.dcm") as temporary:

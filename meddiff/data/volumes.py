@@ -5,56 +5,88 @@ Inside, an array is `zyx`: the last axis runs to the patient's left, the middle 
 to posterior, the first one to superior.
 """
 
-import gzip
-import math
-import os
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
+from meddiff.data.dicom_labels import read_dicom_labels
+from meddiff.data.dicom_series import choose_series, read_series
+from meddiff.data.geometry import Grid, without_shear
+from meddiff.data.volume_files import VOLUME_SUFFIXES as VOLUME_SUFFIXES
+from meddiff.data.volume_files import is_volume_file, read_file, read_file_grid
 from meddiff.errors import CaseError
 from meddiff.files import temporary_beside
 
 AIR_HU = -1024
-VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 SPACING_TOLERANCE_MM = 0.05
 
-sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
-
-def is_volume_file(path: Path) -> bool:
-    return path.name.lower().endswith(VOLUME_SUFFIXES)
-
-
-def read_ct(path: Path) -> sitk.Image:
+def read_ct(path: Path, min_extent_mm: float = 0.0) -> sitk.Image:
     """Return a CT volume in canonical LPS orientation, int16, in HU; padding below air becomes air.
 
+    An oblique scan stays oblique: its axes are those nearest to LPS, and resampling to an axis-aligned grid puts it
+    upright. A scan with a tilted gantry is sheared upright within its slices (`geometry.without_shear`).
+
+    Memory: at most max(file + 4, 6) bytes per voxel, `file` being what a voxel takes as ITK reads it: 2 for int16,
+    4 for float32 and every NIfTI with a slope, 8 for float64. A DICOM folder takes 6, one with a tilted gantry 12.
+
     Args:
-        path: a NIfTI, NRRD or MHA file, or a folder with DICOM slices.
+        path: a NIfTI, NRRD or MHA file, or a folder with DICOM slices, of which `dicom_series` chooses the CT.
+        min_extent_mm: what the scan must reach along each axis.
 
     Raises:
         CaseError: the path holds no readable 3-D CT; the message is the reason.
     """
-    image = _read_dicom_series(path) if path.is_dir() else _read_file(path)
-    image = sitk.DICOMOrient(_drop_fourth_axis(image), "LPS")
-    hu_zyx = sitk.GetArrayViewFromImage(image)
-    _refuse_unless_ct(hu_zyx)
-    clipped_zyx = np.clip(hu_zyx, AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
-    return like(clipped_zyx, image)
+    image = read_series(path, AIR_HU) if path.is_dir() else _drop_fourth_axis(read_file(path))
+    _refuse_unless_ct(sitk.GetArrayViewFromImage(image))
+    image = _in_hu(image)  # step by step, so that what was before is let go of
+    image = without_shear(image, AIR_HU)
+    image = sitk.DICOMOrient(image, "LPS")
+    extent_mm = [n * side for n, side in zip(image.GetSize(), image.GetSpacing(), strict=True)]
+    if min(extent_mm) < min_extent_mm:
+        raise CaseError(f"too small: {'x'.join(f'{e:.0f}' for e in extent_mm)} mm, and {min_extent_mm:g} mm are needed")
+    return image
 
 
-def read_labels(path: Path, reference: sitk.Image) -> sitk.Image:
-    """Return the label map at `path` on the grid of `reference`, uint8, nearest neighbour."""
-    labels = sitk.Cast(sitk.DICOMOrient(_read_file(path), "LPS"), sitk.sitkUInt8)
+def read_grid(path: Path) -> Grid:
+    """Return where the voxels of a CT lie, in the order of its file, from headers alone; see `read_ct`."""
+    grid = choose_series(path).series.grid if path.is_dir() else read_file_grid(path)
+    return grid.orthogonal()
+
+
+def read_labels(path: Path, reference: sitk.Image, names: Sequence[str] = ()) -> sitk.Image:
+    """Return labels on the grid of their scan, uint8.
+
+    Args:
+        path: a label map (NIfTI, NRRD, MHA), a DICOM RTSTRUCT or SEG file, or a folder that holds one of these two.
+        reference: the scan.
+        names: regions of interest of an RTSTRUCT, or segments of a SEG, that become the labels 1, 2, ...; by
+            default all, in the order in which the file has them.
+
+    Raises:
+        CaseError: no readable labels, or labels that lie on other voxels than the scan; the order of axes is free.
+    """
+    grid = Grid.of(reference)
+    labels = read_label_map(path, grid) if is_volume_file(path) else read_dicom_labels(path, grid, names)
     return sitk.Resample(labels, reference, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+
+
+def read_label_map(path: Path, scan: Grid) -> sitk.Image:
+    """Return the label map of a scan, uint8, in the order of axes of its own file."""
+    image = without_shear(_drop_fourth_axis(read_file(path)), 0, sitk.sitkNearestNeighbor)
+    if not Grid.of(image).equals(scan):
+        raise CaseError("the labels lie on other voxels than the scan (size, spacing, origin or directions differ)")
+    values_zyx = sitk.GetArrayViewFromImage(image)
+    if not (values_zyx.min() >= 0 and values_zyx.max() <= 255):
+        raise CaseError("labels that are not numbers from 0 to 255")
+    return like(np.rint(values_zyx).astype(np.uint8), image)
 
 
 def read_image(path: Path) -> sitk.Image:
     """Return a volume that this project wrote, as it is."""
-    return _read_file(path)
+    return read_file(path)
 
 
 def write_image(image: sitk.Image, path: Path) -> None:
@@ -98,115 +130,35 @@ def crop(image: sitk.Image, start_zyx: tuple[int, ...], stop_zyx: tuple[int, ...
     return sitk.RegionOfInterest(image, size_xyz, list(start_zyx)[::-1])
 
 
-def _read_file(path: Path) -> sitk.Image:
-    if not path.exists():
-        raise CaseError("no such file")
-    if not is_volume_file(path):
-        raise CaseError(f"not a volume: expected one of {', '.join(VOLUME_SUFFIXES)} or a DICOM folder")
-    if path.stat().st_size == 0:
-        raise CaseError("the file is empty")
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        _refuse_truncated_nifti(path)
-    try:
-        return sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise CaseError(f"unreadable or truncated: {_itk_reason(error)}") from error
-
-
-def _refuse_truncated_nifti(path: Path) -> None:
-    """ITK reads a NIfTI that ends too early without a word and leaves what lay in memory, so its length is checked."""
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-
-    try:
-        header: Any = nibabel.load(path).header  # type: ignore[attr-defined]
-        needed = int(header["vox_offset"]) + math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
-        if _content_bytes(path, needed) < needed:
-            raise CaseError(f"truncated: the file ends before its {needed:,} bytes")
-    except (ImageFileError, gzip.BadGzipFile, zlib.error) as error:
-        raise CaseError("unreadable: not a NIfTI file") from error
-    except EOFError as error:
-        raise CaseError("truncated: the compressed file ends too early") from error
-
-
-def _content_bytes(path: Path, needed: int) -> int:
-    """Return the uncompressed length of a file, up to `needed`; of a whole .gz the last four bytes tell it at once."""
-    if path.suffix != ".gz":
-        return path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(-4, os.SEEK_END)
-        if int.from_bytes(file.read(), "little") == needed % 2**32:
-            return needed
-    with gzip.open(path) as stream:
-        return sum(len(block) for block in iter(lambda: stream.read(2**22), b""))
-
-
-def series_files(folder: Path) -> tuple[str, ...]:
-    """Return the files of a folder's CT series in the order of their slices.
-
-    Raises:
-        CaseError: there is none.
-    """
-    reader = sitk.ImageSeriesReader()
-    series_ids = reader.GetGDCMSeriesIDs(str(folder))
-    if not series_ids:
-        reason = "the folder is empty" if not any(folder.iterdir()) else "the folder holds no DICOM series"
-        raise CaseError(reason)
-    # Choice: of several series the one with most slices; localizers have one to three.
-    return max((reader.GetGDCMSeriesFileNames(str(folder), s) for s in series_ids), key=len)
-
-
-def series_orientation(folder: Path) -> str:
-    """Return the orientation in which a folder's CT series lies on disk, such as LPS."""
-    direction = _read_dicom_series(folder).GetDirection()
-    return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(direction)
-
-
-def _read_dicom_series(folder: Path) -> sitk.Image:
-    files = series_files(folder)
-    _refuse_unless_ct_slices(files)
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(files)
-    try:
-        return reader.Execute()
-    except RuntimeError as error:
-        raise CaseError(f"unreadable DICOM series: {_itk_reason(error)}") from error
-
-
-def _refuse_unless_ct_slices(files: tuple[str, ...]) -> None:
-    import pydicom
-
-    positions_mm = []
-    for file in files:
-        tags = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Modality", "ImagePositionPatient"])
-        if tags.get("Modality", "") != "CT":
-            raise CaseError(f"DICOM modality is {tags.get('Modality', 'not given')}, not CT")
-        positions_mm.append(np.asarray(tags.get("ImagePositionPatient", (0, 0, 0)), dtype=float))
-    steps_mm = np.linalg.norm(np.diff(positions_mm, axis=0), axis=1)
-    if len(steps_mm) and np.ptp(steps_mm) > SPACING_TOLERANCE_MM:
-        raise CaseError(f"uneven slice spacing, {steps_mm.min():.2f} to {steps_mm.max():.2f} mm: slices are missing")
-
-
 def _drop_fourth_axis(image: sitk.Image) -> sitk.Image:
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise CaseError("colour image, not CT")
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
-        return image[:, :, :, 0]
+        image = image[:, :, :, 0]
     if image.GetDimension() != 3 or min(image.GetSize()) < 2:
         raise CaseError(f"not a 3-D volume: size {'x'.join(map(str, image.GetSize()))}")
     return image
 
 
+def _in_hu(image: sitk.Image) -> sitk.Image:
+    """Return the voxels rounded and limited to int16, slice by slice: no copy in another type."""
+    values_zyx = sitk.GetArrayViewFromImage(image)
+    if values_zyx.dtype == np.int16 and values_zyx.min() >= AIR_HU:
+        return image
+    hu_zyx = np.empty(values_zyx.shape, np.int16)
+    for z, values in enumerate(values_zyx):
+        hu_zyx[z] = np.rint(np.clip(values, AIR_HU, np.iinfo(np.int16).max))
+    return like(hu_zyx, image)
+
+
 def _refuse_unless_ct(hu_zyx: np.ndarray) -> None:
-    """Choice: a CT in HU has voxels of fat, air or lung (below -50) and is not constant; MR and PET have none."""
+    """Choice: a CT in HU has voxels of fat, lung or air (below -50, above padding); MR, PET and raw values have none.
+
+    Nor is a CT air alone.
+    """
     lowest, highest = float(hu_zyx.min()), float(hu_zyx.max())
     if not np.isfinite([lowest, highest]).all():
         raise CaseError("voxels that are not finite numbers")
+    lowest = min(float(plane.min(where=plane > AIR_HU, initial=highest)) for plane in hu_zyx)
     if lowest >= -50 or highest <= -500:
         raise CaseError(f"values from {lowest:g} to {highest:g} cannot be CT in HU (MR, PET or missing rescale?)")
-
-
-def _itk_reason(error: RuntimeError) -> str:
-    """Return the last sentence of an ITK error, without the paths it is wrapped in."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return os.path.basename(lines[-1])[:160] if lines else "no reason given"
