@@ -7,31 +7,42 @@ import numpy as np
 import SimpleITK as sitk
 
 from meddiff.data import volumes
+from meddiff.data.headers import labels_on_scan
 from meddiff.errors import CaseError
 
 ROI_KINDS = ("gtv", "lesion", "tumor", "tumour", "nodule")
 
 
-def read_lesion(path: Path, values: tuple[int, ...], image: Path, grid: sitk.Image) -> np.ndarray:
+def read_lesion(
+    path: Path, values: tuple[int, ...], image: Path, grid: sitk.Image, on_scan_grid: bool = False
+) -> np.ndarray:
     """Return where a scan has lesions, on another grid: uint8 0 or 1, `zyx`.
 
     Args:
         path: a label map, or the DICOM folder with the RTSTRUCT.
-        values: labels that are lesions; of no meaning for an RTSTRUCT, whose regions of interest are named.
+        values: labels that are lesions, none: all but 0; of no meaning for an RTSTRUCT, whose regions are named.
         image: the scan.
         grid: where the lesion is wanted.
+        on_scan_grid: the voxels of a label map are those of the scan, whatever its header says.
 
     Raises:
         CaseError: no readable label, or one that does not lie where the scan lies.
     """
-    labels = _from_contours(path, volumes.read_ct(image)) if path.is_dir() else _from_label_map(path, values)
+    if path.is_dir():
+        labels = _from_contours(path, volumes.read_ct(image))
+    else:
+        labels = _from_label_map(labels_on_scan(path, volumes.read_ct(image)) if on_scan_grid else _read(path), values)
     lesion = volumes.to_zyx(sitk.Resample(labels, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
     return lesion.astype(np.uint8)
 
 
-def _from_label_map(path: Path, values: tuple[int, ...]) -> sitk.Image:
-    labels = sitk.DICOMOrient(volumes.read_image(path), "LPS")
-    return volumes.like(np.isin(volumes.to_zyx(labels), values).astype(np.uint8), labels)
+def _read(path: Path) -> sitk.Image:
+    return sitk.DICOMOrient(volumes.read_image(path), "LPS")
+
+
+def _from_label_map(labels: sitk.Image, values: tuple[int, ...]) -> sitk.Image:
+    labels_zyx = volumes.to_zyx(labels)
+    return volumes.like((np.isin(labels_zyx, values) if values else labels_zyx > 0).astype(np.uint8), labels)
 
 
 def _from_contours(folder: Path, ct: sitk.Image) -> sitk.Image:
