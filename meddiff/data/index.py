@@ -98,15 +98,15 @@ def write_manifest(cases: list[Case], path: Path) -> None:
 
 
 def read_manifest(path: Path) -> list[Case]:
-    def case(row: dict[str, Any]) -> Case:
+    def case(row: dict[str, str]) -> Case:
         paths = {name: Path(row[name]) if row[name] else None for name in ("image", "lesion", "low_dose", "thick")}
-        others = {
+        others: dict[str, Any] = {
             "region": Region(row["region"]),
             "shard": int(row["shard"]),
             "lesion_values": tuple(map(int, row["lesion_values"].split())),
             "lesion_on_scan_grid": row["lesion_on_scan_grid"] == "True",
         }
-        return Case(**row | paths | others)
+        return Case(**{**row, **paths, **others})
 
     return [case(row) for row in read_tsv(path)]
 
