@@ -9,9 +9,8 @@ from meddiff.data.inventory import in_words, inventory, write_inventory
 
 
 def cases(dataset, count, **facts):
-    return [
-        Case(dataset, str(i), f"{i}.nii.gz", Region.CHEST, "pretraining", "train", 0, **facts) for i in range(count)
-    ]
+    common = (Path("ct.nii.gz"), Region.CHEST, "pretraining", "train", 0)
+    return [Case(dataset, str(i), *common, **facts) for i in range(count)]
 
 
 def test_missing_surplus_and_quarantined_cases_are_counted(tmp_path):
