@@ -20,6 +20,11 @@ CONTENT = bytes(range(256)) * 40_000  # 10 MB: many chunks
 QUICK = Patience(breaks=3, wait_seconds=0)
 
 
+class Http(ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        """A client that goes away is what is tested here."""
+
+
 class Server:
     """Serves CONTENT under any name; `breaks` says after how many bytes each of the next answers breaks off."""
 
@@ -31,10 +36,10 @@ class Server:
             def do_GET(self):
                 server.answer(self)
 
-            def log_message(self, *arguments):
+            def log_message(self, format, *args):
                 pass
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = Http(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
 
     def answer(self, request):
@@ -61,7 +66,7 @@ class Server:
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server = Server()
-    threading.Thread(target=server.http.serve_forever, daemon=True).start()
+    threading.Thread(target=server.http.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.http.shutdown()
     server.http.server_close()
