@@ -88,6 +88,13 @@ def test_the_datasets_are_listed_with_what_is_on_this_disk(archives):
     assert records["ct-rate"]["licence"] == "CC BY-NC-SA 4.0"
 
 
+def test_a_folder_with_another_layout_is_named_below_the_list(tmp_path):
+    (tmp_path / "btcv" / "scans").mkdir(parents=True)
+    last = meddiff("datasets", "--root", tmp_path).stdout.splitlines()[-1]
+    assert last.startswith("data.datasets: btcv: expected RawData/Training/img/img*.nii.gz")
+    assert "found scans/" in last
+
+
 def test_without_a_folder_nothing_is_said_about_what_was_found():
     records = json.loads(meddiff("datasets", "--json").stdout)
     assert {record["found"] for record in records} == {None}

@@ -66,13 +66,13 @@ TREES = {
     "segrap2023": Tree(
         (
             *(f"{_SEGRAP}/segrap_0000/{name}.nii.gz" for name in ("image", "image_contrast", "Brain", "GTVp")),
-            "SegRap2023_Validation_Set_20cases/segrap_0120/image.nii.gz",
-            "SegRap2023_Validation_Set_20cases/segrap_0120/image_contrast.nii.gz",
+            "SegRap2023_Validation_Set_20cases/head-neck-ct/segrap_0120.mha",
+            "SegRap2023_Validation_Set_20cases/head-neck-contrast-enhanced-ct/segrap_0120.mha",
             "SegRap2023_Training_Set_120cases_OneHot_Labels/Task001/segrap_0000.nii.gz",
         ),
         {
             "segrap-0000": row(f"{_SEGRAP}/segrap_0000/image.nii.gz"),
-            "segrap-0120": row("SegRap2023_Validation_Set_20cases/segrap_0120/image.nii.gz"),
+            "segrap-0120": row("SegRap2023_Validation_Set_20cases/head-neck-ct/segrap_0120.mha"),
         },
     ),
     "segthor": Tree(

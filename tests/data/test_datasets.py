@@ -2,14 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from meddiff.config import DataConfig, DatasetConfig, Region
+from meddiff.data import volumes
 from meddiff.data.datasets import PUBLISHED, REGISTRY, known_below, resolve
 from meddiff.data.headers import Header
 from meddiff.data.index import find_cases, read_manifest, write_manifest
 from meddiff.errors import UserError
 from tests.data.layouts import TREES
+from tests.data.test_volumes import write_dicom_series
 
 PAPER_COUNTS = {  # Tables 1 and 2
     "structseg": 50,
@@ -137,7 +140,7 @@ def test_the_other_scan_of_segrap_can_be_chosen_instead(tmp_path):
     plant("segrap2023", tmp_path)
     cases = index("segrap2023", tmp_path, image="segrap_*/image_contrast.nii.gz")
     assert {case.image.name for case in cases.values()} == {"image_contrast.nii.gz"}
-    assert set(cases) == {"segrap-0000", "segrap-0120"}
+    assert set(cases) == {"segrap-0000"}
 
 
 def test_an_own_dataset_with_lesions_needs_a_line_more_and_is_a_downstream_one(tmp_path):
@@ -161,6 +164,17 @@ def test_folders_named_as_in_the_registry_are_found_and_others_left_alone(tmp_pa
     assert {entry.name for entry in known_below(tmp_path)} == {"btcv", "chaos"}
     with pytest.raises(UserError, match=r"expected folders .* found an empty folder"):
         known_below(tmp_path / "btcv")
+
+
+def test_mayos_slices_are_read_in_hu_from_their_rescale_tags_whatever_their_suffix(tmp_path):
+    hu_zyx = np.random.default_rng(0).integers(-900, 900, (50, 50, 50)).astype(np.int16)
+    for dose in ("full_1mm", "quarter_1mm"):
+        write_dicom_series(tmp_path / "L067" / dose, hu_zyx)
+        for path in list((tmp_path / "L067" / dose).iterdir()):
+            path.rename(path.with_suffix(".IMA"))
+    case = index("mayo2016", tmp_path)["L067"]
+    for folder in (case.image, case.low_dose):
+        np.testing.assert_array_equal(volumes.to_zyx(volumes.read_ct(folder)), hu_zyx)
 
 
 def test_the_manifest_keeps_all_that_reading_needs(tmp_path):

@@ -40,7 +40,7 @@ def resolve(config: DatasetConfig, raw_dir: Path) -> Dataset:
     if config.image:
         base = replace(base, image=(config.image,))
     if config.lesion:
-        values = base.lesion_values if known else ()
+        values = base.lesion_values if base.lesion else ()
         base = replace(base, lesion=(config.lesion,), lesion_values=values, role="downstream")
     return base
 

@@ -27,11 +27,12 @@ def catalogue(root: Path | None, configured: tuple[DatasetConfig, ...]) -> list[
 
 
 def as_table(records: list[dict[str, Any]]) -> str:
-    """Return aligned columns, without the steps."""
+    """Return aligned columns without the steps, and a line for each folder that has another layout than expected."""
     names = ("name", "region", "expected", "found", "licence", "get")
     rows = [names, *(tuple("" if r[n] is None else str(r[n]) for n in names) for r in records)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(names))]
-    return "\n".join("  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    lines = ["  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, *(record["problem"] for record in records if record["problem"])])
 
 
 def as_markdown() -> str:
@@ -58,13 +59,15 @@ def _lesions(dataset: Dataset) -> str:
 
 
 def _record(dataset: Dataset) -> dict[str, Any]:
+    found, problem = _count(dataset)
     return {
         "name": dataset.name,
         "title": dataset.title,
         "region": dataset.region.value,
         "role": dataset.role,
         "expected": dataset.cases_expected,
-        "found": _count(dataset),
+        "found": found,
+        "problem": problem,
         "licence": dataset.licence,
         "get": f"meddiff download {dataset.name}" if dataset.files else dataset.page,
         "steps": dataset.steps,
@@ -74,11 +77,13 @@ def _record(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _count(dataset: Dataset) -> int | None:
-    """Return how many cases lie below the root; None where no root is known."""
+def _count(dataset: Dataset) -> tuple[int | None, str]:
+    """Return how many cases lie below the root, None where no root is known, and what is wrong with the root."""
     if dataset.root is None:
-        return None
+        return None, ""
+    if not dataset.root.exists():
+        return 0, ""
     try:
-        return len(Layout(dataset).cases())
-    except UserError:
-        return 0
+        return len(Layout(dataset).cases()), ""
+    except UserError as error:
+        return 0, str(error)

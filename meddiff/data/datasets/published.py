@@ -54,9 +54,10 @@ HEAD_AND_NECK = (
         "segrap2023",
         "SegRap2023",
         Region.HAN,
-        ("segrap_*/image.nii.gz",),  # Choice: of the two scans of a patient the plain one; the paper counts patients
+        # Choice: of the two scans of a patient the plain one; the paper counts patients
+        ("segrap_*/image.nii.gz", "head-neck-ct/segrap_*.mha"),
         140,
-        case=r"(segrap_\w+)/image",
+        case=r"(segrap_\d+)",
         licence="agreement of the challenge, non-commercial",
         page="https://segrap2023.grand-challenge.org/dataset/",
         steps="Join the challenge, send the agreement, unpack the 120 training and 20 validation cases into the root.",
@@ -187,6 +188,7 @@ WHOLE_BODY = (
             Remote(
                 f"{_ZENODO}/10047292/files/Totalsegmentator_dataset_v201.zip",
                 "sha256:741dbc911a768e2ac2671c66d55332f7302ad624c915a57d08b142d8bdf0ca26",
+                23_581_218_285,
             ),
         ),
     ),
