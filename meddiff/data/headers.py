@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meddiff.errors import CaseError
 
@@ -34,7 +34,8 @@ class Header:
 
     @staticmethod
     def from_text(text: str) -> "Header":
-        return Header(**{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(text).items()})
+        values: dict[str, Any] = json.loads(text)
+        return Header(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
 def read_headers(tables: Iterable[Path]) -> dict[str, Header]:
@@ -67,11 +68,13 @@ def read_scan(image: Path, header: str) -> "sitk.Image":
 
 
 def with_header(image: "sitk.Image", header: Header) -> "sitk.Image":
-    """Return stored values as float32 HU, on the grid of `header`."""
+    """Return stored values as HU, int16, on the grid of `header`."""
     import numpy as np
     import SimpleITK as sitk
 
-    hu = sitk.ShiftScale(sitk.Cast(image, sitk.sitkFloat32), header.intercept / header.slope, header.slope)
+    exact = sitk.ShiftScale(sitk.Cast(image, sitk.sitkFloat32), header.intercept / header.slope, header.slope)
+    limits = np.iinfo(np.int16)
+    hu = sitk.Clamp(sitk.Round(exact), sitk.sitkInt16, float(limits.min), float(limits.max))
     row, column = np.reshape(header.orientation, (2, 3))
     hu.SetDirection(np.stack([row, column, np.cross(row, column)], axis=1).ravel().tolist())
     hu.SetSpacing(header.spacing_mm)

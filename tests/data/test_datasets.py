@@ -173,7 +173,8 @@ def test_mayos_slices_are_read_in_hu_from_their_rescale_tags_whatever_their_suff
         for path in list((tmp_path / "L067" / dose).iterdir()):
             path.rename(path.with_suffix(".IMA"))
     case = index("mayo2016", tmp_path)["L067"]
-    for folder in (case.image, case.low_dose):
+    assert case.low_dose == tmp_path / "L067" / "quarter_1mm"
+    for folder in (case.image, tmp_path / "L067" / "quarter_1mm"):
         np.testing.assert_array_equal(volumes.to_zyx(volumes.read_ct(folder)), hu_zyx)
 
 

@@ -43,6 +43,12 @@ def test_a_slope_is_applied_before_the_intercept():
     assert volumes.to_zyx(hu).ravel().tolist() == [-1000, -980, -960, -940]
 
 
+def test_a_slope_that_gives_fractions_is_rounded_and_metal_keeps_to_the_limit():
+    image = sitk.GetImageFromArray(np.array([[[3, 5]], [[-3, 32000]]], np.int16))
+    hu = with_header(image, Header(1.5, 0.2, (1, 1, 1), (0, 0, 0), (1, 0, 0, 0, 1, 0)))
+    assert volumes.to_zyx(hu).ravel().tolist() == [5, 8, -4, 32767]
+
+
 def test_voxels_of_a_scan_with_feet_first_columns_lie_where_dicom_puts_them():
     """DICOM: position + column index * spacing * row cosine + row index * spacing * column cosine."""
     orientation = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
