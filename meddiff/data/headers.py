@@ -34,8 +34,8 @@ class Header:
 
     @staticmethod
     def from_text(text: str) -> "Header":
-        values: dict[str, Any] = json.loads(text)
-        return Header(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(text).items()}
+        return Header(**values)
 
 
 def read_headers(tables: Iterable[Path]) -> dict[str, Header]:
