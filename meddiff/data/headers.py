@@ -72,14 +72,16 @@ def with_header(image: "sitk.Image", header: Header) -> "sitk.Image":
     import numpy as np
     import SimpleITK as sitk
 
-    exact = sitk.ShiftScale(sitk.Cast(image, sitk.sitkFloat32), header.intercept / header.slope, header.slope)
-    limits = np.iinfo(np.int16)
-    hu = sitk.Clamp(sitk.Round(exact), sitk.sitkInt16, float(limits.min), float(limits.max))
+    stored_zyx, limits = sitk.GetArrayViewFromImage(image), np.iinfo(np.int16)
+    hu_zyx = np.empty(stored_zyx.shape, np.int16)
+    for stored, hu in zip(stored_zyx, hu_zyx, strict=True):  # slice by slice: no copy of the volume in another type
+        hu[:] = np.clip(np.rint(stored * header.slope + header.intercept), limits.min, limits.max)
+    placed = sitk.GetImageFromArray(hu_zyx)
     row, column = np.reshape(header.orientation, (2, 3))
-    hu.SetDirection(np.stack([row, column, np.cross(row, column)], axis=1).ravel().tolist())
-    hu.SetSpacing(header.spacing_mm)
-    hu.SetOrigin(header.origin_mm)
-    return hu
+    placed.SetDirection(np.stack([row, column, np.cross(row, column)], axis=1).ravel().tolist())
+    placed.SetSpacing(header.spacing_mm)
+    placed.SetOrigin(header.origin_mm)
+    return placed
 
 
 def labels_on_scan(path: Path, scan: "sitk.Image") -> "sitk.Image":
