@@ -5,12 +5,17 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from meddiff.config import Config, Region
 from meddiff.data import volumes
 from meddiff.data.headers import Header, labels_on_scan, read_headers, read_scan, with_header
+from meddiff.data.index import Case
 from meddiff.data.lesions import read_lesion
+from meddiff.data.prepare import resample
+from meddiff.data.shards import read_index
 from meddiff.errors import CaseError
 from tests.data.test_volumes import write_dicom_series
 
+WIDE = Header(1.0, -1024.0, (2.0, 2.0, 2.0), (5.0, 6.0, 7.0), (1, 0, 0, 0, 1, 0))
 HEADER = Header(1.0, -1024.0, (0.75, 0.5, 1.5), (-180.0, -190.0, -300.0), (1, 0, 0, 0, 1, 0))
 COLUMNS = "VolumeName,RescaleIntercept,RescaleSlope,XYSpacing,ZSpacing,ImageOrientationPatient,ImagePositionPatient"
 
@@ -88,3 +93,37 @@ def test_a_mask_of_another_size_is_quarantined(tmp_path):
     volumes.write_image(sitk.GetImageFromArray(np.zeros((4, 5, 7), np.uint8)), tmp_path / "mask.nii.gz")
     with pytest.raises(CaseError, match="label of 7x5x4 voxels on a scan of 6x5x4"):
         labels_on_scan(tmp_path / "mask.nii.gz", scan)
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A volume that is 100 mm wide by its table."""
+    values_zyx = np.random.default_rng(0).integers(0, 2000, (50, 50, 50)).astype(np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(values_zyx), str(tmp_path / "ct.nii.gz"))
+    return tmp_path / "ct.nii.gz"
+
+
+def resample_one(tmp_path, image, **facts):
+    case = Case("ct-rate", "train-1-a-1", image, Region.CHEST, "pretraining", "train", 0, **facts)
+    resample([case], Config(), tmp_path / "out", tmp_path / "index.tsv")
+    (row,) = read_index(tmp_path / "index.tsv")
+    return row
+
+
+def test_a_header_from_the_publishers_table_is_used(tmp_path, stored):
+    row = resample_one(tmp_path, stored, header=WIDE.as_text())
+    assert row.status == "done", row.reason
+    result = volumes.read_image(row.path)
+    assert volumes.to_zyx(result).min() < -900
+    np.testing.assert_allclose(np.array(result.GetSize()) * result.GetSpacing(), 100, atol=2)
+
+
+def test_without_it_the_volume_is_quarantined_and_with_it_made_anew(tmp_path, stored):
+    assert resample_one(tmp_path, stored).status == "quarantined"
+    assert resample_one(tmp_path, stored, header=WIDE.as_text()).status == "done"
+
+
+def test_a_duplicate_is_quarantined_with_the_name_of_the_other_scan_also_after_it_was_done(tmp_path, stored):
+    assert resample_one(tmp_path, stored, header=WIDE.as_text()).status == "done"
+    row = resample_one(tmp_path, stored, header=WIDE.as_text(), quarantine="the same scan as msd-lung_lung-001")
+    assert (row.status, row.reason) == ("quarantined", "the same scan as msd-lung_lung-001")
