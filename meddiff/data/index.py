@@ -11,11 +11,10 @@ from typing import Any
 
 from meddiff.config import DataConfig, Region
 from meddiff.data.datasets import Dataset, resolve
+from meddiff.data.datasets.entry import SPLITS
 from meddiff.data.datasets.layout import Layout
 from meddiff.data.tsv import read_tsv, write_tsv
 from meddiff.errors import UserError
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from meddiff.data.datasets import REGISTRY
-from meddiff.data.index import SPLITS, Case
+from meddiff.data.datasets.entry import SPLITS
+from meddiff.data.index import Case
 from meddiff.data.tsv import write_tsv
 
 COLUMNS = ("dataset", "region", "expected", "found", "missing", "surplus", "quarantined", *SPLITS)

@@ -126,6 +126,21 @@ def test_a_volume_of_ct_rate_that_no_table_knows_is_quarantined_with_the_reason(
     assert "no row of metadata/*_metadata.csv" in case.quarantine
 
 
+@pytest.mark.parametrize("text", ["image_id;age\ns0000;60\n", "image_id;split\ns0000;holdout\n", "s0000,train\n"])
+def test_a_table_of_splits_of_another_kind_is_one_line(tmp_path, text):
+    plant("totalsegmentator", tmp_path)
+    (tmp_path / "meta.csv").write_text(text + "s1429;35\n")
+    with pytest.raises(UserError, match=r"meta\.csv: expected the columns image_id and split") as caught:
+        index("totalsegmentator", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_the_table_splits_are_drawn(tmp_path):
+    plant("totalsegmentator", tmp_path)
+    (tmp_path / "meta.csv").unlink()
+    assert set(index("totalsegmentator", tmp_path)) == {"s0000", "s1429"}
+
+
 def test_of_the_dicom_series_of_one_study_the_longest_is_taken(tmp_path):
     plant("med-ln", tmp_path)
     series = index("med-ln", tmp_path)["MED-LYMPH-001"].image

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from meddiff.config import Organ, Region
 
+SPLITS = ("train", "val", "test")
 PROVIDER_FILE = "SOURCE.json"  # written last by whoever provides the data, so never a case
 
 

@@ -3,14 +3,13 @@
 import csv
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 
 from meddiff.data.datasets import listing
-from meddiff.data.datasets.entry import PROVIDER_FILE, Dataset
+from meddiff.data.datasets.entry import PROVIDER_FILE, SPLITS, Dataset, SplitTable
 from meddiff.data.headers import Header, read_headers
 from meddiff.errors import UserError
 
@@ -143,16 +142,19 @@ class Layout:
         if table is None:
             return {}
         files = {base: base / table.file for base in self.bases}
-        return {
-            base: {row[table.case]: row[table.split] for row in _rows(path, table.delimiter)}
-            for base, path in files.items()
-            if path.exists()
-        }
+        return {base: _read_splits(path, table) for base, path in files.items() if path.exists()}
 
 
-def _rows(path: Path, delimiter: str) -> Iterator[dict[str, str]]:
+def _read_splits(path: Path, table: SplitTable) -> dict[str, str]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        yield from csv.DictReader(file, delimiter=delimiter)
+        rows = list(csv.DictReader(file, delimiter=table.delimiter))
+    for row in rows:
+        if table.case not in row or row.get(table.split) not in SPLITS:
+            raise UserError(
+                f"{path}: expected the columns {table.case} and {table.split} with {', '.join(SPLITS)}, found "
+                f"{', '.join(f'{k} {v}' for k, v in row.items())[:80]}; correct or remove it"
+            )
+    return {row[table.case]: row[table.split] for row in rows}
 
 
 def _first_that_exists(base: Path, patterns: tuple[str, ...], words: dict[str, str]) -> Path | None:
