@@ -22,7 +22,7 @@ class Stage:
 
 
 STAGES = {
-    "index": Stage(("seed", "data"), version=2),
+    "index": Stage(("seed", "data"), version=3),
     "resample": Stage(("data",)),
     "anatomy": Stage(("data", "anatomy", "device")),
     "regions": Stage(("data", "regions"), version=3),

@@ -5,19 +5,42 @@ from typing import Annotated
 
 import typer
 
-from meddiff.cli.options import ConfigFile, Out, stage_config
+from meddiff.cli.options import Out, stage_config
+from meddiff.errors import UserError
 
 
 def index(
-    config: ConfigFile,
     out: Out,
+    config: Annotated[Path | None, typer.Option(help="Configuration, YAML; none: the defaults.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder with datasets in folders named as `meddiff datasets` names them.")
+    ] = None,
     raw: Annotated[Path, typer.Option(help="Folder of demo and phantom data.")] = Path("results/data/raw"),
+    threads: Annotated[int, typer.Option(min=1, help="Files read at the same time.")] = 8,
 ) -> None:
-    """Find the cases of all configured datasets and write the manifest: image, region, split, shard."""
-    from meddiff.data.index import find_cases, write_manifest
+    """Find the cases of the configured datasets, or of all below a folder, and write the manifest.
 
-    settings = stage_config(config, "index")
-    cases = find_cases(settings.data, raw, settings.seed)
+    Beside it come a table of the cases that are missing or too many, and one of fingerprints: a scan that is there
+    twice is quarantined, and a second run reads new files only.
+    """
+    from meddiff.config import Config
+    from meddiff.data.datasets import known_below
+    from meddiff.data.fingerprints import Fingerprints, quarantine_duplicates
+    from meddiff.data.index import find_cases, write_manifest
+    from meddiff.data.inventory import in_words, inventory, write_inventory
+
+    if config is None and root is None:
+        raise UserError("index: give --config, a configuration with datasets, or --root, the folder that holds them")
+    settings = stage_config(config, "index") if config else Config()
+    data = settings.data
+    if root:
+        named = {entry.name for entry in data.datasets}
+        others = (entry for entry in known_below(root) if entry.name not in named)
+        data = data.model_copy(update={"datasets": (*data.datasets, *others)})
+    cases = find_cases(data, raw, settings.seed)
+    cases = quarantine_duplicates(cases, Fingerprints(out.with_suffix(".fingerprints.tsv"), threads))
+    rows = inventory(cases)
+    write_inventory(rows, out.with_suffix(".inventory.tsv"))
     write_manifest(cases, out)
-    for dataset in dict.fromkeys(case.dataset for case in cases):
-        typer.echo(f"{dataset}: {sum(case.dataset == dataset for case in cases)} cases")
+    for row in rows:
+        typer.echo(in_words(row))

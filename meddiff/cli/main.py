@@ -14,6 +14,7 @@ from meddiff.cli import (
     anatomy,
     anomaly,
     config,
+    datasets,
     denoise,
     detect,
     distill,
@@ -51,6 +52,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command()(datasets.datasets)
+app.command()(datasets.download)
 app.command()(fetch.fetch)
 app.command()(phantoms.phantoms)
 app.command()(index.index)

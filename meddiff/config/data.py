@@ -19,6 +19,11 @@ class DatasetConfig(Section):
     image: str | None = Field(
         default=None, description="Glob of one entry per case below the root; default: every entry."
     )
+    lesion: str | None = Field(
+        default=None,
+        description="Path of a case's lesion labels below the root, with the image's `{name}`, `{parent}` or `{case}`, "
+        "such as `labels/{name}`; it makes an own dataset one of the downstream tasks.",
+    )
 
 
 class DataConfig(Section):

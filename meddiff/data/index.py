@@ -1,25 +1,29 @@
 """The manifest: one row per case that lies on disk, found by the datasets' patterns.
 
-Nothing is read but names; whether a case can be used is found out when it is read, and then it is either
-prepared or quarantined with a reason, never dropped.
+Nothing is read but names and publishers' tables; whether a case can be used is found out when it is read, and then
+it is either prepared or quarantined with a reason, never dropped.
 """
 
 import hashlib
-import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from meddiff.config import DataConfig, Region
-from meddiff.data.datasets import PROVIDER_FILE, Dataset, resolve
+from meddiff.data.datasets import Dataset, resolve
+from meddiff.data.datasets.entry import SPLITS
+from meddiff.data.datasets.layout import Layout
 from meddiff.data.tsv import read_tsv, write_tsv
 from meddiff.errors import UserError
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the manifest."""
+    """One row of the manifest.
+
+    `header` is what the image's own header lacks (`meddiff.data.headers`), `lesion_values` and `lesion_on_scan_grid`
+    are the dataset's, `quarantine` is why the case cannot be used, where that is known before it is read.
+    """
 
     dataset: str
     case: str
@@ -31,6 +35,10 @@ class Case:
     lesion: Path | None = None
     low_dose: Path | None = None
     thick: Path | None = None
+    header: str = ""
+    lesion_values: tuple[int, ...] = (1,)
+    lesion_on_scan_grid: bool = False
+    quarantine: str = ""
 
     @property
     def id(self) -> str:
@@ -41,18 +49,40 @@ def find_cases(config: DataConfig, raw_dir: Path, seed: int) -> list[Case]:
     """Return the cases of all configured datasets, sorted.
 
     Raises:
-        UserError: a root folder does not exist, or two entries have the same name.
+        UserError: a root folder does not exist or has another layout, or two entries have the same name.
     """
-    cases = []
+    cases, problems = [], []
     for dataset in (resolve(entry, raw_dir) for entry in config.datasets):
-        shares = config.downstream_split if dataset.role == "downstream" else config.split
-        for name, path in _entries(dataset).items():
-            split = dataset.official_split.get(name) or draw_split(dataset.name, name, shares, seed)
-            shard = _hash(dataset.name, name) % config.shards
-            patterns = (dataset.lesion, dataset.low_dose, dataset.thick)
-            partners = [_partner(dataset, path, pattern) for pattern in patterns]
-            cases.append(Case(dataset.name, name, path, dataset.region, dataset.role, split, shard, *partners))
+        try:
+            cases += _cases_of(dataset, config, seed)
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
     return sorted(cases, key=lambda case: (case.dataset, case.case))
+
+
+def _cases_of(dataset: Dataset, config: DataConfig, seed: int) -> list[Case]:
+    shares = config.downstream_split if dataset.role == "downstream" else config.split
+    return [
+        Case(
+            dataset.name,
+            found.name,
+            found.image,
+            dataset.region,
+            dataset.role,
+            found.official_split or draw_split(dataset.name, found.name, shares, seed),
+            _hash(dataset.name, found.name) % config.shards,
+            found.lesion,
+            found.low_dose,
+            found.thick,
+            found.header.as_text() if found.header else "",
+            dataset.lesion_values,
+            dataset.lesion_on_scan_grid,
+            found.quarantine,
+        )
+        for found in Layout(dataset).cases()
+    ]
 
 
 def draw_split(dataset: str, case: str, shares: tuple[float, float, float], seed: int) -> str:
@@ -62,51 +92,22 @@ def draw_split(dataset: str, case: str, shares: tuple[float, float, float], seed
 
 
 def write_manifest(cases: list[Case], path: Path) -> None:
-    write_tsv([asdict(case) for case in cases], [f.name for f in fields(Case)], path)
+    rows = [asdict(case) | {"lesion_values": " ".join(map(str, case.lesion_values))} for case in cases]
+    write_tsv(rows, [f.name for f in fields(Case)], path)
 
 
 def read_manifest(path: Path) -> list[Case]:
     def case(row: dict[str, str]) -> Case:
-        partners = [Path(row[name]) if row[name] else None for name in ("lesion", "low_dose", "thick")]
-        own = (row["dataset"], row["case"], Path(row["image"]), Region(row["region"]), row["role"], row["split"])
-        return Case(*own, int(row["shard"]), *partners)
+        paths = {name: Path(row[name]) if row[name] else None for name in ("image", "lesion", "low_dose", "thick")}
+        others: dict[str, Any] = {
+            "region": Region(row["region"]),
+            "shard": int(row["shard"]),
+            "lesion_values": tuple(map(int, row["lesion_values"].split())),
+            "lesion_on_scan_grid": row["lesion_on_scan_grid"] == "True",
+        }
+        return Case(**{**row, **paths, **others})
 
     return [case(row) for row in read_tsv(path)]
-
-
-def _partner(dataset: Dataset, image: Path, pattern: str) -> Path | None:
-    """Return the file or folder that belongs to an image; None where the dataset has none, or it is not there."""
-    if not pattern or dataset.root is None:
-        return None
-    parent = image.parent.relative_to(dataset.root)
-    path = dataset.root / pattern.format(name=image.name, parent=parent)
-    return path if path.exists() else None
-
-
-def _entries(dataset: Dataset) -> dict[str, Path]:
-    root = dataset.root
-    if root is None or not root.is_dir():
-        raise UserError(f"data.datasets: {dataset.name}: the folder {root} does not exist; correct its root")
-    found: dict[str, Path] = {}
-    for path in sorted(root.glob(dataset.image)):
-        if path.name == PROVIDER_FILE or path.name.startswith("."):
-            continue
-        name = _case_name(path, root)
-        if name in found:
-            raise UserError(
-                f"data.datasets: {dataset.name}: {found[name]} and {path} are both case {name!r}; rename one"
-            )
-        found[name] = path
-    return found
-
-
-def _case_name(path: Path, root: Path) -> str:
-    """Return the part of the path that tells cases apart: the file's own name, or its folder when all share it."""
-    relative = path.relative_to(root)
-    generic = {"ct", "image", "data", "dicom_anon", "full_1mm", "ctres"}
-    stem = re.sub(r"(\.nii)?\.gz$|\.(nii|nrrd|mha|mhd)$", "", path.name)
-    parts = list(relative.parts[:-1]) if stem.lower() in generic and len(relative.parts) > 1 else [stem]
-    return re.sub(r"[^A-Za-z0-9]+", "-", "-".join(parts)).strip("-") or "case"
 
 
 def _hash(*parts: str) -> int:

@@ -7,31 +7,36 @@ import SimpleITK as sitk
 
 from meddiff.data import volumes
 from meddiff.data.dicom_labels import find_label_file, label_names, read_dicom_labels
+from meddiff.data.headers import labels_on_scan
 from meddiff.errors import CaseError
 
 LESION_WORDS = ("gtv", "lesion", "tumor", "tumour", "nodule")
 
 
-def read_lesion(path: Path, values: tuple[int, ...], image: Path, grid: sitk.Image) -> np.ndarray:
+def read_lesion(
+    path: Path, values: tuple[int, ...], image: Path, grid: sitk.Image, on_scan_grid: bool = False
+) -> np.ndarray:
     """Return where a scan has lesions, on another grid: uint8 0 or 1, `zyx`.
 
     Args:
         path: a label map, an RTSTRUCT or SEG, or the DICOM folder with one of these two.
-        values: labels that are lesions; of no meaning in DICOM, where regions and segments have names.
+        values: labels that are lesions, none: all but 0; of no meaning in DICOM, where regions and segments have names.
         image: the scan.
         grid: where the lesion is wanted.
+        on_scan_grid: the voxels of a label map are those of the scan, whatever its header says.
 
     Raises:
         CaseError: no readable label, or one that does not lie where the scan lies.
     """
-    scan = volumes.read_grid(image)
+    scan = volumes.read_ct(image) if on_scan_grid else volumes.read_grid(image)
     if volumes.is_volume_file(path):
-        labels = volumes.read_label_map(path, scan)
+        labels = labels_on_scan(path, scan) if on_scan_grid else volumes.read_label_map(path, scan)
     else:
         file = find_label_file(path)
         names = [name for name in label_names(file) if any(word in name.lower() for word in LESION_WORDS)]
         if not names:
             raise CaseError("no region or segment is called a lesion")
         labels, values = read_dicom_labels(file, scan, names), tuple(range(1, len(names) + 1))
-    lesion = volumes.like(np.isin(volumes.to_zyx(labels), values).astype(np.uint8), labels)
+    labels_zyx = volumes.to_zyx(labels)
+    lesion = volumes.like((np.isin(labels_zyx, values) if values else labels_zyx > 0).astype(np.uint8), labels)
     return volumes.to_zyx(sitk.Resample(lesion, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0))

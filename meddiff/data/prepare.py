@@ -9,7 +9,6 @@ import SimpleITK as sitk
 
 from meddiff.config import Config, Region
 from meddiff.data import volumes
-from meddiff.data.datasets import resolve
 from meddiff.data.index import Case
 from meddiff.data.regions import bounding_box
 from meddiff.data.shards import Item, Row, run_shard, sidecar
@@ -25,17 +24,21 @@ BODY_BOX_MARGIN_MM = 12.0
 
 def resample(cases: list[Case], config: Config, out: Path, index: Path) -> None:
     """Write every case at the isotropic spacing; what is no readable CT is quarantined here."""
+    from meddiff.data.headers import read_scan
     from meddiff.data.resample import resample_ct
 
-    paths = {case.id: case.image for case in cases}
+    case_of = {case.id: case for case in cases}
 
     def work(item: Item) -> dict[str, Any]:
-        source = volumes.read_ct(paths[item.id])
+        case = case_of[item.id]
+        if case.quarantine:
+            raise CaseError(case.quarantine)
+        source = read_scan(case.image, case.header)
         result = resample_ct(source, config.data.spacing_mm)
         volumes.write_image(result, item.output)
         return {"source_spacing_mm": source.GetSpacing(), "source_size_xyz": source.GetSize()}
 
-    items = [Item(case.id, (case.image,), out / f"{case.id}.nii.gz") for case in cases]
+    items = [Item(case.id, (case.image,), out / f"{case.id}.nii.gz", (case.header, case.quarantine)) for case in cases]
     run_shard("resample", items, params_of(config, "resample"), work, index)
 
 
@@ -136,14 +139,16 @@ def store(
             window=config.windows.of(region),
             anatomy_weights=read_json(sidecar(labels_of[case_id]))["details"]["weights"],
         )
-        lesion = read_lesion(case.lesion, lesion_values[case.dataset], case.image, ct) if case.lesion else None
+        label = (case.lesion_values, case.image, ct, case.lesion_on_scan_grid)
+        lesion = read_lesion(case.lesion, *label) if case.lesion else None
         arrays = (volumes.to_zyx(ct), volumes.to_zyx(labels))
         write_record(item.output.parent, meta, *arrays, config.model.patch_vox, lesion)
         return {"region": region, "evidence": box["evidence"]}
 
-    facts = {case.id: (case.role, case.split) for case in cases}
+    facts = {
+        case.id: (case.role, case.split, *map(str, case.lesion_values), str(case.lesion_on_scan_grid)) for case in cases
+    }
     lesions = {case.id: (case.lesion,) if case.lesion else () for case in cases}
-    lesion_values = {entry.name: resolve(entry, Path()).lesion_values for entry in config.data.datasets}
     items = [
         Item(name, (*inputs[case_id], *lesions[case_id]), out / name / "meta.json", facts[case_id])
         for name, (case_id, _) in boxes.items()

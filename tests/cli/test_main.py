@@ -10,7 +10,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def meddiff(*arguments):
-    return subprocess.run([sys.executable, "-m", "meddiff", *arguments], capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run(
+        [sys.executable, "-m", "meddiff", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT
+    )
 
 
 @pytest.mark.parametrize("module", ["meddiff.cli.main", "meddiff.stages", "meddiff.data.datasets"])

@@ -2,7 +2,8 @@
 Index: find the cases.
 
 Input: the raw data of the demo or the phantoms; other datasets are read from their roots.
-Output: the manifest, one row per case with image, region, split and shard.
+Output: the manifest, one row per case with image, region, split and shard. Beside it lie the counts of each dataset
+against what is expected, and the fingerprints by which a scan that is there twice is found.
 """
 
 

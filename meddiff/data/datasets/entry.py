@@ -1,0 +1,96 @@
+"""What an entry of the registry says."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from meddiff.config import Organ, Region
+
+SPLITS = ("train", "val", "test")
+PROVIDER_FILE = "SOURCE.json"  # written last by whoever provides the data, so never a case
+
+
+@dataclass(frozen=True)
+class Remote:
+    """An archive that can be had without registration.
+
+    `digest` is `sha256:...` or `md5:...` as the publisher or a public record gives it; where none is known the size is
+    compared instead.
+    """
+
+    url: str
+    digest: str = ""
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class SplitTable:
+    """A publisher's table that tells each case's split: a file below the base, and two of its columns."""
+
+    file: str
+    case: str
+    split: str
+    delimiter: str = ","
+
+
+@dataclass(frozen=True)
+class HeaderTable:
+    """Tables in CT-RATE's format with what the own headers of some images lack: globs of the tables and the images."""
+
+    files: str
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset, with its files as the publisher lays them out below a base.
+
+    The base is the root, or a folder of an archive's own up to three levels below it.
+
+    `image` are globs that give one file, or one folder with a DICOM series, per case; where several of them give the
+    same case, the first one counts. `exclude` are globs of paths or names that are no case. `case` is a regular
+    expression whose groups, in the image's path below the base, name the case; by default its own name does, or its
+    folder's where all files are called the same.
+
+    `official_split` maps case names to a split that wins over the drawn one, `split_globs` does so for paths below the
+    base, `split_table` names the publisher's own table. `header_table` names tables with what the images' own headers
+    lack.
+
+    `lesion`, `low_dose` and `thick` say where a case's lesion labels, its scan at low dose and that with thick slices
+    lie: paths below the base with `{name}` and `{parent}` of the image and `{case}`, the first group, in them; the
+    first that exists counts. `lesion_values` are the labels that are lesions, none given: all but 0.
+    `lesion_on_scan_grid` says that a label map's voxels are those of the scan, whatever its header says.
+    `lesion_organ` is where lesions lie, if it is one of those in which anomalies are looked for.
+
+    `provider` is who makes the files: the user's disk, the demo's packages or the phantom generator.
+    """
+
+    name: str
+    title: str
+    region: Region
+    image: tuple[str, ...] = ("*",)
+    cases_paper: int | None = None
+    cases_published: int | None = None
+    role: str = "pretraining"
+    provider: str = "disk"
+    exclude: tuple[str, ...] = ()
+    case: str = ""
+    official_split: dict[str, str] = field(default_factory=dict)
+    split_globs: dict[str, str] = field(default_factory=dict)
+    split_table: SplitTable | None = None
+    header_table: HeaderTable | None = None
+    lesion: tuple[str, ...] = ()
+    lesion_values: tuple[int, ...] = (1,)
+    lesion_on_scan_grid: bool = False
+    lesion_organ: Organ | None = None
+    low_dose: tuple[str, ...] = ()
+    thick: tuple[str, ...] = ()
+    licence: str = ""
+    page: str = ""
+    steps: str = ""
+    files: tuple[Remote, ...] = ()
+    root: Path | None = None
+
+    @property
+    def cases_expected(self) -> int | None:
+        """How many cases the paper used, or the publisher has where the paper has not used it."""
+        return self.cases_paper or self.cases_published
