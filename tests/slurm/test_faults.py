@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -39,28 +41,33 @@ def write_config(folder: Path) -> Path:
     return path
 
 
-def start(config: Path, arguments: list[str], environment: dict[str, str]) -> subprocess.Popen:
+@contextmanager
+def running(config: Path, arguments: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen]:
+    """Start Snakemake, and leave none running."""
     command = [*SNAKEMAKE, *arguments, "--configfile", str(config)]
     with config.with_name("snakemake.log").open("a") as log:
-        return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT)
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
-def wait_for_job(cluster: Cluster, rule: str, process: subprocess.Popen) -> str:
-    """Return the id of a running job of a rule."""
+def wait_for_job(cluster: Cluster, rule: str, process: subprocess.Popen, but: str = "") -> str:
+    """Return the id of a running job of a rule, but not that one."""
     deadline = time.monotonic() + MOST_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         for job, comment in cluster.jobs().items():
-            if comment.startswith(f"rule_{rule}"):
+            if comment.startswith(f"rule_{rule}") and job != but:
                 return job
         time.sleep(0.5)
     pytest.fail(f"no job of the rule {rule} was seen")
 
 
-def finish(process: subprocess.Popen, config: Path) -> None:
-    try:
+def finish(config: Path, arguments: list[str], environment: dict[str, str]) -> None:
+    with running(config, arguments, environment) as process:
         process.wait(MOST_SECONDS)
-    finally:
-        process.terminate()
     if process.returncode:
         pytest.fail(config.with_name("snakemake.log").read_text()[-6000:])
 
@@ -72,21 +79,21 @@ def read_tables(config: Path) -> dict[str, pd.DataFrame]:
 
 def test_after_every_fault_the_same_command_finishes_with_the_tables_of_an_undisturbed_run(cluster, tmp_path):
     config = write_config(tmp_path / "disturbed")
-    process = start(config, ON_SLURM, cluster.environment)
-    cluster.run("scancel", wait_for_job(cluster, "anatomy", process))
-    job = wait_for_job(cluster, "pretrain", process)
-    cluster.run("scancel", job)
-    cluster.run("scontrol", "update", f"nodename={NODE}", "state=drain", "reason=test")
-    cluster.restart_node()
-    cluster.run("scontrol", "update", f"nodename={NODE}", "state=resume")
-    cluster.reach_time_limit(wait_for_job(cluster, "finetune_lesions", process))
-    wait_for_job(cluster, "draw_lesions", process)
-    process.send_signal(signal.SIGTERM)
-    process.wait(60)
-    finish(start(config, ON_SLURM, cluster.environment), config)
+    with running(config, ON_SLURM, cluster.environment) as process:
+        cluster.run("scancel", wait_for_job(cluster, "anatomy", process))
+        training = wait_for_job(cluster, "pretrain", process)
+        cluster.run("scancel", training)
+        cluster.run("scontrol", "update", f"nodename={NODE}", "state=drain", "reason=test")
+        cluster.restart_node()
+        cluster.run("scontrol", "update", f"nodename={NODE}", "state=resume")
+        cluster.reach_time_limit(wait_for_job(cluster, "pretrain", process, but=training))
+        wait_for_job(cluster, "synthesize", process)
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    finish(config, ON_SLURM, cluster.environment)
 
     undisturbed = write_config(tmp_path / "undisturbed")
-    finish(start(undisturbed, LOCAL, dict(os.environ)), undisturbed)
+    finish(undisturbed, LOCAL, dict(os.environ))
     found, expected = read_tables(config), read_tables(undisturbed)
     assert len(found) >= 8
     assert found.keys() == expected.keys()
