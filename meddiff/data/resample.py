@@ -26,8 +26,8 @@ def resample_onto(image: sitk.Image, grid: sitk.Image) -> sitk.Image:
 
     Choice: an axis that grows is interpolated linearly, so that no value lies outside those of its neighbours. An axis
     that shrinks is filtered by the cubic of Keys (1981) stretched to the new voxels: thin structures do not alias, what
-    the new grid can show is kept, and an edge overshoots by some 5 % of its height. An oblique scan shrinks along its own
-    axes and is then turned by linear interpolation.
+    the new grid can show is kept, and an edge overshoots by some 5 % of its height. An oblique scan shrinks along its
+    own axes and is then turned by linear interpolation.
     """
     if not np.allclose(image.GetDirection(), np.eye(3).ravel(), atol=1e-4):
         return volumes.onto(_shrink_oblique(image, grid.GetSpacing()), grid)
