@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 import yaml
-from measure import arguments, compare, report
+from measure import arguments, compare, memory_mb, report
 
 from meddiff.config import load_config
 from meddiff.data.datasets import REGISTRY
