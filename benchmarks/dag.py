@@ -22,12 +22,13 @@ CORES = 2
 def main() -> None:
     options = arguments(__doc__ or "")
     repeats = 1 if options.quick else 5
-    once, ten_times = (dry_run(times, repeats) for times in (1, 10))
-    rows = []
-    for name, aims in (("seconds", (AIM_SECONDS, 10 * once[1])), ("peak_mb", (AIM_MB, 10 * once[2]))):
-        column = {"seconds": 1, "peak_mb": 2}[name]
-        rows.append(compare(once[0], name, once[column], aims[0], "aim"))
-        rows.append(compare(ten_times[0], name, ten_times[column], aims[1], "linear-growth"))
+    (case, seconds, peak_mb), (case_10, seconds_10, peak_mb_10) = (dry_run(times, repeats) for times in (1, 10))
+    rows = [
+        compare(case, "seconds", seconds, AIM_SECONDS, "aim"),
+        compare(case, "peak_mb", peak_mb, AIM_MB, "aim"),
+        compare(case_10, "seconds", seconds_10, 10 * seconds, "linear-growth"),
+        compare(case_10, "peak_mb", peak_mb_10, 10 * peak_mb, "linear-growth"),
+    ]
     report("dag", rows, options.json)
 
 
