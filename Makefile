@@ -35,6 +35,9 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	@$(BIN)/python benchmarks/unet.py --quick
 	@$(BIN)/python benchmarks/training_step.py --quick
+	@$(BIN)/python benchmarks/resample.py --quick
+	@$(BIN)/python benchmarks/store.py --quick
+	@$(BIN)/python benchmarks/dag.py --quick
 
 # The complete pinned set, without the address of any package index.
 lock: $(INSTALLED)

@@ -76,9 +76,16 @@ def matrix_product(device: str, size: int = 2048) -> Call:
     return product
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """Return the options that all benchmarks have."""
+def compare_rates(case: str, metric: str, ours: float, peer: float, peer_name: str) -> Row:
+    """Return a row for a metric of which more is better."""
+    return Row(case, metric, ours, peer, peer_name, ours / peer)
+
+
+def arguments(description: str, **more: dict[str, Any]) -> argparse.Namespace:
+    """Return the options that all benchmarks have; `more` are options of one, with argparse's keywords."""
     parser = argparse.ArgumentParser(description=description)
+    for name, keywords in more.items():
+        parser.add_argument(f"--{name}", **keywords)
     parser.add_argument("--quick", action="store_true", help="small sizes and few repeats")
     parser.add_argument("--json", type=Path, help="write the table to this file")
     return parser.parse_args()
@@ -101,6 +108,20 @@ def report(name: str, rows: list[Row], path: Path | None) -> None:
             "rows": [asdict(row) for row in rows],
         }
         path.write_text(json.dumps(table, indent=2) + "\n")
+
+
+def demo_scan(folder: Path) -> Path:
+    """Return the demo's chest CT, where `make demo` has brought it, or else a phantom of that size in `folder`."""
+    scan = Path(__file__).parents[1] / "results/data/raw/demo-chest/cxr/ct.nii.gz"
+    if scan.exists():
+        return scan
+    from meddiff.data import volumes
+    from meddiff.data.phantom import make_phantom
+
+    print("no demo data: a phantom takes the place of the real scan")
+    body = volumes.from_zyx(make_phantom(0, 1.5, "chest").ct_zyx, 1.5)
+    volumes.write_image(body, folder / "phantom.nii.gz")
+    return folder / "phantom.nii.gz"
 
 
 def hardware() -> str:
@@ -135,7 +156,7 @@ class _Worker:
 
 def _serve(pipe: Connection, candidate: Candidate) -> None:
     call = candidate.build(*candidate.arguments)
-    built_mb = _memory_mb()
+    built_mb = memory_mb()
     pipe.send("built")
     result = None
     while True:
@@ -143,7 +164,7 @@ def _serve(pipe: Connection, candidate: Candidate) -> None:
             seconds, result = _timed(call)
             pipe.send(seconds)
         else:
-            pipe.send((_memory_mb() - built_mb, result))
+            pipe.send((memory_mb() - built_mb, result))
 
 
 def _timed(call: Call) -> tuple[float, Any]:
@@ -154,13 +175,14 @@ def _timed(call: Call) -> tuple[float, Any]:
     return time.perf_counter() - began, result
 
 
-def _memory_mb() -> float:
-    """Return the most memory this process has held so far: of the GPU where there is one."""
-    if torch.cuda.is_available():
+def memory_mb(process: int | None = None) -> float:
+    """Return the most memory a process has held so far, this one's of the GPU where there is one; 0 when it ended."""
+    if process is None and torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
     # Not getrusage's maximum, which begins with that of the process that started this one.
-    status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) * 1024 / 1e6 for line in status.splitlines() if line.startswith("VmHWM"))
+    status = Path(f"/proc/{process or 'self'}/status").read_text()
+    peaks = [int(line.split()[1]) * 1024 / 1e6 for line in status.splitlines() if line.startswith("VmHWM")]
+    return peaks[0] if peaks else 0.0
 
 
 def _synchronise() -> None:

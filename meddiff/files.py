@@ -1,23 +1,56 @@
 """Files that appear whole: written beside their place, then moved into it."""
 
+import errno
 import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+TEMPORARY = ".tmp-"
+PROBE = bytes(2**16)
 
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """Give a temporary path with the same suffixes; on success it takes the place of `path`."""
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    """Give a temporary path with the same suffixes; on success it takes the place of `path`.
+
+    Raises:
+        OSError: the disk is full, also where the library that wrote does not tell (ITK) or calls it something else
+            (blosc2).
+    """
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
-        yield temporary
+        try:
+            yield temporary
+        finally:
+            _refuse_full_disk(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, names: set[str] | None = None) -> None:
+    """Remove what killed processes left of the files with these names, or of all files in a folder."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        if names is None or path.name.removeprefix(TEMPORARY).partition("-")[2] in names:
+            path.unlink(missing_ok=True)
+
+
+def _refuse_full_disk(temporary: Path) -> None:
+    """Append a block and take it away again: where there is no room for it, the file may have lost its end."""
+    with suppress(FileNotFoundError), temporary.open("r+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        if file.write(PROBE) < len(PROBE):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        file.truncate(size)
 
 
 def write_text(text: str, path: Path) -> None:

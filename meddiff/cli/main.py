@@ -42,6 +42,7 @@ from meddiff.cli import (
     train_anatomy,
 )
 from meddiff.errors import TimeSliceEnded, UserError
+from meddiff.files import FULL_DISK
 
 EXIT_USER_ERROR, EXIT_GO_ON = 2, 75
 
@@ -108,3 +109,12 @@ def run() -> None:
     except TimeSliceEnded as error:
         print(f"meddiff: {error}", file=sys.stderr)
         sys.exit(EXIT_GO_ON)
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        place = f" for {error.filename}" if error.filename else ""
+        print(
+            f"meddiff: {error.strerror}{place}; free some space, then the same command goes on from here",
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_USER_ERROR)

@@ -1,5 +1,6 @@
 """Options that several verbs share."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,8 @@ Seed = Annotated[int, typer.Option(min=0, help="Of the noise.")]
 DEFAULT_MODEL = "results/models/meddiff-fm"
 Runs = Annotated[Path, typer.Option(help="Folder of checkpoints and statistics.")]
 MaxMinutes = Annotated[float, typer.Option(help="Stop with a checkpoint and exit 75 after this time.")]
+Workers = Annotated[int, typer.Option("--threads", min=1, help="Cases that are worked on at the same time.")]
+MemoryMB = Annotated[int, typer.Option(help="Memory for all of them; a case that needs more is worked on alone.")]
 Threads = Annotated[int, typer.Option(help="Threads; never more than there are cores.")]
 
 
@@ -69,6 +72,12 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except CaseError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def one_thread_per_case() -> None:
+    """Let the libraries of array mathematics use one thread each; to be called before they are imported."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+        os.environ[name] = "1"
 
 
 def stage_config(path: Path, stage: str) -> Config:

@@ -4,7 +4,16 @@ from typing import Annotated
 
 import typer
 
-from meddiff.cli.options import ConfigFile, IndexOut, Manifest, Out, stage_config
+from meddiff.cli.options import (
+    ConfigFile,
+    IndexOut,
+    Manifest,
+    MemoryMB,
+    Out,
+    Workers,
+    one_thread_per_case,
+    stage_config,
+)
 
 
 def resample(
@@ -13,10 +22,13 @@ def resample(
     shard: Annotated[int, typer.Option(min=0, help="Which shard.")],
     out: Out,
     index: IndexOut,
+    threads: Workers = 1,
+    memory_mb: MemoryMB = 16000,
 ) -> None:
     """Read a shard's scans, quarantine what is no CT, and resample the others."""
+    one_thread_per_case()
     from meddiff.data import prepare
     from meddiff.data.index import read_manifest
 
     cases = [case for case in read_manifest(manifest) if case.shard == shard]
-    prepare.resample(cases, stage_config(config, "resample"), out, index)
+    prepare.resample(cases, stage_config(config, "resample"), out, index, threads, memory_mb)

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from meddiff.cli.options import ConfigFile, IndexOut, Manifest, Out, stage_config
+from meddiff.cli.options import (
+    ConfigFile,
+    IndexOut,
+    Manifest,
+    MemoryMB,
+    Out,
+    Workers,
+    one_thread_per_case,
+    stage_config,
+)
 
 
 def store(
@@ -16,11 +25,15 @@ def store(
     regions: Annotated[Path, typer.Option(help="Index of the shard's regions.")],
     out: Out,
     index: IndexOut,
+    threads: Workers = 1,
+    memory_mb: MemoryMB = 16000,
 ) -> None:
     """Cut a shard's scans to their regions and windows and store them for training."""
+    one_thread_per_case()
     from meddiff.data import prepare
     from meddiff.data.index import read_manifest
     from meddiff.data.shards import done_rows
 
     ct, labels, boxes = (done_rows([path]) for path in (resampled, anatomy, regions))
-    prepare.store(ct, labels, boxes, read_manifest(manifest), stage_config(config, "store"), out, index)
+    cases = read_manifest(manifest)
+    prepare.store(ct, labels, boxes, cases, stage_config(config, "store"), out, index, threads, memory_mb)

@@ -129,18 +129,25 @@ def cut(
     size, meta = record.meta.size_zyx, record.meta
     if level == "image":
         start, step = (0.0,) * 3, tuple(n / patch_vox for n in size)
-        hu, labels = torch.from_numpy(record.image_ct[:]), torch.from_numpy(record.image_anatomy[:])
+        hu, labels = record.image_ct[:], torch.from_numpy(record.image_anatomy[:])
     else:
         crop_vox = crop_size(level, patch_vox)
         start, step = tuple(map(float, corner)), (crop_vox / patch_vox,) * 3
-        hu = padded(record.ct, corner, (crop_vox,) * 3, round(meta.window.low_hu))
+        hu = padded(record.ct, corner, (crop_vox,) * 3, round(meta.window.low_hu)).numpy()
         labels = padded(record.anatomy, corner, (crop_vox,) * 3, 0)
-    scaled = torch.from_numpy(normalise(hu.numpy(), meta.window))[None]
     if level == "double":
-        scaled = F.avg_pool3d(scaled[None], 2)[0]
-        labels = labels[1::2, 1::2, 1::2].contiguous()
+        hu, labels = halve(hu), labels[1::2, 1::2, 1::2].contiguous()
+    scaled = torch.from_numpy(normalise(hu, meta.window))[None]
     coordinates = patch_coordinates(start, step, (patch_vox,) * 3, size)
     return Sample(scaled, labels, coordinates, MODEL_REGIONS.index(meta.region), LEVELS.index(level), index, target)
+
+
+def halve(hu_zyx: np.ndarray) -> np.ndarray:
+    """Return the mean of each 2 x 2 x 2 voxels, float32; integers add up three times as fast as torch pools."""
+    total = np.add(hu_zyx[0::2], hu_zyx[1::2], dtype=np.int32)
+    total = total[:, 0::2] + total[:, 1::2]
+    total = total[:, :, 0::2] + total[:, :, 1::2]
+    return total.astype(np.float32) / 8
 
 
 def collate(samples: list[Sample]) -> Sample:

@@ -1,5 +1,11 @@
-"""The four preparation stages (section 4.1) for one shard of cases: resample, anatomy, regions, store."""
+"""The four preparation stages (section 4.1) for one shard of cases: resample, anatomy, regions, store.
 
+Memory of `resample` and `store`: 0.5 GB for the program and, for all cases in work together, the larger of what they
+may take and of what the largest needs. A scan of N voxels that are b bytes on disk and become M at the new spacing
+needs max((2 b + 3) N, 2 N + 6 M) bytes to be resampled, and 20 M to be stored.
+"""
+
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +17,7 @@ from meddiff.config import Config, Region
 from meddiff.data import volumes
 from meddiff.data.index import Case
 from meddiff.data.regions import bounding_box
-from meddiff.data.shards import Item, Row, run_shard, sidecar
+from meddiff.data.shards import Item, MemoryBudget, Row, run_shard, sidecar
 from meddiff.errors import CaseError
 from meddiff.files import read_json, write_json
 from meddiff.stages import params_of
@@ -20,26 +26,63 @@ if TYPE_CHECKING:
     from meddiff.data.anatomy.segmenter import Segmenter
 
 BODY_BOX_MARGIN_MM = 12.0
+PROGRAM_MB, STORING_BYTES_PER_VOXEL = 500, 20
 
 
-def resample(cases: list[Case], config: Config, out: Path, index: Path) -> None:
-    """Write every case at the isotropic spacing; what is no readable CT is quarantined here."""
+def resample(
+    cases: list[Case], config: Config, out: Path, index: Path, threads: int = 1, memory_mb: float = math.inf
+) -> None:
+    """Write every case at the isotropic spacing; what is no readable CT is quarantined here.
+
+    Args:
+        cases: of the shard.
+        config: the stage's.
+        out: folder of the volumes.
+        index: the shard's table.
+        threads: cases that are worked on at the same time.
+        memory_mb: what the program may take; a case that needs more is worked on alone.
+    """
     from meddiff.data.headers import read_scan
     from meddiff.data.resample import resample_ct
 
     case_of = {case.id: case for case in cases}
+    budget = MemoryBudget((memory_mb - PROGRAM_MB) * 1e6)
 
     def work(item: Item) -> dict[str, Any]:
         case = case_of[item.id]
         if case.quarantine:
             raise CaseError(case.quarantine)
-        source = read_scan(case.image, case.header)
-        result = resample_ct(source, config.data.spacing_mm)
-        volumes.write_image(result, item.output)
+        with budget.hold(resampling_bytes(case.image, config.data.spacing_mm)):
+            source = read_scan(case.image, case.header)
+            result = resample_ct(source, config.data.spacing_mm)
+            volumes.write_image(result, item.output)
         return {"source_spacing_mm": source.GetSpacing(), "source_size_xyz": source.GetSize()}
 
     items = [Item(case.id, (case.image,), out / f"{case.id}.nii.gz", (case.header, case.quarantine)) for case in cases]
-    run_shard("resample", items, params_of(config, "resample"), work, index)
+    run_shard("resample", items, params_of(config, "resample"), work, index, threads)
+
+
+def resampling_bytes(path: Path, spacing_mm: float) -> float:
+    """Return the most memory that reading and resampling a scan takes, by its header; 0 if that cannot be read."""
+    header = volume_header(path)
+    if header is None:
+        return 0
+    voxels, voxel_bytes, volume_mm3 = header
+    return max((2 * voxel_bytes + 3) * voxels, 2 * voxels + 6 * volume_mm3 / spacing_mm**3)
+
+
+def volume_header(path: Path) -> tuple[int, int, float] | None:
+    """Return how many voxels a volume has, the bytes of each, and the space that they fill in mm^3."""
+    reader = sitk.ImageFileReader()
+    try:
+        files = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
+        reader.SetFileName(str(files[len(files) // 2]))
+        reader.ReadImageInformation()
+    except (OSError, RuntimeError, IndexError):
+        return None
+    voxels = math.prod(reader.GetSize()) * len(files)
+    voxel_bytes = sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+    return voxels, voxel_bytes, voxels * math.prod(reader.GetSpacing())
 
 
 def anatomy(resampled: list[Row], config: Config, out: Path, index: Path) -> None:
@@ -111,8 +154,10 @@ def store(
     config: Config,
     out: Path,
     index: Path,
+    threads: int = 1,
+    memory_mb: float = math.inf,
 ) -> None:
-    """Write one record of the crop store for every region of every case."""
+    """Write one record of the crop store for every region of every case; `threads` and `memory_mb` as in `resample`."""
     from meddiff.data.lesions import read_lesion
     from meddiff.data.store import RecordMeta, write_record
 
@@ -121,7 +166,14 @@ def store(
     boxes = {f"{row.id}_{box['region']}": (row.id, box) for row in boxed for box in read_json(row.path)}
     inputs = {row.id: (ct_of[row.id], labels_of[row.id], row.path) for row in boxed}
 
+    budget = MemoryBudget((memory_mb - PROGRAM_MB) * 1e6)
+
     def work(item: Item) -> dict[str, Any]:
+        header = volume_header(ct_of[boxes[item.id][0]])
+        with budget.hold(STORING_BYTES_PER_VOXEL * header[0] if header else 0):
+            return write(item)
+
+    def write(item: Item) -> dict[str, Any]:
         case_id, box = boxes[item.id]
         case, region = case_of[case_id], Region(box["region"])
         corner, end = box["start_zyx"], box["stop_zyx"]
@@ -153,4 +205,4 @@ def store(
         Item(name, (*inputs[case_id], *lesions[case_id]), out / name / "meta.json", facts[case_id])
         for name, (case_id, _) in boxes.items()
     ]
-    run_shard("store", items, params_of(config, "store"), work, index)
+    run_shard("store", items, params_of(config, "store"), work, index, threads)

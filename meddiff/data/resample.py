@@ -1,34 +1,40 @@
-"""Resampling to an isotropic grid (section 4.1: 1.0 mm)."""
+"""Resampling to an isotropic grid (section 4.1: 1.0 mm).
 
-import math
+Scan and grid have the same axes, so each axis is resampled by itself, by a matrix product with the few old voxels that
+a new one sees. The work goes through the grid in slabs of slices: beside scan (2 bytes a voxel) and result (4, with the
+copy that becomes an image) it holds one slab in float32.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 import SimpleITK as sitk
 
+from meddiff.data import volumes
 from meddiff.data.volumes import AIR_HU
 
-FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
+BLOCK_VOX = 16  # new slices, rows or columns that are made at a time
 
 
 def resample_ct(image: sitk.Image, spacing_mm: float) -> sitk.Image:
-    """Return the CT on an axis-aligned isotropic grid, int16 HU, linear interpolation; see `resample_onto`."""
+    """Return the CT on an axis-aligned isotropic grid, int16 HU; see `resample_onto`."""
     return resample_onto(image, isotropic_grid(image, spacing_mm))
 
 
 def resample_onto(image: sitk.Image, grid: sitk.Image) -> sitk.Image:
-    """Return the CT on an axis-aligned grid, int16 HU, linear interpolation.
+    """Return the CT on an axis-aligned grid, int16 HU; air where the scan does not reach.
 
-    Choice: an axis that shrinks is smoothed first, so that thin structures do not alias. The Gaussian is the one
-    that widens a kernel of one old voxel (FWHM) to one new voxel.
+    Choice: an axis that grows is interpolated linearly, so that no value lies outside those of its neighbours. An axis
+    that shrinks is filtered by the cubic of Keys (1981) stretched to the new voxels: thin structures do not alias, what
+    the new grid can show is kept, and an edge overshoots by some 5 % of its height. An oblique scan shrinks along its
+    own axes and is then turned by linear interpolation.
     """
-    smooth = sitk.Cast(image, sitk.sitkFloat32)
-    for axis, (old_mm, new_mm) in enumerate(zip(image.GetSpacing(), grid.GetSpacing(), strict=True)):
-        factor = new_mm / old_mm
-        if factor > 1.01:
-            sigma_mm = old_mm * math.sqrt(factor**2 - 1) / FWHM_PER_SIGMA
-            smooth = sitk.RecursiveGaussian(smooth, sigma_mm, False, sitk.RecursiveGaussianImageFilter.ZeroOrder, axis)
-    out = sitk.Resample(smooth, grid, sitk.Transform(), sitk.sitkLinear, float(AIR_HU), sitk.sitkFloat32)
-    return sitk.Cast(sitk.Clamp(sitk.Round(out), lowerBound=AIR_HU, upperBound=32767), sitk.sitkInt16)
+    if not np.allclose(image.GetDirection(), np.eye(3).ravel(), atol=1e-4):
+        return volumes.onto(_shrink_oblique(image, grid.GetSpacing()), grid)
+    first = (np.array(grid.GetOrigin()) - image.GetOrigin()) / image.GetSpacing()
+    step = np.array(grid.GetSpacing()) / image.GetSpacing()
+    weights = [_weights(*axis) for axis in zip(image.GetSize(), grid.GetSize(), first, step, strict=True)]
+    return volumes.like(_resample(sitk.GetArrayViewFromImage(image), weights[::-1]), grid)
 
 
 def isotropic_grid(image: sitk.Image, spacing_mm: float) -> sitk.Image:
@@ -52,3 +58,73 @@ def axis_aligned_grid(image: sitk.Image, spacing_xyz_mm: tuple[float, float, flo
     grid.SetSpacing(spacing_xyz_mm)
     grid.SetOrigin(origin_mm.tolist())
     return grid
+
+
+def _shrink_oblique(image: sitk.Image, spacing_xyz_mm: tuple[float, ...]) -> sitk.Image:
+    """Return the scan along its own axes, with no voxels smaller than these."""
+    upright = sitk.Image(image)
+    upright.SetDirection(np.eye(3).ravel().tolist())
+    x_mm, y_mm, z_mm = np.maximum(image.GetSpacing(), spacing_xyz_mm).tolist()
+    shrunk = resample_onto(upright, axis_aligned_grid(upright, (x_mm, y_mm, z_mm)))
+    corner_vox = (np.array(shrunk.GetOrigin()) - image.GetOrigin()) / image.GetSpacing()
+    shrunk.SetOrigin(image.TransformContinuousIndexToPhysicalPoint(corner_vox.tolist()))
+    shrunk.SetDirection(image.GetDirection())
+    return shrunk
+
+
+def _weights(old: int, new: int, first: float, step: float) -> np.ndarray:
+    """Return what each of `new` voxels takes of the `old` ones, (new, old); it takes nothing where there are none.
+
+    Args:
+        old, new: voxels along the axis.
+        first: centre of the first new voxel, in old voxels.
+        step: a new voxel in old voxels.
+    """
+    centres = first + step * np.arange(new)[:, None]
+    distance = np.abs(np.arange(old) - centres.clip(0, old - 1))
+    weights = np.maximum(0, 1 - distance) if step <= 1 + 1e-6 else _cubic(distance / step)
+    reached = (centres > -0.5 - 1e-6) & (centres < old - 0.5 + 1e-6)
+    return np.where(reached, weights / weights.sum(1, keepdims=True), 0).astype(np.float32)
+
+
+def _cubic(distance: np.ndarray) -> np.ndarray:
+    """Return Keys's cubic convolution kernel, a = -1/2."""
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return np.where(distance < 1, near, np.where(distance < 2, far, 0))
+
+
+def _resample(ct_zyx: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
+    """Return the resampled scan, int16; HU count from air, which is what nothing weighs."""
+    result = np.empty([len(w) for w in weights], np.int16)
+    order = sorted(range(3), key=lambda axis: weights[axis].shape[0] / weights[axis].shape[1])
+    for rows, seen, slab_weights in _blocks(weights[0]):
+        slab = ct_zyx[seen].astype(np.float32) - AIR_HU
+        for axis in order:  # those that shrink come first
+            slab = _along(slab, axis, weights[axis] if axis else slab_weights)
+        result[rows] = np.clip(np.rint(slab) + AIR_HU, AIR_HU, np.iinfo(np.int16).max)
+    return result
+
+
+def _along(array_zyx: np.ndarray, axis: int, weights: np.ndarray) -> np.ndarray:
+    """Return the array with one axis resampled."""
+    shape = list(array_zyx.shape)
+    shape[axis] = len(weights)
+    result = np.empty(shape, np.float32)
+    for rows, seen, block in _blocks(weights):
+        if axis == 2:
+            np.matmul(array_zyx[:, :, seen], block.T, out=result[:, :, rows])
+        elif axis == 1:
+            np.matmul(block, array_zyx[:, seen], out=result[:, rows])
+        else:
+            np.matmul(block, array_zyx[seen].reshape(block.shape[1], -1), out=result[rows].reshape(len(block), -1))
+    return result
+
+
+def _blocks(weights: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Give new voxels block by block, with the old ones that they see and the weights between them."""
+    for start in range(0, len(weights), BLOCK_VOX):
+        block = weights[start : start + BLOCK_VOX]
+        used = np.flatnonzero(block.any(0))
+        seen = slice(used[0], used[-1] + 1) if len(used) else slice(0, 1)
+        yield slice(start, start + len(block)), seen, np.ascontiguousarray(block[:, seen])

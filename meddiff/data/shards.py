@@ -2,26 +2,30 @@
 
 A case that was done before with the same inputs and settings is skipped; one that fails is quarantined with
 its reason and the rest goes on; only faults of the machine end the job. The shard's index tells of every case.
+A job that was killed at any moment and is started again ends with the same files as one that was not.
 """
 
 import errno
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Condition, Event, Lock
 from typing import Any
 
 from meddiff.data.tsv import read_tsv, write_tsv
 from meddiff.errors import CaseError
-from meddiff.files import digest, read_json, sha256, write_json
+from meddiff.files import FULL_DISK, digest, read_json, remove_leftovers, sha256, write_json
 from meddiff.progress import Progress
 
 log = logging.getLogger(__name__)
 
 COLUMNS = ("id", "status", "path", "sha256", "seconds", "reason")
 DONE, QUARANTINED = "done", "quarantined"
-MACHINE_FAULTS = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENOMEM}
+MACHINE_FAULTS = FULL_DISK | {errno.EIO, errno.EROFS, errno.EMFILE, errno.ENOMEM}
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,39 @@ class Row:
     reason: str
 
 
-def run_shard(stage: str, items: Iterable[Item], settings: Any, work: Callable[[Item], Any], index: Path) -> list[Row]:
+class MemoryBudget:
+    """Bytes that the cases in work may take together; one that needs more than all of them works alone.
+
+    So the memory of a shard is bounded by the larger of the budget and the need of its largest case, whatever the
+    number of threads.
+    """
+
+    def __init__(self, total: float) -> None:
+        self._total, self._taken = total, 0.0
+        self._changed = Condition()
+
+    @contextmanager
+    def hold(self, needed: float) -> Iterator[None]:
+        """Wait until the bytes are free, and take them."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + needed <= self._total)
+            self._taken += needed
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= needed
+                self._changed.notify_all()
+
+
+def run_shard(
+    stage: str,
+    items: Iterable[Item],
+    settings: Any,
+    work: Callable[[Item], Any],
+    index: Path,
+    threads: int = 1,
+) -> list[Row]:
     """Run `work(item)`, which writes `item.output`, over all items, and write the index.
 
     Args:
@@ -55,17 +91,35 @@ def run_shard(stage: str, items: Iterable[Item], settings: Any, work: Callable[[
         settings: JSON value; results made with other settings are made again.
         work: returns a JSON value that is kept in the sidecar of the output.
         index: where the shard's table goes.
+        threads: cases that are worked on at the same time.
 
     Raises:
         OSError, MemoryError: the machine failed (disk full, out of memory); the finished cases are kept.
     """
     items = list(items)
     progress = Progress(stage, len(items))
-    rows = []
-    for item in items:
-        row, note = _run(item, digest(settings), work)
-        rows.append(row)
-        progress.step(f"{item.id}: {note}")
+    _remove_leftovers([path for item in items for path in (item.output, sidecar(item.output))] + [index])
+
+    stopped, lock = Event(), Lock()
+
+    def run(item: Item) -> Row:
+        if stopped.is_set():
+            raise CancelledError
+        try:
+            row, note = _run(item, digest(settings), work)
+        except BaseException:  # what has begun ends, the rest does not begin
+            stopped.set()
+            raise
+        with lock:
+            progress.step(f"{item.id}: {note}")
+        return row
+
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            rows = list(pool.map(run, items))
+        except BaseException:
+            stopped.set()
+            raise
     write_tsv([row.__dict__ for row in rows], COLUMNS, index)
     return rows
 
@@ -84,6 +138,13 @@ def done_rows(indices: Iterable[Path]) -> list[Row]:
 
 def sidecar(output: Path) -> Path:
     return output.with_name(output.name + ".json")
+
+
+def _remove_leftovers(files: list[Path]) -> None:
+    """Other shards may be writing to the same folder, so only what bears the names of this one's files is removed."""
+    names = {path.name for path in files}
+    for folder in {path.parent for path in files}:
+        remove_leftovers(folder, names)
 
 
 def _run(item: Item, settings: str, work: Callable[[Item], Any]) -> tuple[Row, str]:

@@ -12,8 +12,10 @@ def clip_hu(hu: np.ndarray, window: Window) -> np.ndarray:
 
 def normalise(hu: np.ndarray, window: Window) -> np.ndarray:
     """Return float32 in [-1, 1]: the window's lower end is -1, its upper end 1; values outside are clipped."""
-    scaled = (np.asarray(hu, np.float32) - np.float32(window.level_hu)) / np.float32(window.width_hu / 2)
-    return np.clip(scaled, -1, 1)
+    scaled = np.array(hu, np.float32)
+    scaled -= np.float32(window.level_hu)
+    scaled /= np.float32(window.width_hu / 2)
+    return np.clip(scaled, -1, 1, out=scaled)
 
 
 def denormalise(scaled: np.ndarray, window: Window) -> np.ndarray:

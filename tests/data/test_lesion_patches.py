@@ -1,6 +1,5 @@
 """Patches around lesions: the whole lesion is in them, and the target lies where the coordinates say."""
 
-import copy
 import itertools
 
 import numpy as np
@@ -18,7 +17,7 @@ from meddiff.data.lesion_patches import (
     resize_mask,
 )
 from meddiff.data.patches import cut
-from meddiff.data.store import resize_labels
+from meddiff.data.store import Record, resize_labels
 from tests.conftest import make_record
 from tests.data.test_patches import coordinates_to_voxel
 
@@ -36,9 +35,7 @@ def mask_of(*boxes, size=SIZE):
 
 def with_lesion(record, lesion):
     """Return the record with other lesions, which are its anatomy too."""
-    other = copy.copy(record)
-    other.lesion = other.anatomy = lesion
-    return other
+    return type("Altered", (Record,), {"lesion": lesion, "anatomy": lesion})(record.folder)
 
 
 def drawn(record, level, count, seed=0):

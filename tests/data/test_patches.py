@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meddiff.config import LevelWeights
-from meddiff.data.patches import LEVELS, PatchDataset, draw
+from meddiff.data.patches import LEVELS, PatchDataset, draw, halve
 from meddiff.data.store import resize, resize_labels
 from meddiff.data.windows import normalise
 
@@ -103,3 +103,9 @@ def test_a_region_smaller_than_the_crop_is_padded_with_air(tmp_path):
 def test_resizing_keeps_a_constant(shape, size):
     assert (resize(np.full(shape, -77, np.int16), size) == -77).all()
     assert (resize_labels(np.full(shape, 5, np.uint8), size) == 5).all()
+
+
+def test_halving_is_the_mean_of_eight_voxels_at_any_hu():
+    hu = np.random.default_rng(0).integers(-32768, 32768, (6, 8, 10)).astype(np.int16)
+    pooled = torch.nn.functional.avg_pool3d(torch.from_numpy(hu.astype(np.float64))[None], 2)[0]
+    np.testing.assert_allclose(halve(hu), pooled.numpy(), rtol=1e-6)

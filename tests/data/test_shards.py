@@ -1,12 +1,28 @@
-"""Shards: skip what is done, quarantine what is bad, stop for faults of the machine."""
+"""Shards: skip what is done, quarantine what is bad, stop for faults of the machine, survive being killed."""
 
 import errno
+import random
+import subprocess
+import sys
+import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from meddiff.data.shards import Item, done_rows, read_index, run_shard
+from meddiff.config import parse_config
+from meddiff.data import volumes
+from meddiff.data.index import find_cases, write_manifest
+from meddiff.data.phantom import make_phantom
+from meddiff.data.shards import COLUMNS, Item, MemoryBudget, done_rows, read_index, run_shard
+from meddiff.data.tsv import read_tsv
 from meddiff.errors import CaseError
+from meddiff.files import write_json
+from meddiff.stages import write_stage_config
+
+ROOT = Path(__file__).parents[2]
 
 
 class Work:
@@ -72,9 +88,192 @@ def test_a_bad_case_is_quarantined_and_the_rest_goes_on(tmp_path, fault, reason)
 
 @pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left"), MemoryError()])
 def test_a_fault_of_the_machine_ends_the_job_and_keeps_what_is_done(tmp_path, fault):
+    first = Work({"b": fault})
     with pytest.raises(type(fault)):
-        run_shard("s", items(tmp_path), {}, Work({"b": fault}), tmp_path / "i.tsv")
+        run_shard("s", items(tmp_path), {}, first, tmp_path / "i.tsv")
+    assert first.calls == ["a", "b"]
     assert not (tmp_path / "i.tsv").exists()
     again = Work()
     run_shard("s", items(tmp_path), {}, again, tmp_path / "i.tsv")
     assert again.calls == ["b", "c"]
+
+
+def test_several_threads_work_at_the_same_time_and_keep_the_order(tmp_path):
+    barrier = threading.Barrier(3, timeout=10)
+    work = Work({"d": CaseError("bad")})
+
+    def meeting(item):
+        if item.id in "abc":
+            barrier.wait()  # passed only by three at once
+        return work(item)
+
+    rows = run_shard("s", items(tmp_path, "abcdef"), {}, meeting, tmp_path / "i.tsv", threads=3)
+    assert [(row.id, row.status) for row in rows] == [
+        (name, "quarantined" if name == "d" else "done") for name in "abcdef"
+    ]
+    assert read_index(tmp_path / "i.tsv") == rows
+
+
+def test_a_fault_in_one_thread_lets_no_other_case_begin(tmp_path):
+    first = Work()
+
+    def work(item):
+        first.calls.append(item.id)
+        if item.id == "b":
+            raise OSError(errno.ENOSPC, "No space left")
+        time.sleep(0.2)
+        item.output.write_text(item.id)
+
+    with pytest.raises(OSError, match="No space left"):
+        run_shard("s", items(tmp_path, "abcdef"), {}, work, tmp_path / "i.tsv", threads=2)
+    assert sorted(first.calls) == ["a", "b"]
+    again = Work()
+    run_shard("s", items(tmp_path, "abcdef"), {}, again, tmp_path / "i.tsv")
+    assert again.calls == ["b", "c", "d", "e", "f"]
+
+
+def test_memory_is_bounded_by_the_budget_or_by_the_largest_case():
+    budget, lock, held, seen = MemoryBudget(10), threading.Lock(), [], []
+
+    def work(needed):
+        with budget.hold(needed):
+            with lock:
+                held.append(needed)
+                seen.append(sum(held))
+            time.sleep(0.005)
+            with lock:
+                held.remove(needed)
+
+    needs = [4, 25, 3, 3, 4, 10, 1, 9, 5, 5] * 3
+    threads = [threading.Thread(target=work, args=(needed,)) for needed in needs]
+    _ = [thread.start() for thread in threads], [thread.join() for thread in threads]
+    assert len(seen) == len(needs)
+    assert max(total for total in seen if total < 25) <= 10
+    assert max(seen) == 25  # alone
+
+
+def test_leftovers_of_this_shard_are_removed_and_those_of_others_kept(tmp_path):
+    for name in (".tmp-123-a.out", ".tmp-123-a.out.json", ".tmp-7-z.out"):
+        (tmp_path / name).write_text("half")
+    run_shard("s", items(tmp_path), {}, Work(), tmp_path / "i.tsv")
+    assert [path.name for path in tmp_path.glob(".tmp-*")] == [".tmp-7-z.out"]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A configuration, a manifest of three small bodies, and the indices that `meddiff store` needs."""
+    folder = tmp_path_factory.mktemp("prepared")
+    for case in range(3):
+        body = make_phantom(case, 6.0, "chest")
+        volumes.write_image(volumes.from_zyx(body.ct_zyx, 6.0), folder / "raw" / f"case{case}.nii.gz")
+        volumes.write_image(volumes.from_zyx(body.labels_zyx, 6.0), folder / "labels" / f"own_case{case}.nii.gz")
+    tree = {
+        "output_dir": str(folder),
+        "data": {
+            "shards": 1,
+            "spacing_mm": 5.0,
+            "datasets": [{"name": "own", "root": str(folder / "raw"), "region": "chest"}],
+        },
+        "model": {"patch_vox": 32},
+    }
+    config = parse_config(tree, "test")
+    write_manifest(find_cases(config.data, folder / "raw", 0), folder / "manifest.tsv")
+    return folder, config
+
+
+def verb(prepared, name, out, *more):
+    """Return the command line that prepares the shard, on two threads."""
+    folder, config = prepared
+    own = write_stage_config(config, name, folder / "config")
+    given = ["--config", own, "--manifest", folder / "manifest.tsv", "--out", out, "--index", out / "shard-000.tsv"]
+    return [sys.executable, "-m", "meddiff", name, *map(str, given), *map(str, more), "--threads", "2"]
+
+
+def run(command, **options):
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+
+def resample_command(prepared, out):
+    return verb(prepared, "resample", out, "--shard", 0)
+
+
+def store_command(prepared, out):
+    """Return the command line that stores the bodies as they are; made up are their anatomy and their boxes."""
+    folder, _ = prepared
+    made = folder / "made"
+    if not made.exists():
+        assert run(resample_command(prepared, made / "ct")).returncode == 0
+        cases = [row.id for row in read_index(made / "ct" / "shard-000.tsv")]
+
+        def label(item):
+            ct = volumes.read_image(made / "ct" / f"{item.id}.nii.gz")
+            volumes.write_image(volumes.like((volumes.to_zyx(ct) > -300).astype(np.uint8), ct), item.output)
+            return {"weights": "demo"}
+
+        def box(item):
+            size = volumes.read_image(made / "ct" / f"{item.id}.nii.gz").GetSize()[::-1]
+            write_json([{"region": "chest", "start_zyx": [0, 0, 0], "stop_zyx": size, "evidence": ""}], item.output)
+
+        for name, suffix, work in (("labels", ".nii.gz", label), ("boxes", ".json", box)):
+            outputs = [Item(case, (), made / name / f"{case}{suffix}") for case in cases]
+            run_shard(name, outputs, {}, work, made / name / "shard-000.tsv")
+    names = {"resampled": "ct", "anatomy": "labels", "regions": "boxes"}
+    indices = [word for option, name in names.items() for word in (f"--{option}", made / name / "shard-000.tsv")]
+    return verb(prepared, "store", out, *indices)
+
+
+def contents(folder):
+    """Return the bytes of all files; of the index without the seconds and the place, which may differ."""
+    files = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    rows = read_tsv(folder / "shard-000.tsv")
+    kept = [{column: row[column] for column in COLUMNS if column not in ("seconds", "path")} for row in rows]
+    return files | {Path("shard-000.tsv"): kept}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [resample_command, store_command])
+def test_a_shard_that_was_killed_and_started_again_ends_with_the_same_bytes(prepared, tmp_path, command):
+    started = time.monotonic()
+    assert run(command(prepared, tmp_path / "whole")).returncode == 0
+    whole_s = time.monotonic() - started
+    moments, killed, leftovers = random.Random(0), 0, 0
+    out = tmp_path / "killed"
+    for attempt in range(6):
+        process = subprocess.Popen(command(prepared, out), cwd=ROOT, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 4 * whole_s
+        if attempt % 2:  # in the middle of writing a file
+            while process.poll() is None and time.monotonic() < deadline and not list(out.rglob(".tmp-*")):
+                time.sleep(0.0005)
+        else:
+            time.sleep(moments.uniform(0.3, 1.0) * whole_s)
+        process.kill()
+        killed += process.wait() != 0
+        leftovers += len(list(out.rglob(".tmp-*")))
+    assert killed
+    assert leftovers
+    assert run(command(prepared, out)).returncode == 0
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("command", [resample_command, store_command])
+def test_a_full_disk_ends_in_one_line_and_leaves_no_half_file(prepared, tmp_path, command):
+    """A limit on the size of files stands in for the disk: ITK's writer takes no notice of either."""
+    whole, full = tmp_path / "whole", tmp_path / "full"
+    assert run(command(prepared, whole)).returncode == 0
+    largest = max(path.stat().st_size for path in whole.rglob("*") if path.is_file())
+
+    def limit():
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest // 2, largest // 2))
+
+    done = run(command(prepared, full), preexec_fn=limit)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("meddiff: File too large for ")
+    assert "free some space" in last
+    assert "Traceback" not in done.stderr
+    written = {path.relative_to(full) for path in full.rglob("*") if path.is_file()}
+    assert all((full / path).read_bytes() == (whole / path).read_bytes() for path in written)
+    assert run(command(prepared, full)).returncode == 0
+    assert contents(full) == contents(whole)

@@ -17,7 +17,7 @@ rule resample:
         f"{BENCHMARKS}/resample/{{shard}}.tsv"
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: 4
     resources:
         mem_mb=16000,
         runtime=120,
@@ -26,4 +26,4 @@ rule resample:
         out=subpath(output[0], parent=True),
     shell:
         "python -m meddiff resample --config {params.config:q} --manifest {input.manifest:q} --shard {wildcards.shard}"
-        " --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
+        " --out {params.out:q} --index {output:q} --threads {threads} --memory-mb {resources.mem_mb} 2>&1 | tee {log:q}"

@@ -20,9 +20,9 @@ rule store:
         f"{BENCHMARKS}/store/{{shard}}.tsv"
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: 4
     resources:
-        mem_mb=8000,
+        mem_mb=16000,
         runtime=60,
     params:
         config=stage_config("store"),
@@ -30,4 +30,4 @@ rule store:
     shell:
         "python -m meddiff store --config {params.config:q} --manifest {input.manifest:q} --resampled {input.resampled:q}"
         " --anatomy {input.anatomy:q} --regions {input.regions:q}"
-        " --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
+        " --out {params.out:q} --index {output:q} --threads {threads} --memory-mb {resources.mem_mb} 2>&1 | tee {log:q}"
