@@ -28,9 +28,9 @@ def read_lesion(
     Raises:
         CaseError: no readable label, or one that does not lie where the scan lies.
     """
-    scan = volumes.read_ct(image) if on_scan_grid else volumes.read_grid(image)
+    scan = volumes.read_grid(image)
     if volumes.is_volume_file(path):
-        labels = labels_on_scan(path, scan) if on_scan_grid else volumes.read_label_map(path, scan)
+        labels = labels_on_scan(path, volumes.read_ct(image)) if on_scan_grid else volumes.read_label_map(path, scan)
     else:
         file = find_label_file(path)
         names = [name for name in label_names(file) if any(word in name.lower() for word in LESION_WORDS)]
