@@ -50,7 +50,7 @@ def denoise(
     changes = {name: value for name, value in given.items() if value is not None}
     how = parse_section(DenoisingConfig, settings.denoising.model_dump() | changes, "denoising")
     from meddiff.data import volumes
-    from meddiff.data.dicom import write_derived_series
+    from meddiff.data.dicom.derived import write_derived_series
     from meddiff.device import set_up_cpu
     from meddiff.tasks import denoising
     from meddiff.tasks.sampler import Sampler

@@ -97,6 +97,12 @@ def write_manifest(cases: list[Case], path: Path) -> None:
 
 
 def read_manifest(path: Path) -> list[Case]:
+    """Return the cases of a manifest.
+
+    Raises:
+        UserError: it has other columns.
+    """
+
     def case(row: dict[str, str]) -> Case:
         paths = {name: Path(row[name]) if row[name] else None for name in ("image", "lesion", "low_dose", "thick")}
         others: dict[str, Any] = {
@@ -107,7 +113,12 @@ def read_manifest(path: Path) -> list[Case]:
         }
         return Case(**{**row, **paths, **others})
 
-    return [case(row) for row in read_tsv(path)]
+    try:
+        return [case(row) for row in read_tsv(path)]
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: not a manifest of this version of meddiff ({error}); run `meddiff index` again"
+        ) from None
 
 
 def _hash(*parts: str) -> int:

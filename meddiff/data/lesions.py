@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from meddiff.data import volumes
-from meddiff.data.dicom_labels import find_label_file, label_names, read_dicom_labels
+from meddiff.data.dicom.labels import find_label_file, label_names, read_dicom_labels
 from meddiff.data.headers import labels_on_scan
 from meddiff.errors import CaseError
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from meddiff.data.dicom_labels import read_dicom_labels
-from meddiff.data.dicom_series import choose_series, read_series
+from meddiff.data.dicom.labels import read_dicom_labels
+from meddiff.data.dicom.series import choose_series, read_series
 from meddiff.data.geometry import Grid, without_shear
 from meddiff.data.volume_files import VOLUME_SUFFIXES as VOLUME_SUFFIXES
 from meddiff.data.volume_files import is_volume_file, read_file, read_file_grid
@@ -33,7 +33,7 @@ def read_ct(path: Path, min_extent_mm: float = 0.0) -> sitk.Image:
     4 for float32 and every NIfTI with a slope, 8 for float64. A DICOM folder takes 6, one with a tilted gantry 12.
 
     Args:
-        path: a NIfTI, NRRD or MHA file, or a folder with DICOM slices, of which `dicom_series` chooses the CT.
+        path: a NIfTI, NRRD or MHA file, or a folder with DICOM slices, of which `dicom.series` chooses the CT.
         min_extent_mm: what the scan must reach along each axis.
 
     Raises:

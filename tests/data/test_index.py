@@ -67,6 +67,17 @@ def test_the_manifest_reads_back(tmp_path):
     assert read_manifest(tmp_path / "manifest.tsv") == cases
 
 
+@pytest.mark.parametrize("columns", ["dataset\tcase\timage", "{columns}\tmore"])
+def test_a_manifest_with_other_columns_is_refused(tmp_path, columns):
+    write_manifest([], tmp_path / "manifest.tsv")
+    header = columns.format(columns=(tmp_path / "manifest.tsv").read_text().strip())
+    values = ["0"] * len(header.split("\t"))
+    values[3:4] = ["chest"]
+    (tmp_path / "old.tsv").write_text(header + "\n" + "\t".join(values) + "\n")
+    with pytest.raises(UserError, match="not a manifest of this version of meddiff"):
+        read_manifest(tmp_path / "old.tsv")
+
+
 def test_mistakes_are_user_errors(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         find_cases(

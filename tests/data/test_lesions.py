@@ -8,7 +8,7 @@ from meddiff.data.lesions import read_lesion
 from meddiff.data.resample import isotropic_grid
 from meddiff.data.volumes import from_zyx, read_ct
 from meddiff.errors import CaseError
-from tests.data.dicom_files import write_contours, write_segments
+from tests.data.dicom.files import write_contours, write_segments
 from tests.data.test_volumes import write_dicom_series
 
 

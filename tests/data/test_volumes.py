@@ -13,7 +13,7 @@ from meddiff.data import volumes
 from meddiff.data.geometry import Grid
 from meddiff.data.resample import resample_ct
 from meddiff.errors import CaseError
-from tests.data.dicom_files import write_contours, write_enhanced, write_segments, write_series
+from tests.data.dicom.files import write_contours, write_enhanced, write_segments, write_series
 
 
 def ramp_image() -> sitk.Image:

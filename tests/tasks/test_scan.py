@@ -7,7 +7,7 @@ import SimpleITK as sitk
 import torch
 
 from meddiff.config import Config, DiffusionConfig, Region, WindowsConfig
-from meddiff.data.dicom import write_derived_series
+from meddiff.data.dicom.derived import write_derived_series
 from meddiff.data.volumes import from_zyx, read_ct, to_zyx
 from meddiff.errors import CaseError
 from meddiff.model.foundation import MedDiffFM

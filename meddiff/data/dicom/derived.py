@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from meddiff.data import volumes
-from meddiff.data.dicom_series import choose_series
+from meddiff.data.dicom.series import choose_series
 from meddiff.errors import UserError
 from meddiff.files import temporary_beside
 

@@ -15,13 +15,13 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from meddiff.data.dicom import write_derived_series
-from meddiff.data.dicom_labels import read_dicom_labels
-from meddiff.data.dicom_series import choose_series, read_series
+from meddiff.data.dicom.derived import write_derived_series
+from meddiff.data.dicom.labels import read_dicom_labels
+from meddiff.data.dicom.series import choose_series, read_series
 from meddiff.data.geometry import Grid
 from meddiff.data.volumes import read_ct, read_grid, to_zyx
 from meddiff.errors import CaseError
-from tests.data.dicom_files import set_pixels, write_contours, write_enhanced, write_series
+from tests.data.dicom.files import set_pixels, write_contours, write_enhanced, write_series
 
 HU = np.random.default_rng(0).integers(-1000, 1000, (8, 10, 12))
 CORONAL = (1, 0, 0, 0, 0, -1)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from meddiff.data.dicom_labels import find_label_file, label_names, read_dicom_labels
+from meddiff.data.dicom.labels import find_label_file, label_names, read_dicom_labels
 from meddiff.data.geometry import Grid
 from meddiff.data.volumes import read_grid, to_zyx
 from meddiff.errors import CaseError
-from tests.data.dicom_files import write_contours, write_enhanced, write_segments, write_series
+from tests.data.dicom.files import write_contours, write_enhanced, write_segments, write_series
 
 HU = np.random.default_rng(0).integers(-1000, 1000, (8, 14, 16))
 GRID = Grid((16, 14, 8), np.zeros(3), np.diag([2.0, 2.0, 3.0]))

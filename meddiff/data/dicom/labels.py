@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from meddiff.data.dicom_headers import damage_means, modality_of, read_header
+from meddiff.data.dicom.headers import damage_means, modality_of, read_header
 from meddiff.data.geometry import Grid
 from meddiff.errors import CaseError
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from meddiff.data.dicom_headers import ENHANCED, Plane, damage_means, modality_of, planes_of, read_headers, value_of
+from meddiff.data.dicom.headers import ENHANCED, Plane, damage_means, modality_of, planes_of, read_headers, value_of
 from meddiff.data.geometry import Grid
 from meddiff.errors import CaseError
 
