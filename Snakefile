@@ -45,6 +45,7 @@ include: "workflow/rules/train_anatomy.smk"
 # On a cluster these run where Snakemake does: they are short, and `fetch` and `extractor` need a network.
 localrules:
     all,
+    prepare,
     fetch,
     phantoms,
     extractor,
@@ -65,3 +66,10 @@ rule all:
         f"{OUT}/tables/table_sr.csv",
         f"{OUT}/qc/index.html",
         f"{OUT}/report/index.html",
+
+
+rule prepare:
+    """The crop store of all datasets, and the page of its quality control."""
+    input:
+        STORE,
+        f"{OUT}/qc/index.html",
