@@ -41,7 +41,7 @@ KillWait=5
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=200000 Gres=gpu:1 State=UNKNOWN
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=200000 Gres=gpu:2 State=UNKNOWN
 PartitionName=cpu Nodes={node} Default=YES MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes={node} MaxTime=INFINITE State=UP
 """
@@ -74,7 +74,7 @@ class Cluster:
         ports = dict(zip(("controller_port", "node_port"), _free_ports(2), strict=True))
         text = SLURM_CONF.format(folder=self.folder, host=socket.gethostname(), node=NODE, **ports)
         (self.folder / "slurm.conf").write_text(text)
-        (self.folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
+        (self.folder / "gres.conf").write_text("Name=gpu Count=2\n")
         # Inside a job Snakemake starts `srun` without SLURM_CONF, so the configuration must lie where SLURM looks.
         SYSTEM_CONF.symlink_to(self.folder / "slurm.conf")
         key = self.folder / "munge" / "munge.key"
