@@ -30,6 +30,9 @@ class DataConfig(Section):
     datasets: tuple[DatasetConfig, ...] = Field(default=(), description="Datasets of this run [Table 1].")
     shards: int = Field(default=84, ge=1, description="Jobs per preparation stage; about 64 cases each [Choice].")
     spacing_mm: float = Field(default=1.0, gt=0, description="Isotropic voxel spacing [4.1].")
+    min_extent_mm: float = Field(
+        default=64.0, ge=0, description="Shorter scans, along any axis, are refused [Choice: half a patch at 1 mm]."
+    )
     split: tuple[Fraction, Fraction, Fraction] = Field(
         default=(0.90, 0.05, 0.05), description="Shares of train, val and test [4.1]."
     )

@@ -53,7 +53,7 @@ def resample(
         if case.quarantine:
             raise CaseError(case.quarantine)
         with budget.hold(resampling_bytes(case.image, config.data.spacing_mm)):
-            source = read_scan(case.image, case.header)
+            source = read_scan(case.image, case.header, config.data.min_extent_mm)
             result = resample_ct(source, config.data.spacing_mm)
             volumes.write_image(result, item.output)
         return {"source_spacing_mm": source.GetSpacing(), "source_size_xyz": source.GetSize()}

@@ -1,10 +1,14 @@
-"""Preparation: what memory a case needs is known from its header."""
+"""Preparation: what memory a case needs is known from its header; what cannot be used is quarantined."""
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from meddiff.data.prepare import resampling_bytes, volume_header
+from meddiff.config import Config, DataConfig, Region
+from meddiff.data.index import Case
+from meddiff.data.prepare import resample, resampling_bytes, volume_header
+from meddiff.data.shards import read_index
+from meddiff.data.volumes import from_zyx, write_image
 
 
 def written(path, pixel_type, spacing):
@@ -40,3 +44,23 @@ def test_what_cannot_be_read_needs_no_memory_and_is_refused_later(tmp_path):
     assert resampling_bytes(tmp_path / "absent.nii.gz", 1.0) == 0
     (tmp_path / "empty").mkdir()
     assert resampling_bytes(tmp_path / "empty", 1.0) == 0
+
+
+def test_scans_that_are_too_small_or_were_marked_by_the_index_are_quarantined(tmp_path):
+    sizes = {"large": 22, "small": 21, "twice": 22}
+    for name, slices in sizes.items():
+        hu_zyx = np.random.default_rng(0).integers(-1000, 100, (slices, 30, 30)).astype(np.int16)
+        write_image(from_zyx(hu_zyx, 3.0), tmp_path / f"{name}.nii.gz")
+    marks = {"twice": "the same scan as own_large"}
+    cases = [
+        Case("own", name, tmp_path / f"{name}.nii.gz", Region.CHEST, "pretraining", "train", 0, quarantine=mark)
+        for name, mark in ((name, marks.get(name, "")) for name in sizes)
+    ]
+    config = Config(data=DataConfig(spacing_mm=6.0, min_extent_mm=64.0))
+    resample(cases, config, tmp_path / "out", tmp_path / "index.tsv")
+    reasons = {row.id: row.reason for row in read_index(tmp_path / "index.tsv")}
+    assert reasons == {
+        "own_large": "",
+        "own_small": "too small: 90x90x63 mm, and 64 mm are needed",
+        "own_twice": "the same scan as own_large",
+    }
