@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from meddiff.config import NnUNetConfig
 from meddiff.data import volumes
@@ -91,6 +92,13 @@ def test_a_killed_training_goes_on(trained):
     epochs = [re.findall(r"Epoch (\d+) *$", path.read_text(), re.MULTILINE) for path in (first, second)]
     assert epochs[0][:2] == ["0", "1"]
     assert epochs[1] == ["2", "3"]
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_as_one_that_was_not(trained, tmp_path):
+    (killed,), (whole,) = (sorted(n.folder.rglob("checkpoint_final.pth")) for n in (trained, train(tmp_path)))
+    weights, expected = (torch.load(path, weights_only=False)["network_weights"] for path in (killed, whole))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
 @pytest.mark.slow

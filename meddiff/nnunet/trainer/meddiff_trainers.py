@@ -5,7 +5,9 @@ What differs between experiments comes in environment variables, since nnU-Net c
 """
 
 import os
+import random
 
+import numpy as np
 import torch
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
@@ -50,6 +52,12 @@ class ShortTrainer(LengthTrainer):
         self.num_val_iterations_per_epoch = 1
         self.save_every = 2
         self.initial_lr = 3e-3
+        _seed(0)
+
+    def on_train_epoch_start(self) -> None:
+        """Draw samples by the epoch alone: numbers repeat, also those of a run that was stopped."""
+        super().on_train_epoch_start()
+        _seed(1 + self.current_epoch)
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self):  # noqa: ANN201 - nnU-Net's own name
         """Mirror only where left and right have no names of their own, in training and in prediction."""
@@ -96,3 +104,9 @@ class ShortTrainer(LengthTrainer):
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 12)
         self.optimizer.step()
         return {"loss": loss.detach().numpy()}
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - what nnU-Net draws with
+    torch.manual_seed(seed)
