@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from meddiff.config import SUPERVISED, AnomalyConfig, Config, Organ
 from meddiff.data import volumes
@@ -21,8 +22,8 @@ def with_lesion(folder, seed, split, lesion_hu):
     """A chest with a lesion in its lung, and one outside of it, which does not count."""
     record = make_record(folder, seed, split=split)
     anatomy, hu = record.anatomy[:], record.ct[:]
-    lung = np.argwhere(np.isin(anatomy, range(10, 15)))
-    z, y, x = lung[len(lung) // 2]
+    depth = ndimage.distance_transform_edt(np.isin(anatomy, range(10, 15)))
+    z, y, x = np.unravel_index(depth.argmax(), depth.shape)
     lesion = np.zeros(hu.shape, np.uint8)
     lesion[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 2] = 1
     hu[lesion > 0] = lesion_hu
