@@ -12,6 +12,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "sc
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
 NODE = "node1"
 START_SECONDS = 60
+KILL_WAIT_SECONDS = 2  # between SIGTERM and SIGKILL
 
 # The node claims more than this machine has, because the rules ask for what a cluster's node has.
 SLURM_CONF = """\
@@ -37,7 +38,7 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 ReturnToService=2
-KillWait=5
+KillWait={kill_wait}
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
 SlurmdParameters=config_overrides
 GresTypes=gpu
@@ -69,12 +70,22 @@ class Cluster:
         self.processes: list[subprocess.Popen] = []
 
     def __enter__(self) -> "Cluster":
+        try:
+            self._start_all()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _start_all(self) -> None:
         for name in ("state", "spool", "munge"):
             (self.folder / name).mkdir()
         ports = dict(zip(("controller_port", "node_port"), _free_ports(2), strict=True))
-        text = SLURM_CONF.format(folder=self.folder, host=socket.gethostname(), node=NODE, **ports)
+        text = SLURM_CONF.format(
+            folder=self.folder, host=socket.gethostname(), node=NODE, kill_wait=KILL_WAIT_SECONDS, **ports
+        )
         (self.folder / "slurm.conf").write_text(text)
-        (self.folder / "gres.conf").write_text("Name=gpu Count=2\n")
+        (self.folder / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
         # Inside a job Snakemake starts `srun` without SLURM_CONF, so the configuration must lie where SLURM looks.
         SYSTEM_CONF.symlink_to(self.folder / "slurm.conf")
         key = self.folder / "munge" / "munge.key"
@@ -87,12 +98,15 @@ class Cluster:
         self._start("slurmctld", "-D")
         self._start("slurmd", "-D", "-N", NODE)
         self._wait("the node", lambda: self.node_state() == "IDLE")
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
     def stop(self) -> None:
+        """Cancel all jobs and stop the daemons."""
+        if self.node_state():
+            subprocess.run(("scancel", "--user=root"), env=self.environment, check=False)
+            time.sleep(2 * KILL_WAIT_SECONDS)
         SYSTEM_CONF.unlink(missing_ok=True)
         while self.processes:
             _stop(self.processes.pop())
