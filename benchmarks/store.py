@@ -44,7 +44,11 @@ def prepare(scan: Path, folder: Path) -> None:
     window = WindowsConfig().chest
     hu_zyx = clip_hu(volumes.to_zyx(ct), window)
     labels = scan.with_name("anatomy.nii.gz")
-    anatomy = volumes.read_labels(labels, ct) if labels.exists() else volumes.like((hu_zyx // 400 + 4).astype("u1"), ct)
+    if labels.exists():
+        of_source = volumes.read_labels(labels, source)
+        anatomy = sitk.Resample(of_source, ct, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    else:
+        anatomy = volumes.like((hu_zyx // 400 + 4).astype("u1"), ct)
     volumes.write_image(volumes.like(hu_zyx, ct), folder / "ct.nii.gz")
     volumes.write_image(anatomy, folder / "anatomy.nii.gz")
     place = {"spacing_mm": 1.0, "origin_mm": ct.GetOrigin(), "size_zyx": hu_zyx.shape, "window": window}
