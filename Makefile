@@ -17,7 +17,7 @@ phantom: $(INSTALLED)
 	@echo "report: $(CURDIR)/results/phantom/report/index.html"
 
 test: $(INSTALLED)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/slurm
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/slurm
 
 # The phantom workflow on a SLURM that the test starts on this host, with faults on the way.
 test-slurm: $(INSTALLED)
