@@ -1,6 +1,5 @@
 """Bringing a published dataset: resumed after a break, checked, and unpacked so that it appears whole."""
 
-import errno
 import logging
 import os
 import shutil
@@ -15,7 +14,7 @@ from typing import Any
 
 from meddiff.data.datasets import PROVIDER_FILE, Remote
 from meddiff.errors import UserError
-from meddiff.files import read_json, sha256, write_json
+from meddiff.files import FULL_DISK, read_json, sha256, write_json
 from meddiff.progress import duration
 
 log = logging.getLogger(__name__)
@@ -24,7 +23,6 @@ ARCHIVES = ".archives"  # below the dataset; hidden, so never a case
 CHUNK_BYTES = 2**16  # what a break in the middle of it loses
 TIMEOUT_SECONDS = (10, 60)
 REPORT_SECONDS = 10.0
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def bring(remotes: Iterable[Remote], out: Path, keep: bool = False) -> None:
@@ -203,7 +201,7 @@ def _no_space(name: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if error.errno not in FULL_DISK:
             raise
         raise UserError(f"{name}: the disk of {folder} is full; make room, the same command goes on") from error
 
