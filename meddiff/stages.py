@@ -23,7 +23,7 @@ class Stage:
 
 STAGES = {
     "index": Stage(("seed", "data"), version=3),
-    "resample": Stage(("data",), version=2),
+    "resample": Stage(("data",), version=3),
     "anatomy": Stage(("data", "anatomy", "device")),
     "regions": Stage(("data", "regions"), version=3),
     "store": Stage(("data", "windows", "model"), version=2),

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.interpolate import make_interp_spline
 
 from meddiff.data import volumes
 from meddiff.data.volumes import AIR_HU
 
 BLOCK_VOX = 16  # new slices, rows or columns that are made at a time
+REACH_VOX = 6  # what a new voxel takes of farther ones sums up to less than 0.1 %
 
 
 def resample_ct(image: sitk.Image, spacing_mm: float) -> sitk.Image:
@@ -24,10 +26,10 @@ def resample_ct(image: sitk.Image, spacing_mm: float) -> sitk.Image:
 def resample_onto(image: sitk.Image, grid: sitk.Image) -> sitk.Image:
     """Return the CT on an axis-aligned grid, int16 HU; air where the scan does not reach.
 
-    Choice: an axis that grows is interpolated linearly, so that no value lies outside those of its neighbours. An axis
-    that shrinks is filtered by the cubic of Keys (1981) stretched to the new voxels: thin structures do not alias, what
-    the new grid can show is kept, and an edge overshoots by some 5 % of its height. An oblique scan shrinks along its
-    own axes and is then turned by linear interpolation.
+    Choice: cubic splines (Unser, Splines: a perfect fit, IEEE Signal Processing Magazine 1999), as nnU-Net and
+    TotalSegmentator interpolate CT. Along an axis that shrinks, the kernel is stretched to the new voxels: thin
+    structures do not alias, and what the new grid can show is kept. An edge overshoots by up to 11 % of its height. An
+    oblique scan shrinks along its own axes and is then turned by linear interpolation.
     """
     if not np.allclose(image.GetDirection(), np.eye(3).ravel(), atol=1e-4):
         return volumes.onto(_shrink_oblique(image, grid.GetSpacing()), grid)
@@ -81,17 +83,25 @@ def _weights(old: int, new: int, first: float, step: float) -> np.ndarray:
         step: a new voxel in old voxels.
     """
     centres = first + step * np.arange(new)[:, None]
-    distance = np.abs(np.arange(old) - centres.clip(0, old - 1))
-    weights = np.maximum(0, 1 - distance) if step <= 1 + 1e-6 else _cubic(distance / step)
+    stretch = max(step, 1)
+    beyond = int(np.ceil(REACH_VOX * stretch))
+    places = np.arange(-beyond, old + beyond)
+    weights = _cardinal_spline((places - centres.clip(0, old - 1)) / stretch) @ np.eye(old)[_mirrored(places, old)]
     reached = (centres > -0.5 - 1e-6) & (centres < old - 0.5 + 1e-6)
     return np.where(reached, weights / weights.sum(1, keepdims=True), 0).astype(np.float32)
 
 
-def _cubic(distance: np.ndarray) -> np.ndarray:
-    """Return Keys's cubic convolution kernel, a = -1/2."""
-    near = (1.5 * distance - 2.5) * distance**2 + 1
-    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    return np.where(distance < 1, near, np.where(distance < 2, far, 0))
+def _cardinal_spline(distance: np.ndarray) -> np.ndarray:
+    """Return the cubic spline that is 1 at 0 and 0 at all other whole numbers, cut off at the reach."""
+    knots = np.arange(-2 * REACH_VOX, 2 * REACH_VOX + 1)
+    spline = make_interp_spline(knots, knots == 0)
+    return np.where(np.abs(distance) <= REACH_VOX, spline(distance), 0)
+
+
+def _mirrored(places: np.ndarray, size: int) -> np.ndarray:
+    """Return places beyond the first and last voxel mirrored at those."""
+    round_trip = max(1, 2 * (size - 1))
+    return np.minimum(places % round_trip, -places % round_trip)
 
 
 def _resample(ct_zyx: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
