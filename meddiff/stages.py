@@ -36,6 +36,7 @@ STAGES = {
     "synthesize": Stage(("seed", "device", "sampling", "windows"), version=2),
     "low-dose": Stage(("seed", "data", "low_dose"), version=2),
     "red-cnn": Stage(("seed", "device", "red_cnn")),
+    "filter": Stage(()),
     "denoise": Stage(("seed", "device", "denoising", "sampling")),
     "anomaly": Stage(("seed", "device", "anomaly", "sampling")),
     "supervised": Stage(("device", "nnunet")),

@@ -1,4 +1,4 @@
-"""`meddiff denoise`: less noise in one scan; `meddiff denoise-pairs`: a row of Table 4."""
+"""`meddiff denoise`: less noise in one scan; `meddiff filter-pairs`, `meddiff denoise-pairs`: the rows of Table 4."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,6 @@ from meddiff.cli.options import (
     DEFAULT_MODEL,
     AnatomyMask,
     ConfigFile,
-    IndexOut,
     ModelBundle,
     OwnConfig,
     Pairs,
@@ -24,6 +23,9 @@ from meddiff.cli.options import (
     stage_config,
 )
 from meddiff.config import DenoisingConfig, Region, parse_section
+
+Denoised = Annotated[Path, typer.Option("--out", help="Folder of the denoised scans, a folder for each method.")]
+DenoisingMetrics = Annotated[Path, typer.Option("--metrics", help="Folder of the metrics, a table for each method.")]
 
 
 def denoise(
@@ -68,26 +70,47 @@ def denoise(
         volumes.write_image(result, out)
 
 
+def filter_pairs(
+    config: ConfigFile,
+    pairs: Pairs,
+    store: StoreIndices,
+    out: Denoised,
+    metrics: DenoisingMetrics,
+    threads: Threads = 1,
+) -> None:
+    """Denoise the test pairs with every method that has no network, and score them."""
+    from meddiff.config import FILTERS
+    from meddiff.data.shards import done_rows, record_folders
+    from meddiff.device import set_up_cpu
+    from meddiff.evaluation.denoising import filter_pairs
+    from meddiff.report.tables import write_metrics
+
+    set_up_cpu(threads)
+    settings, rows, folders = stage_config(config, "filter"), done_rows([pairs]), record_folders(store)
+    for method in FILTERS:
+        scores = filter_pairs(method, rows, folders, settings, out / method)
+        write_metrics(scores, metrics / f"{method}.csv", ("id", "region"))
+
+
 def denoise_pairs(
     config: ConfigFile,
-    method: Annotated[str, typer.Option(help="A row of Table 4.")],
     pairs: Pairs,
     store: StoreIndices,
     model: ModelBundle,
     red_cnn: Annotated[Path, typer.Option(help="Folder of RED-CNN.")],
-    out: Annotated[Path, typer.Option(help="Folder of the denoised scans.")],
-    index: IndexOut,
-    metrics: Annotated[Path, typer.Option(help="Table of metrics to write, CSV.")],
+    out: Denoised,
+    metrics: DenoisingMetrics,
     threads: Threads = 1024,
 ) -> None:
-    """Denoise the test pairs with one method and score it."""
-    from meddiff.data.shards import done_rows
+    """Denoise the test pairs with every network, and score them."""
+    from meddiff.config import DENOISING_NETWORKS
+    from meddiff.data.shards import done_rows, record_folders
     from meddiff.device import set_up_cpu
-    from meddiff.evaluation import denoising
+    from meddiff.evaluation.denoising import denoise_pairs
     from meddiff.report.tables import write_metrics
 
     set_up_cpu(threads)
-    folders = {row.id: row.path.parent for row in done_rows(store)}
-    settings = stage_config(config, "denoise")
-    rows = denoising.denoise_pairs(method, done_rows([pairs]), folders, settings, Path(model), red_cnn, out, index)
-    write_metrics(rows, metrics, ("id", "region"))
+    settings, rows, folders = stage_config(config, "denoise"), done_rows([pairs]), record_folders(store)
+    for method in DENOISING_NETWORKS:
+        scores = denoise_pairs(method, rows, folders, settings, Path(model), red_cnn, out / method)
+        write_metrics(scores, metrics / f"{method}.csv", ("id", "region"))

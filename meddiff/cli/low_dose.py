@@ -28,10 +28,10 @@ def low_dose(
 
 def red_cnn(config: ConfigFile, pairs: Pairs, store: StoreIndices, out: Out, threads: Threads = 1024) -> None:
     """Train RED-CNN on the training pairs."""
-    from meddiff.data.shards import done_rows
+    from meddiff.data.shards import done_rows, record_folders
     from meddiff.device import set_up_cpu
     from meddiff.evaluation.denoising import train_red_cnn
 
     set_up_cpu(threads)
-    folders = {row.id: row.path.parent for row in done_rows(store)}
+    folders = record_folders(store)
     train_red_cnn(done_rows([pairs]), folders, stage_config(config, "red-cnn"), out)

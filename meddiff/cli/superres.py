@@ -96,14 +96,14 @@ def super_resolve(
     threads: Threads = 1024,
 ) -> None:
     """Make thin slices with one method and score them."""
-    from meddiff.data.shards import done_rows, sidecar
+    from meddiff.data.shards import done_rows, record_folders, sidecar
     from meddiff.device import set_up_cpu
     from meddiff.evaluation.super_resolution import super_resolve_all
     from meddiff.files import read_json
     from meddiff.report.tables import write_metrics
 
     set_up_cpu(threads)
-    folders = {row.id: row.path.parent for row in done_rows(store)}
+    folders = record_folders(store)
     settings = stage_config(config, "super-resolve")
     super_resolve_all(method, done_rows([thick]), folders, settings, Path(model), control, out, index)
     table = [{"id": row.id, **read_json(sidecar(row.path))["details"]} for row in done_rows([index])]

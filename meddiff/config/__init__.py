@@ -18,6 +18,8 @@ from meddiff.config.finetune import ORIGINS, SUPER_RESOLVERS, FinetuningConfig, 
 from meddiff.config.model import DiffusionConfig, LevelWeights, ModelConfig, NetworkConfig, TrainingConfig
 from meddiff.config.tasks import (
     DENOISERS,
+    DENOISING_NETWORKS,
+    FILTERS,
     SUPERVISED,
     AnomalyConfig,
     DenoisingConfig,
@@ -30,6 +32,8 @@ from meddiff.config.tree import Config, load_config, parse_config, parse_section
 
 __all__ = [
     "DENOISERS",
+    "DENOISING_NETWORKS",
+    "FILTERS",
     "MODEL_REGIONS",
     "ORIGINS",
     "REGION_OF",

@@ -39,10 +39,9 @@ class SamplingConfig(Section):
 
 
 # The rows of Table 4 that are run here; `ldct` is the noisy scan itself.
-DENOISERS = (
-    *("ldct", "median", "gaussian", "bilateral", "bm3d", "red-cnn"),
-    *("meddiff-fm-reverse", "meddiff-fm-diffpir", "meddiff-fm-one-step"),
-)
+FILTERS = ("ldct", "median", "gaussian", "bilateral", "bm3d")
+DENOISING_NETWORKS = ("red-cnn", "meddiff-fm-reverse", "meddiff-fm-diffpir", "meddiff-fm-one-step")
+DENOISERS = (*FILTERS, *DENOISING_NETWORKS)
 
 SUPERVISED = "fully supervised (nnU-Net)"  # a row of Table 5
 

@@ -136,6 +136,11 @@ def done_rows(indices: Iterable[Path]) -> list[Row]:
     return [row for index in indices for row in read_index(index) if row.status == DONE]
 
 
+def record_folders(store: Iterable[Path]) -> dict[str, Path]:
+    """Return the folders of the crop store's records by id, from the indices of its shards."""
+    return {row.id: row.path.parent for row in done_rows(store)}
+
+
 def sidecar(output: Path) -> Path:
     return output.with_name(output.name + ".json")
 

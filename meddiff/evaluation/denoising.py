@@ -1,26 +1,30 @@
-"""Denoising the test pairs with one method and scoring it (Table 4)."""
+"""Denoising the test pairs with one method and scoring it (Table 4).
+
+What a method must be told of the noise is measured on the validation pairs, or on the training pairs where there are
+none, never on a scan that is scored.
+"""
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from meddiff.config import DENOISERS, Config, Window
+from meddiff.config import Config, Window
 from meddiff.data import volumes
 from meddiff.data.pairs import Pair, is_simulated, read_pair
 from meddiff.data.shards import COLUMNS, Item, Row, done_rows, run_shard, sidecar
 from meddiff.data.store import Record
 from meddiff.data.tsv import write_tsv
 from meddiff.device import choose_device
-from meddiff.errors import UserError
 from meddiff.evaluation.fidelity import SCORING_WINDOW, fidelity
 from meddiff.files import digest, read_json, write_json
 from meddiff.model.redcnn import RedCNN
 from meddiff.stages import params_of
 from meddiff.tasks.baselines import BASELINES, STRENGTHS, best_strength
-from meddiff.tasks.denoising import METHODS, denoise, noise_std
+from meddiff.tasks.denoising import denoise, noise_std
 from meddiff.tasks.sampler import Sampler
 
 MODEL_PREFIX, RED_CNN, LDCT = "meddiff-fm-", "red-cnn", "ldct"
@@ -32,40 +36,62 @@ log = logging.getLogger(__name__)
 Denoiser = Callable[[Pair], np.ndarray]
 
 
-def denoise_pairs(
-    method: str,
-    pairs: list[Row],
-    store: dict[str, Path],
-    config: Config,
-    model: Path,
-    red_cnn: Path,
-    out: Path,
-    index: Path,
+def filter_pairs(
+    method: str, pairs: list[Row], store: dict[str, Path], config: Config, out: Path
 ) -> list[dict[str, Any]]:
-    """Write the denoised test scans, and return a row of metrics for each.
-
-    What a method must be told of the noise is measured on the validation pairs, or on the training pairs where there
-    are none, never on a scan that is scored.
+    """Write the test scans denoised by a method without a network, and return a row of metrics for each.
 
     Args:
-        method: one of `DENOISERS`.
+        method: one of `FILTERS`.
+        pairs: index of the pairs.
+        store: record folders by id.
+        config: the sections of the stage `filter`.
+        out: folder of the denoised scans and their index, `index.tsv`.
+    """
+    return _denoise_pairs(method, partial(_filter, method), (), pairs, store, params_of(config, "filter"), out)
+
+
+def denoise_pairs(
+    method: str, pairs: list[Row], store: dict[str, Path], config: Config, model: Path, red_cnn: Path, out: Path
+) -> list[dict[str, Any]]:
+    """Write the test scans denoised by a network, and return a row of metrics for each.
+
+    Args:
+        method: one of `DENOISING_NETWORKS`.
         pairs: index of the pairs.
         store: record folders by id.
         config: the sections of the stage `denoise`.
         model: bundle of the diffusion model.
-        red_cnn: folder of RED-CNN.
-        out: folder of the denoised scans.
-        index: their index.
+        red_cnn: folder of RED-CNN; without weights, where there was nothing to learn from, its row stays empty.
+        out: folder of the denoised scans and their index, `index.tsv`.
     """
+    if method == RED_CNN:
+        weights = red_cnn / RED_CNN_WEIGHTS
+        prepare = partial(_red_cnn, weights, config)
+    else:
+        weights = model / "model.safetensors"
+        prepare = partial(_model, method.removeprefix(MODEL_PREFIX), model, config)
+    return _denoise_pairs(method, prepare, (weights,), pairs, store, params_of(config, "denoise"), out)
+
+
+def _denoise_pairs(
+    method: str,
+    prepare: Callable[[list[Pair]], tuple[Denoiser, dict[str, float]]],
+    weights: tuple[Path, ...],
+    pairs: list[Row],
+    store: dict[str, Path],
+    params: str,
+    out: Path,
+) -> list[dict[str, Any]]:
+    index = out / "index.tsv"
     split = _splits(pairs, store)
     calibration = [row for row in pairs if split[row.id] == "val"] or [r for r in pairs if split[r.id] == "train"]
     test = [row for row in pairs if split[row.id] == "test"]
-    ready = method != RED_CNN or (red_cnn / RED_CNN_WEIGHTS).exists()
-    if not calibration or not test or not ready:
+    if not calibration or not test or not all(path.exists() for path in weights):
         log.warning("%s: no pairs to test, or none to learn from; its row of Table 4 stays empty", method)
         write_tsv([], COLUMNS, index)
         return []
-    run, facts = _denoiser(method, [read_pair(row, store) for row in calibration], config, model, red_cnn)
+    run, facts = prepare([read_pair(row, store) for row in calibration])
     row_of = {row.id: row for row in test}
 
     def work(item: Item) -> dict[str, Any]:
@@ -75,14 +101,8 @@ def denoise_pairs(
         scores = fidelity(result, pair.clean_zyx)
         return {"region": pair.record.meta.region, "simulated": is_simulated(row_of[item.id]), **scores, **facts}
 
-    inputs = {RED_CNN: (red_cnn / RED_CNN_WEIGHTS,)} | {
-        f"{MODEL_PREFIX}{name}": (model / "model.safetensors",) for name in METHODS
-    }
-    items = [
-        Item(row.id, (row.path, *inputs.get(method, ())), out / f"{row.id}.nii.gz", (method, digest(facts)))
-        for row in test
-    ]
-    run_shard(f"denoise {method}", items, params_of(config, "denoise"), work, index)
+    items = [Item(row.id, (row.path, *weights), out / f"{row.id}.nii.gz", (method, digest(facts))) for row in test]
+    run_shard(f"denoise {method}", items, params, work, index)
     return [{"id": row.id, **read_json(sidecar(row.path))["details"]} for row in done_rows([index])]
 
 
@@ -90,23 +110,14 @@ def _splits(pairs: list[Row], store: dict[str, Path]) -> dict[str, str]:
     return {row.id: Record(store[row.id]).meta.split for row in pairs}
 
 
-def _denoiser(
-    method: str, calibration: list[Pair], config: Config, model: Path, red_cnn: Path
-) -> tuple[Denoiser, dict[str, float]]:
-    """Return a method ready to run, and what was measured for it."""
-    if method not in DENOISERS:
-        raise UserError(f"--method {method!r} is unknown; choose from {', '.join(DENOISERS)}")
+def _red_cnn(weights: Path, config: Config, _: list[Pair]) -> tuple[Denoiser, dict[str, float]]:
+    network = RedCNN.load(weights, choose_device(config.device))
+    return lambda pair: keep_outside(network.denoise(pair.noisy_zyx), pair.noisy_zyx, network.window), {}
+
+
+def _filter(method: str, calibration: list[Pair]) -> tuple[Denoiser, dict[str, float]]:
     if method == LDCT:
         return lambda pair: pair.noisy_zyx, {}
-    if method == RED_CNN:
-        network = RedCNN.load(red_cnn / RED_CNN_WEIGHTS, choose_device(config.device))
-        return lambda pair: keep_outside(network.denoise(pair.noisy_zyx), pair.noisy_zyx, network.window), {}
-    if method in BASELINES:
-        return _baseline(method, calibration)
-    return _model(method.removeprefix(MODEL_PREFIX), calibration, config, model)
-
-
-def _baseline(method: str, calibration: list[Pair]) -> tuple[Denoiser, dict[str, float]]:
     run = BASELINES[method]
     if method not in STRENGTHS:
         return lambda pair: run(pair.noisy_zyx), {}
@@ -121,7 +132,7 @@ def _middle(volume_zyx: np.ndarray) -> np.ndarray:
     return volume_zyx[first : first + CALIBRATION_SLICES]
 
 
-def _model(name: str, calibration: list[Pair], config: Config, model: Path) -> tuple[Denoiser, dict[str, float]]:
+def _model(name: str, model: Path, config: Config, calibration: list[Pair]) -> tuple[Denoiser, dict[str, float]]:
     sampler = Sampler(model, config.sampling, config.device)
     stds = [noise_std(pair.noisy_zyx, pair.clean_zyx, pair.record.meta.window) for pair in calibration]
     sigma_hu = float(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from meddiff.config import ORIGINS, Config, Region
+from meddiff.config import DENOISING_NETWORKS, FILTERS, ORIGINS, Config, Region
 from meddiff.planning.jobs import Job
 from meddiff.planning.scans import REGION_MVOX, SCAN_MVOX, Scans
 
@@ -49,6 +49,7 @@ RATES = {
 # Of a training step, a forward pass is a third; a ControlNet is the encoder's half of a network more.
 STEP_PASSES, CONTROLLED = 3.0, 1.5
 BYTES_PER_VOXEL = {"resample": 1.0, "anatomy": 0.02, "store": 0.5, "image": 1.0, "map": 3.0, "nnU-Net": 4.0}
+FILTER_THREADS = 16  # of the rule: BM3D works on as many slices at a time
 STATES_PER_CHECKPOINT = 4  # weights, their average and Adam's two moments, float32
 
 
@@ -179,13 +180,15 @@ class CostModel:
     def _score(self, regions: float) -> float:
         return self._regions_mvox(regions) * RATES["score"].value
 
-    def _denoise(self, method: str) -> float:
-        config, mvox = self.config.denoising, self._regions_mvox(self.test_pairs)
-        steps = {"reverse": config.reverse_steps, "diffpir": config.diffpir_steps, "one-step": 1}
-        for ending, count in steps.items():
-            if method.endswith(ending):
-                return self._sampling(self.test_pairs, count) + self._score(self.test_pairs)
-        return mvox * RATES["BM3D" if method == "bm3d" else "filter"].value
+    def _denoise(self) -> float:
+        config = self.config.denoising
+        return self._sampling(self.test_pairs, config.reverse_steps + config.diffpir_steps + 1) + self._score(
+            self.test_pairs * len(DENOISING_NETWORKS)
+        )
+
+    def _filter(self) -> float:
+        rates = {"bm3d": RATES["BM3D"].value / FILTER_THREADS}
+        return self._regions_mvox(self.test_pairs) * sum(rates.get(name, RATES["filter"].value) for name in FILTERS)
 
     def _low_dose(self) -> float:
         if pairs := sum(s.count for s in self.scans if s.dataset.low_dose):
@@ -242,7 +245,8 @@ _WORK: dict[str, _Work] = {
     "evaluate": lambda m, w: m._score(m.test_regions),
     "low_dose": lambda m, w: m._low_dose(),
     "red_cnn": lambda m, w: m.config.red_cnn.steps * RATES["RED-CNN"].value,
-    "denoise": lambda m, w: m._denoise(w["denoiser"]),
+    "filter": lambda m, w: m._filter(),
+    "denoise": lambda m, w: m._denoise(),
     "anomaly_maps": lambda m, w: m._sampling(m.test_lesion_regions, m._timesteps * m.config.anomaly.draws),
     "supervised": lambda m, w: m._nnunet(len(m.lesion_scans)),
     "score_anomaly": lambda m, w: m._score(m.test_lesion_regions * (2 + m._timesteps)),

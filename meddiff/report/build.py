@@ -9,7 +9,7 @@ from meddiff.config import DENOISERS, ORIGINS, SUPER_RESOLVERS, Config, Region
 from meddiff.data import volumes
 from meddiff.data.index import Case, read_manifest
 from meddiff.data.pairs import is_simulated, read_pair
-from meddiff.data.shards import done_rows
+from meddiff.data.shards import done_rows, record_folders
 from meddiff.data.store import Record
 from meddiff.evaluation.anomaly import BRIGHTER, lesion_rows, map_name, organ_timesteps, read_case
 from meddiff.evaluation.lesions import GENERATED, INPAINTED, held_out_lesions
@@ -77,7 +77,7 @@ def _comparisons(results: Results, store: list[Path], models: list[str]) -> list
 
 def _denoised(results: Results, store: list[Path]) -> list[Picture]:
     """Fig. 6 for every test pair."""
-    folders = {row.id: row.path.parent for row in done_rows(store)}
+    folders = record_folders(store)
     pictures = []
     for row in done_rows([results.pairs]):
         pair = read_pair(row, folders)
@@ -130,7 +130,7 @@ def _lesions(results: Results, store: list[Path], config: Config) -> list[Pictur
 
 
 def _thin_slices(results: Results, store: list[Path]) -> list[Picture]:
-    folders = {row.id: row.path.parent for row in done_rows(store)}
+    folders = record_folders(store)
     pictures = []
     for row in done_rows([results.thick_scans]):
         scan, thin = read_scan(row, Record(folders[row.id]))

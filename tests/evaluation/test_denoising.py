@@ -4,13 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from meddiff.config import DENOISERS, LowDoseConfig, RedCnnConfig, parse_config
+from meddiff.config import DENOISING_NETWORKS, FILTERS, LowDoseConfig, RedCnnConfig, parse_config
 from meddiff.data import volumes
 from meddiff.data.index import Case
 from meddiff.data.pairs import choose_records, is_simulated, read_pair, write_pairs
-from meddiff.data.shards import DONE, Row
-from meddiff.errors import UserError
-from meddiff.evaluation.denoising import MODEL_PREFIX, denoise_pairs, keep_outside, train_red_cnn
+from meddiff.data.shards import DONE, Row, read_index
+from meddiff.evaluation.denoising import MODEL_PREFIX, denoise_pairs, filter_pairs, keep_outside, train_red_cnn
 from meddiff.report.table4 import table4
 from meddiff.stages import restrict
 from meddiff.tasks.baselines import BASELINES
@@ -79,11 +78,12 @@ def test_real_low_dose_scans_take_the_place_of_simulated_ones(stored, tmp_path):
 
 @pytest.mark.parametrize("method", ["ldct", "median", "gaussian", "red-cnn"])
 def test_a_method_is_scored_on_the_test_scans_alone(pairs, folders, tmp_path, method):
-    config = restrict(CONFIG, "denoise")
-    train_red_cnn(pairs, folders, restrict(CONFIG, "red-cnn"), tmp_path / "red-cnn")
-    (row,) = denoise_pairs(
-        method, pairs, folders, config, tmp_path, tmp_path / "red-cnn", tmp_path, tmp_path / "index.tsv"
-    )
+    if method in FILTERS:
+        (row,) = filter_pairs(method, pairs, folders, restrict(CONFIG, "filter"), tmp_path / method)
+    else:
+        train_red_cnn(pairs, folders, restrict(CONFIG, "red-cnn"), tmp_path / "red-cnn")
+        networks = (restrict(CONFIG, "denoise"), tmp_path, tmp_path / "red-cnn")
+        (row,) = denoise_pairs(method, pairs, folders, *networks, tmp_path / method)
     assert row["id"] == "phantom_body2_chest"
     assert row["simulated"]
     assert 10 < row["psnr"] < 60
@@ -91,16 +91,15 @@ def test_a_method_is_scored_on_the_test_scans_alone(pairs, folders, tmp_path, me
 
 
 def test_without_pairs_to_learn_from_a_row_stays_empty(pairs, folders, tmp_path):
-    config = restrict(CONFIG, "denoise")
-    arguments = (folders, config, tmp_path, tmp_path / "nowhere", tmp_path, tmp_path / "index.tsv")
-    assert denoise_pairs("median", pairs[2:], *arguments) == []
-    assert denoise_pairs("red-cnn", pairs, *arguments) == []
-    with pytest.raises(UserError, match="--method 'magic' is unknown; choose from ldct, median"):
-        denoise_pairs("magic", pairs, *arguments)
+    assert filter_pairs("median", pairs[2:], folders, restrict(CONFIG, "filter"), tmp_path / "median") == []
+    networks = (restrict(CONFIG, "denoise"), tmp_path, tmp_path / "nowhere")
+    assert denoise_pairs("red-cnn", pairs, folders, *networks, tmp_path / "red-cnn") == []
+    assert [read_index(path / "index.tsv") for path in sorted(tmp_path.iterdir())] == [[], []]
 
 
 def test_the_rows_of_table_4_are_the_methods_there_are():
-    assert set(DENOISERS) == {"ldct", "red-cnn", *BASELINES, *(f"{MODEL_PREFIX}{name}" for name in METHODS)}
+    assert set(FILTERS) == {"ldct", *BASELINES}
+    assert set(DENOISING_NETWORKS) == {"red-cnn", *(f"{MODEL_PREFIX}{name}" for name in METHODS)}
 
 
 def test_voxels_outside_of_a_window_are_those_of_the_input():

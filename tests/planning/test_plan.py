@@ -71,10 +71,10 @@ def test_every_rule_has_a_cost_and_none_of_the_papers_jobs_reaches_its_limit(pap
     assert sum(stage.jobs for stage in plan.stages) == len(paper[1])
 
 
-def test_one_of_the_papers_jobs_is_short(paper):
+def test_none_of_the_papers_jobs_is_shorter_than_three_minutes(paper):
     model = CostModel(load_config(paper[0]), expected_scans(load_config(paper[0])))
-    short = [job for job in paper[1] if job.submitted and (model.seconds(job) or 0) < 180]
-    assert [job.wildcards.get("denoiser") for job in short] == ["meddiff-fm-one-step"]
+    seconds = {job.rule: model.seconds(job) or 0 for job in paper[1] if job.submitted}
+    assert min(seconds.values()) >= 180, seconds
 
 
 def test_the_cost_model_is_that_of_the_documentation():

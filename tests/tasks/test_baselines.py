@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from meddiff.data.low_dose import simulate_low_dose
@@ -38,6 +39,17 @@ def test_a_baseline_lowers_the_error(pair, name):
 def test_a_constant_scan_stays_as_it_is(name):
     hu = np.full((3, 12, 16), -700, np.int16)
     np.testing.assert_array_equal(BASELINES[name](hu, *ARGUMENTS[name]), hu)
+
+
+@pytest.mark.parametrize("name", ["bilateral", "bm3d"])
+def test_slices_at_the_same_time_give_the_same_scan(pair, name):
+    one_by_one = BASELINES[name](pair[0], NOISE_HU)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        np.testing.assert_array_equal(BASELINES[name](pair[0], NOISE_HU), one_by_one)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("name", ["bilateral", "bm3d"])

@@ -9,7 +9,14 @@ a running job.
 import sys
 from pathlib import Path
 
-from meddiff.config import DENOISERS, ORIGINS, SUPER_RESOLVERS, parse_config
+from meddiff.config import (
+    DENOISERS,
+    DENOISING_NETWORKS,
+    FILTERS,
+    ORIGINS,
+    SUPER_RESOLVERS,
+    parse_config,
+)
 from meddiff.data.datasets import resolve
 from meddiff.errors import UserError
 from meddiff.launcher import launcher, resources
@@ -70,6 +77,5 @@ wildcard_constraints:
     shard=r"\d+",
     model=r"[a-z0-9-]+",
     method=r"[a-z0-9-]+",
-    denoiser="|".join(DENOISERS),
     origin="|".join(ORIGINS),
     resolver="|".join(SUPER_RESOLVERS),

@@ -1,12 +1,40 @@
 """
 Denoise: the test pairs with every method of Table 4.
 
-Input: the pairs, a model, RED-CNN. Output: per method a table of metrics, and the denoised scans.
+Input: the pairs; for networks, a model and RED-CNN. Output: per method a table of metrics, and the denoised scans.
 """
 
 
+rule filter:
+    """Denoise with all methods that have no network; the strength of each is tuned on other scans than the scored."""
+    input:
+        pairs=f"{OUT}/denoising/pairs/index.tsv",
+        store=STORE,
+    output:
+        metrics=expand(f"{OUT}/metrics/denoising/{{method}}.csv", method=FILTERS),
+        index=expand(f"{OUT}/denoising/{{method}}/index.tsv", method=FILTERS),
+    log:
+        f"{LOGS}/denoise/filters.log",
+    benchmark:
+        f"{BENCHMARKS}/denoise/filters.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 16
+    resources:
+        mem_mb=32000,
+        runtime=1380,
+    params:
+        config=stage_config("filter"),
+        out=f"{OUT}/denoising",
+        metrics=f"{OUT}/metrics/denoising",
+        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+    shell:
+        "python -m meddiff filter-pairs --config {params.config:q} --pairs {input.pairs:q} {params.store:q}"
+        " --out {params.out:q} --metrics {params.metrics:q} --threads {threads} 2>&1 | tee {log:q}"
+
+
 rule denoise:
-    """Denoise with one method; what it is told of the noise is measured on other scans than those that are scored."""
+    """Denoise with all networks; what they are told of the noise is measured on other scans than the scored."""
     input:
         pairs=f"{OUT}/denoising/pairs/index.tsv",
         store=STORE,
@@ -14,26 +42,29 @@ rule denoise:
         config=f"{OUT}/models/meddiff-fm/config.json",
         red_cnn=f"{OUT}/models/red-cnn/source.json",
     output:
-        metrics=f"{OUT}/metrics/denoising/{{denoiser}}.csv",
-        index=f"{OUT}/denoising/{{denoiser}}/index.tsv",
+        metrics=expand(
+            f"{OUT}/metrics/denoising/{{method}}.csv", method=DENOISING_NETWORKS
+        ),
+        index=expand(f"{OUT}/denoising/{{method}}/index.tsv", method=DENOISING_NETWORKS),
     log:
-        f"{LOGS}/denoise/{{denoiser}}.log",
+        f"{LOGS}/denoise/networks.log",
     benchmark:
-        f"{BENCHMARKS}/denoise/{{denoiser}}.tsv"
+        f"{BENCHMARKS}/denoise/networks.tsv"
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: 16 if wildcards.denoiser.startswith(("meddiff", "red")) else 1
+    threads: 16
     resources:
         mem_mb=32000,
-        runtime=720,
-        gpu=lambda wildcards: int(wildcards.denoiser.startswith(("meddiff", "red"))),
+        runtime=1380,
+        gpu=1,
     params:
         config=stage_config("denoise"),
         model=subpath(input.weights, parent=True),
         red_cnn=subpath(input.red_cnn, parent=True),
-        out=subpath(output.index, parent=True),
+        out=f"{OUT}/denoising",
+        metrics=f"{OUT}/metrics/denoising",
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],
     shell:
-        "python -m meddiff denoise-pairs --config {params.config:q} --method {wildcards.denoiser} --pairs {input.pairs:q}"
-        " {params.store:q} --model {params.model:q} --red-cnn {params.red_cnn:q} --out {params.out:q}"
-        " --index {output.index:q} --metrics {output.metrics:q} --threads {threads} 2>&1 | tee {log:q}"
+        "python -m meddiff denoise-pairs --config {params.config:q} --pairs {input.pairs:q} {params.store:q}"
+        " --model {params.model:q} --red-cnn {params.red_cnn:q} --out {params.out:q} --metrics {params.metrics:q}"
+        " --threads {threads} 2>&1 | tee {log:q}"
