@@ -1,4 +1,4 @@
-"""A SLURM of one node on the loopback host: munged, slurmctld and slurmd in a folder of their own."""
+"""A SLURM of one node on the loopback host, its daemons in a folder of their own; with or without accounting."""
 
 import os
 import secrets
@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
+ACCOUNTING_PROGRAMS = ("slurmdbd", "sacct", "sacctmgr", "mariadbd", "mariadb", "mariadb-install-db")
+ACCOUNT = "lab"
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
 NODE = "node1"
 START_SECONDS = 60
@@ -35,8 +37,6 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
 ReturnToService=2
 KillWait={kill_wait}
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
@@ -46,12 +46,39 @@ NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=200000
 PartitionName=cpu Nodes={node} Default=YES MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes={node} MaxTime=INFINITE State=UP
 """
+WITHOUT_ACCOUNTING = """\
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+"""
+WITH_ACCOUNTING = """\
+JobAcctGatherType=jobacct_gather/linux
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port}
+AccountingStoragePass={folder}/munge.socket
+AccountingStorageEnforce=associations
+"""
+SLURMDBD_CONF = """\
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser=root
+PidFile={folder}/slurmdbd.pid
+LogFile={folder}/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={database_port}
+StorageUser=slurm
+StoragePass={password}
+"""
 
 
-def missing_programs() -> list[str]:
-    """Return those of SLURM's programs that are not installed."""
+def missing_programs(programs: tuple[str, ...] = PROGRAMS) -> list[str]:
+    """Return those programs that are not installed."""
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
-    return [program for program in PROGRAMS if shutil.which(program, path=path) is None]
+    return [program for program in programs if shutil.which(program, path=path) is None]
 
 
 class Cluster:
@@ -59,10 +86,12 @@ class Cluster:
 
     Args:
         folder: for its configuration, state and logs; a short path, since sockets lie in it.
+        accounting: whether there is a database of jobs, and jobs need the account `ACCOUNT`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, accounting: bool = False) -> None:
         self.folder = folder
+        self.accounting = accounting
         self.environment = os.environ | {
             "SLURM_CONF": str(folder / "slurm.conf"),
             "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
@@ -80,14 +109,30 @@ class Cluster:
     def _start_all(self) -> None:
         for name in ("state", "spool", "munge"):
             (self.folder / name).mkdir()
-        ports = dict(zip(("controller_port", "node_port"), _free_ports(2), strict=True))
-        text = SLURM_CONF.format(
-            folder=self.folder, host=socket.gethostname(), node=NODE, kill_wait=KILL_WAIT_SECONDS, **ports
+        self._start_munge()
+        text = self._start_accounting() if self.accounting else WITHOUT_ACCOUNTING
+        controller_port, node_port = _free_ports(2)
+        text += SLURM_CONF.format(
+            folder=self.folder,
+            host=socket.gethostname(),
+            node=NODE,
+            kill_wait=KILL_WAIT_SECONDS,
+            controller_port=controller_port,
+            node_port=node_port,
         )
         (self.folder / "slurm.conf").write_text(text)
         (self.folder / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
         # Inside a job Snakemake starts `srun` without SLURM_CONF, so the configuration must lie where SLURM looks.
         SYSTEM_CONF.symlink_to(self.folder / "slurm.conf")
+        if self.accounting:
+            self.run("sacctmgr", "--immediate", "add", "cluster", "loopback")
+            self.run("sacctmgr", "--immediate", "add", "account", ACCOUNT)
+            self.run("sacctmgr", "--immediate", "add", "user", "root", f"account={ACCOUNT}")
+        self._start("slurmctld", "-D")
+        self._start("slurmd", "-D", "-N", NODE)
+        self._wait("the node", lambda: self.node_state() == "IDLE")
+
+    def _start_munge(self) -> None:
         key = self.folder / "munge" / "munge.key"
         key.write_bytes(secrets.token_bytes(1024))
         key.chmod(0o600)
@@ -95,9 +140,31 @@ class Cluster:
         socket_file = f"--socket={self.folder / 'munge.socket'}"
         self._start("munged", "--foreground", "--force", f"--key-file={key}", socket_file, *own)
         self._wait("munge", lambda: (self.folder / "munge.socket").exists())
-        self._start("slurmctld", "-D")
-        self._start("slurmd", "-D", "-N", NODE)
-        self._wait("the node", lambda: self.node_state() == "IDLE")
+
+    def _start_accounting(self) -> str:
+        """Start MariaDB and slurmdbd, and return what slurm.conf needs to say of them."""
+        port, database_port = _free_ports(2)
+        data, socket_file, password = self.folder / "database", self.folder / "mariadb.socket", secrets.token_hex(16)
+        self.run("mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}", "--skip-test-db")
+        where = (f"--datadir={data}", f"--socket={socket_file}", f"--port={database_port}", "--bind-address=127.0.0.1")
+        self._start("mariadbd", "--no-defaults", "--user=root", *where)
+        self._wait("MariaDB", socket_file.exists)
+        sql = f"CREATE USER slurm IDENTIFIED BY '{password}'; GRANT ALL ON slurm_acct_db.* TO slurm;"
+        self.run("mariadb", "--no-defaults", f"--socket={socket_file}", f"--execute={sql}")
+        conf = self.folder / "slurmdbd.conf"
+        conf.touch(0o600)
+        conf.write_text(
+            SLURMDBD_CONF.format(
+                folder=self.folder,
+                host=socket.gethostname(),
+                port=port,
+                database_port=database_port,
+                password=password,
+            )
+        )
+        self._start("slurmdbd", "-D")
+        self._wait("slurmdbd", lambda: _answers(port))
+        return WITH_ACCOUNTING.format(folder=self.folder, port=port)
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -160,6 +227,11 @@ def _stop(process: subprocess.Popen) -> None:
         process.wait(20)
     except subprocess.TimeoutExpired:
         process.kill()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _free_ports(count: int) -> list[int]:

@@ -4,21 +4,16 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-import SimpleITK as sitk
 import yaml
 
 from meddiff.config import DENOISERS, SUPER_RESOLVERS, SUPERVISED
-from meddiff.data.phantom import make_phantom
-from meddiff.data.volumes import from_zyx, write_image
 from meddiff.evaluation.anomaly import INTENSITY
 from meddiff.locks import locked
+from tests.phantom_run import CORES, ROOT, keep_tables, undisturbed_tables, write_config
 
-ROOT = Path(__file__).parent.parent.parent
 RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
 
 
@@ -30,31 +25,13 @@ def snakemake(*arguments, check=True):
     return done
 
 
-def write_bad_inputs(folder):
-    """A truncated scan, an image that is no CT and an empty folder, beside one good scan."""
-    write_image(from_zyx(make_phantom(200, 6.0, "chest").ct_zyx, 6.0), folder / "good.nii.gz")
-    whole = (folder / "good.nii.gz").read_bytes()
-    (folder / "truncated.nii.gz").write_bytes(whole[: len(whole) // 2])
-    brain = np.random.default_rng(0).integers(0, 900, (20, 20, 20)).astype(np.int16)
-    sitk.WriteImage(sitk.GetImageFromArray(brain), str(folder / "mr.nii.gz"))
-    (folder / "nothing").mkdir()
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, pytestconfig):
     """The finished workflow: its configuration file and its output folder."""
     folder = tmp_path_factory.mktemp("workflow")
-    bad_inputs = folder / "mixed"
-    bad_inputs.mkdir()
-    write_bad_inputs(bad_inputs)
-    config = yaml.safe_load((ROOT / "config" / "phantom.yaml").read_text())
-    config["output_dir"] = str(folder / "results")
-    mixed = {"name": "mixed", "root": str(bad_inputs), "region": "chest"}
-    # Chests: a third of the time of whole bodies.
-    config["data"]["datasets"] = [{"name": "phantom-chest"}, {"name": "phantom-lesions"}, mixed]
-    file = folder / "config.yaml"
-    file.write_text(yaml.safe_dump(config))
-    snakemake("--cores", 2, "all", "--configfile", file)
+    file = write_config(folder)
+    snakemake("--cores", CORES, "all", "--configfile", file)
+    keep_tables(folder / "results" / "tables", undisturbed_tables(pytestconfig))
     return file, folder / "results"
 
 
@@ -140,7 +117,7 @@ def test_every_way_to_thin_slices_has_a_row(run):
 
 @pytest.mark.slow
 def test_a_second_run_does_nothing(run):
-    done = snakemake("--cores", 2, "all", "--configfile", run[0])
+    done = snakemake("--cores", CORES, "all", "--configfile", run[0])
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
