@@ -21,6 +21,7 @@ from meddiff.errors import UserError
 
 log = logging.getLogger(__name__)
 
+SECONDS_BETWEEN_TRIES = 2
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _open: set[int] = set()
 
@@ -33,6 +34,22 @@ def locked(path: Path, what: str) -> Iterator[None]:
         UserError: another process holds it; host, process, user and time are named.
     """
     lock = hold(path, what)
+    try:
+        yield
+    finally:
+        release(lock)
+
+
+@contextmanager
+def locked_after_others(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock of a file as soon as no other process does; a log line tells whose end is waited for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = False
+    while (lock := try_hold(path)) is None:
+        if not told:
+            log.info("%s is in use by %s; waiting for its end", what, holder(path))
+        told = True
+        time.sleep(SECONDS_BETWEEN_TRIES)
     try:
         yield
     finally:

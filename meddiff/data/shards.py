@@ -19,6 +19,7 @@ from typing import Any
 from meddiff.data.tsv import read_tsv, write_tsv
 from meddiff.errors import CaseError
 from meddiff.files import FULL_DISK, digest, read_json, remove_leftovers, sha256, write_json
+from meddiff.locks import locked_after_others
 from meddiff.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,14 @@ def run_shard(
     Raises:
         OSError, MemoryError: the machine failed (disk full, out of memory); the finished cases are kept.
     """
-    items = list(items)
+    # A job may outlive the Snakemake that submitted it, and meet the one of the next Snakemake.
+    with locked_after_others(index.with_name(f".{index.name}.lock"), f"{stage} {index.stem}"):
+        return _run_shard(stage, list(items), settings, work, index, threads)
+
+
+def _run_shard(
+    stage: str, items: list[Item], settings: Any, work: Callable[[Item], Any], index: Path, threads: int
+) -> list[Row]:
     progress = Progress(stage, len(items))
     _remove_leftovers([path for item in items for path in (item.output, sidecar(item.output))] + [index])
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from meddiff import locks
 from meddiff.config import parse_config
 from meddiff.data import volumes
 from meddiff.data.index import find_cases, write_manifest
@@ -151,6 +152,23 @@ def test_memory_is_bounded_by_the_budget_or_by_the_largest_case():
     assert len(seen) == len(needs)
     assert max(total for total in seen if total < 25) <= 10
     assert max(seen) == 25  # alone
+
+
+def test_a_shard_waits_for_an_older_job_that_still_works_on_it(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(locks, "SECONDS_BETWEEN_TRIES", 0.01)
+    caplog.set_level("INFO", "meddiff")
+    older, work, index = locks.try_hold(tmp_path / ".i.tsv.lock"), Work(), tmp_path / "i.tsv"
+    (tmp_path / ".tmp-1-a.out").write_text("what the older one writes")
+    later = threading.Thread(target=run_shard, args=("s", items(tmp_path), {}, work, index))
+    later.start()
+    while "waiting for its end" not in caplog.text:
+        time.sleep(0.01)
+    assert (tmp_path / ".tmp-1-a.out").exists()
+    assert work.calls == []
+    locks.release(older)
+    later.join(60)
+    assert work.calls == ["a", "b", "c"]
+    assert len(done_rows([index])) == 3
 
 
 def test_leftovers_of_this_shard_are_removed_and_those_of_others_kept(tmp_path):
