@@ -14,7 +14,8 @@ from meddiff.data.phantom import make_phantom
 from meddiff.data.volumes import from_zyx, write_image
 
 ROOT = Path(__file__).parents[1]
-CORES = 2  # on this machine and on a cluster alike: sums of floats depend on the number of threads
+# Of a job, on this machine and on a cluster: sums of floats depend on it, and small jobs side by side are faster.
+THREADS = 1
 SOURCES = ("Snakefile", "workflow/**/*.smk", "meddiff/**/*.py", "config/*.yaml", "envs/*.lock", "tests/phantom_run.py")
 
 

@@ -17,7 +17,7 @@ def results(cluster, tmp_path_factory) -> Path:
     """What the workflow gave after every fault, by the same command each time."""
     folder = tmp_path_factory.mktemp("disturbed")
     config = write_config(folder)
-    command = ["all", *WITHOUT_ACCOUNTING, "--jobs", "4"]
+    command = ["all", *WITHOUT_ACCOUNTING, "--jobs", "3"]
     with running(config, command, cluster) as process:
         cluster.run("scancel", wait_for_job(cluster, "anatomy", process))
         training = wait_for_job(cluster, "pretrain", process)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.phantom_run import CORES, ROOT
+from tests.phantom_run import ROOT, THREADS
 from tests.slurm.cluster import Cluster
 
 MOST_SECONDS = 600
 SNAKEMAKE = [sys.executable, "-m", "tests.slurm.snakemake_that_asks_often", "--directory", str(ROOT)]
-SNAKEMAKE += ["--workflow-profile", str(ROOT / "profiles" / "slurm"), "--max-threads", str(CORES)]
+SNAKEMAKE += ["--workflow-profile", str(ROOT / "profiles" / "slurm"), "--max-threads", str(THREADS)]
 SNAKEMAKE += [
     "--slurm-init-seconds-before-status-checks",
     "2",

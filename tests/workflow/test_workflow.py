@@ -12,8 +12,9 @@ import yaml
 from meddiff.config import DENOISERS, SUPER_RESOLVERS, SUPERVISED
 from meddiff.evaluation.anomaly import INTENSITY
 from meddiff.locks import locked
-from tests.phantom_run import CORES, ROOT, keep_tables, undisturbed_tables, write_config
+from tests.phantom_run import ROOT, THREADS, keep_tables, undisturbed_tables, write_config
 
+CORES = ("--cores", 2, "--resources", "gpu=2", "--max-threads", THREADS)
 RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
 
 
@@ -30,7 +31,7 @@ def run(tmp_path_factory, pytestconfig):
     """The finished workflow: its configuration file and its output folder."""
     folder = tmp_path_factory.mktemp("workflow")
     file = write_config(folder)
-    snakemake("--cores", CORES, "all", "--configfile", file)
+    snakemake(*CORES, "all", "--configfile", file)
     keep_tables(folder / "results" / "tables", undisturbed_tables(pytestconfig))
     return file, folder / "results"
 
@@ -117,7 +118,7 @@ def test_every_way_to_thin_slices_has_a_row(run):
 
 @pytest.mark.slow
 def test_a_second_run_does_nothing(run):
-    done = snakemake("--cores", CORES, "all", "--configfile", run[0])
+    done = snakemake(*CORES, "all", "--configfile", run[0])
     assert "Nothing to be done" in done.stdout + done.stderr
 
 

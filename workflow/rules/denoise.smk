@@ -25,8 +25,8 @@ rule filter:
         runtime=1380,
     params:
         config=stage_config("filter"),
-        out=f"{OUT}/denoising",
-        metrics=f"{OUT}/metrics/denoising",
+        out=lambda wildcards, output: Path(output.index[0]).parents[1],
+        metrics=lambda wildcards, output: Path(output.metrics[0]).parent,
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],
     shell:
         "python -m meddiff filter-pairs --config {params.config:q} --pairs {input.pairs:q} {params.store:q}"
@@ -61,8 +61,8 @@ rule denoise:
         config=stage_config("denoise"),
         model=subpath(input.weights, parent=True),
         red_cnn=subpath(input.red_cnn, parent=True),
-        out=f"{OUT}/denoising",
-        metrics=f"{OUT}/metrics/denoising",
+        out=lambda wildcards, output: Path(output.index[0]).parents[1],
+        metrics=lambda wildcards, output: Path(output.metrics[0]).parent,
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],
     shell:
         "python -m meddiff denoise-pairs --config {params.config:q} --pairs {input.pairs:q} {params.store:q}"
