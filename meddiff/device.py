@@ -7,6 +7,7 @@ import torch
 
 from meddiff.errors import UserError
 from meddiff.gpus import take_gpus
+from meddiff.threads import available_threads
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
@@ -29,9 +30,12 @@ def choose_device(name: str, gpus: int = 1) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def set_up_cpu(threads: int) -> None:
-    """Let torch use `threads` threads, but no more than there are cores for this process, and keep freed memory."""
-    torch.set_num_threads(max(1, min(threads, len(os.sched_getaffinity(0)))))
+def set_up_cpu(threads: int | None) -> None:
+    """Let torch use `threads` threads, but no more than there are cores for this process, and keep freed memory.
+
+    None are those of OMP_NUM_THREADS, or a thread for each core.
+    """
+    torch.set_num_threads(min(threads, len(os.sched_getaffinity(0))) if threads else available_threads())
     _keep_freed_memory()
 
 

@@ -11,7 +11,7 @@ Maps = Annotated[Path, typer.Option(help="Folder of the anomaly maps.")]
 
 
 def anomaly_maps(
-    config: ConfigFile, model: ModelBundle, store: StoreIndices, out: Out, index: IndexOut, threads: Threads = 1024
+    config: ConfigFile, model: ModelBundle, store: StoreIndices, out: Out, index: IndexOut, threads: Threads = None
 ) -> None:
     """Write the anomaly maps of all scans with lesion labels."""
     from meddiff.data.shards import done_rows

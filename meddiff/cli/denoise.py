@@ -38,7 +38,7 @@ def denoise(
     model: ModelBundle = DEFAULT_MODEL,
     config: OwnConfig = None,
     seed: Seed = 0,
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Write the scan with less noise, on its own grid; voxels outside of the region's HU window keep their value.
 
@@ -76,7 +76,7 @@ def filter_pairs(
     store: StoreIndices,
     out: Denoised,
     metrics: DenoisingMetrics,
-    threads: Threads = 1,
+    threads: Threads = None,
 ) -> None:
     """Denoise the test pairs with every method that has no network, and score them."""
     from meddiff.config import FILTERS
@@ -100,7 +100,7 @@ def denoise_pairs(
     red_cnn: Annotated[Path, typer.Option(help="Folder of RED-CNN.")],
     out: Denoised,
     metrics: DenoisingMetrics,
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Denoise the test pairs with every network, and score them."""
     from meddiff.config import DENOISING_NETWORKS

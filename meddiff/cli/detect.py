@@ -33,7 +33,7 @@ def detect(
     model: ModelBundle = DEFAULT_MODEL,
     config: OwnConfig = None,
     seed: Seed = 0,
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Write the scan minus the model's estimate of it within the organ, in HU: positive is brighter than expected.
 

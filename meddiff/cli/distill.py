@@ -15,7 +15,7 @@ def distill(
     runs: Runs,
     out: Out,
     max_minutes: MaxMinutes = float("inf"),
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Halve a model's sampling steps until few are left; the same command goes on after a stop."""
     from meddiff.device import set_up_cpu

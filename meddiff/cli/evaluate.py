@@ -18,7 +18,7 @@ def evaluate(
     out: Out,
     features: Annotated[Path, typer.Option(help="File for the feature vectors, .npz.")],
     synthetic: Annotated[Path | None, typer.Option(help="Folder of the synthetic scans; none: the scans.")] = None,
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Score the synthetic twins of the held-out scans, or the scans themselves, one row per scan."""
     import numpy as np

@@ -19,7 +19,7 @@ def finetune(
     dataset: Annotated[str | None, typer.Option(help="Lesion dataset; none: super-resolution.")] = None,
     origin: Annotated[str, typer.Option(help=f"Of a lesion model: {' or '.join(ORIGINS)}.")] = ORIGINS[-1],
     max_minutes: MaxMinutes = float("inf"),
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Train on lesion patches with their masks, or on patches with their thick slices, as the condition.
 

@@ -21,7 +21,7 @@ def draw_lesions(
     store: StoreIndices,
     out: Out,
     index: IndexOut,
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Generate and inpaint the lesions of the test patients with one model."""
     from meddiff.data.shards import done_rows
@@ -46,7 +46,7 @@ def judge_lesions(
     out: Out,
     metrics: Metrics,
     features: Annotated[Path, typer.Option(help="File for the feature vectors, .npz.")],
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Score the real, generated and inpainted lesions with the nnU-Net that `supervised` trained."""
     import numpy as np
@@ -81,7 +81,7 @@ def augment_lesions(
     work: Work,
     out: Out,
     metrics: Metrics,
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Generate lesions for the training patients, train nnU-Net with them too, and compare on the test patients."""
     from meddiff.data.shards import DONE, done_rows

@@ -49,7 +49,7 @@ def generate(
     control: Control = DEFAULT_CONTROL,
     config: OwnConfig = None,
     seed: Seed = 0,
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Write a synthetic CT with this anatomy and a lesion, and the lesion's mask, as nnU-Net takes them."""
     check_volume_name(out)
@@ -79,7 +79,7 @@ def inpaint(
     control: Control = DEFAULT_CONTROL,
     config: OwnConfig = None,
     seed: Seed = 0,
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Write the scan with a lesion drawn into it; beyond the mask and its margin every voxel is as it was."""
     check_volume_name(out)

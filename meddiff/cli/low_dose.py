@@ -26,7 +26,7 @@ def low_dose(
     write_pairs(chosen, done_rows(resampled), settings, out, index)
 
 
-def red_cnn(config: ConfigFile, pairs: Pairs, store: StoreIndices, out: Out, threads: Threads = 1024) -> None:
+def red_cnn(config: ConfigFile, pairs: Pairs, store: StoreIndices, out: Out, threads: Threads = None) -> None:
     """Train RED-CNN on the training pairs."""
     from meddiff.data.shards import done_rows, record_folders
     from meddiff.device import set_up_cpu

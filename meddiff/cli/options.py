@@ -31,7 +31,9 @@ Runs = Annotated[Path, typer.Option(help="Folder of checkpoints and statistics."
 MaxMinutes = Annotated[float, typer.Option(help="Stop with a checkpoint and exit 75 after this time.")]
 Workers = Annotated[int, typer.Option("--threads", min=1, help="Cases that are worked on at the same time.")]
 MemoryMB = Annotated[int, typer.Option(help="Memory for all of them; a case that needs more is worked on alone.")]
-Threads = Annotated[int, typer.Option(help="Threads; never more than there are cores.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Never more than there are cores; none: OMP_NUM_THREADS, or all cores.")
+]
 
 
 def own_config(path: Path | None) -> Config:

@@ -14,7 +14,7 @@ def pretrain(
     runs: Runs,
     out: Out,
     max_minutes: MaxMinutes = float("inf"),
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Train a model on the training split; the same command goes on after a stop."""
     from meddiff.device import set_up_cpu

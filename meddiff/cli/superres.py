@@ -41,7 +41,7 @@ def superres(
     control: Control = DEFAULT_CONTROL,
     config: OwnConfig = None,
     seed: Seed = 0,
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Write a region of a scan with thick slices at the model's spacing, in the region's HU window."""
     check_volume_name(out)
@@ -93,7 +93,7 @@ def super_resolve(
     out: Out,
     index: IndexOut,
     metrics: Annotated[Path, typer.Option(help="Table of metrics to write, CSV.")],
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Make thin slices with one method and score them."""
     from meddiff.data.shards import done_rows, record_folders, sidecar

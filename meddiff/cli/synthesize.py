@@ -31,7 +31,7 @@ def synthesize(
     model: ModelBundle = DEFAULT_MODEL,
     config: OwnConfig = None,
     seed: Seed = 0,
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Draw a CT with the anatomy of a mask, on its grid; after an interruption the same command goes on."""
     check_volume_name(out)
@@ -56,7 +56,7 @@ def synthesize_shard(
     shard: Annotated[int, typer.Option(min=0, help="Which share of the scans.")],
     out: Out,
     index: IndexOut,
-    threads: Threads = 1024,
+    threads: Threads = None,
 ) -> None:
     """Draw a whole volume for the anatomy of every held-out scan of a shard."""
     from meddiff.data.shards import done_rows

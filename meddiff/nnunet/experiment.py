@@ -11,6 +11,7 @@ from typing import Any
 
 from meddiff.errors import UserError
 from meddiff.files import read_json, write_json
+from meddiff.threads import available_threads
 
 TRAINERS = Path(__file__).parent / "trainer"
 PLANNED, SMALL = "3d_fullres", "3d_small"  # configurations of the plan
@@ -73,7 +74,7 @@ class Experiment:
 
     def prepare(self) -> None:
         """Look at the raw data, plan and preprocess."""
-        processes = str(min(MOST_PROCESSES, _threads()))
+        processes = str(min(MOST_PROCESSES, available_threads()))
         self._run("nnUNetv2_extract_fingerprint", "-d", self._id, "-np", processes)
         self._run("nnUNetv2_plan_experiment", "-d", self._id)
         if self.small:
@@ -119,7 +120,7 @@ class Experiment:
         """
         if not self.small:
             return {}
-        return {"nnUNet_n_proc_DA": "0", "nnUNet_compile": "false", "nnUNet_def_n_proc": str(_threads())}
+        return {"nnUNet_n_proc_DA": "0", "nnUNet_compile": "false", "nnUNet_def_n_proc": str(available_threads())}
 
     def _environment(self) -> dict[str, str]:
         return os.environ | {
@@ -160,13 +161,6 @@ class Experiment:
                 file.write(line)
         if process.returncode:
             raise UserError(f"{command} failed with exit code {process.returncode}; its output is in {log}")
-
-
-def _threads() -> int:
-    """Return how many threads are meant for this process; nnU-Net would take one for every CPU of the machine."""
-    given = os.environ.get("OMP_NUM_THREADS", "")  # Snakemake sets it to the threads of a rule
-    available = len(os.sched_getaffinity(0))
-    return max(1, min(int(given), available)) if given.isdigit() else available
 
 
 def _add_small(small: SmallNetwork, plans_file: Path) -> None:
