@@ -14,7 +14,8 @@ from scipy.interpolate import make_interp_spline
 from meddiff.data import volumes
 from meddiff.data.volumes import AIR_HU
 
-BLOCK_VOX = 16  # new slices, rows or columns that are made at a time
+BLOCK_VOX = 16  # new slices, rows or columns that are made by one matrix product
+SLAB_VOX = 32  # new slices that are made at a time; neighbouring slabs filter the old slices between them twice
 REACH_VOX = 6  # what a new voxel takes of farther ones sums up to less than 0.1 %
 
 
@@ -86,7 +87,10 @@ def _weights(old: int, new: int, first: float, step: float) -> np.ndarray:
     stretch = max(step, 1)
     beyond = int(np.ceil(REACH_VOX * stretch))
     places = np.arange(-beyond, old + beyond)
-    weights = _cardinal_spline((places - centres.clip(0, old - 1)) / stretch) @ np.eye(old)[_mirrored(places, old)]
+    wide = _cardinal_spline((places - centres.clip(0, old - 1)) / stretch)
+    weights = wide[:, beyond:-beyond]
+    for place in (*range(-beyond, 0), *range(old, old + beyond)):
+        weights[:, _mirrored(place, old)] += wide[:, place + beyond]
     reached = (centres > -0.5 - 1e-6) & (centres < old - 0.5 + 1e-6)
     return np.where(reached, weights / weights.sum(1, keepdims=True), 0).astype(np.float32)
 
@@ -98,17 +102,17 @@ def _cardinal_spline(distance: np.ndarray) -> np.ndarray:
     return np.where(np.abs(distance) <= REACH_VOX, spline(distance), 0)
 
 
-def _mirrored(places: np.ndarray, size: int) -> np.ndarray:
-    """Return places beyond the first and last voxel mirrored at those."""
+def _mirrored(place: int, size: int) -> int:
+    """Return a place beyond the first or last voxel mirrored at that voxel."""
     round_trip = max(1, 2 * (size - 1))
-    return np.minimum(places % round_trip, -places % round_trip)
+    return min(place % round_trip, -place % round_trip)
 
 
 def _resample(ct_zyx: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
     """Return the resampled scan, int16; HU count from air, which is what nothing weighs."""
     result = np.empty([len(w) for w in weights], np.int16)
     order = sorted(range(3), key=lambda axis: weights[axis].shape[0] / weights[axis].shape[1])
-    for rows, seen, slab_weights in _blocks(weights[0]):
+    for rows, seen, slab_weights in _blocks(weights[0], SLAB_VOX):
         slab = ct_zyx[seen].astype(np.float32) - AIR_HU
         for axis in order:  # those that shrink come first
             slab = _along(slab, axis, weights[axis] if axis else slab_weights)
@@ -121,7 +125,7 @@ def _along(array_zyx: np.ndarray, axis: int, weights: np.ndarray) -> np.ndarray:
     shape = list(array_zyx.shape)
     shape[axis] = len(weights)
     result = np.empty(shape, np.float32)
-    for rows, seen, block in _blocks(weights):
+    for rows, seen, block in _blocks(weights, BLOCK_VOX):
         if axis == 2:
             np.matmul(array_zyx[:, :, seen], block.T, out=result[:, :, rows])
         elif axis == 1:
@@ -131,10 +135,10 @@ def _along(array_zyx: np.ndarray, axis: int, weights: np.ndarray) -> np.ndarray:
     return result
 
 
-def _blocks(weights: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
+def _blocks(weights: np.ndarray, most_vox: int) -> Iterator[tuple[slice, slice, np.ndarray]]:
     """Give new voxels block by block, with the old ones that they see and the weights between them."""
-    for start in range(0, len(weights), BLOCK_VOX):
-        block = weights[start : start + BLOCK_VOX]
+    for start in range(0, len(weights), most_vox):
+        block = weights[start : start + most_vox]
         used = np.flatnonzero(block.any(0))
         seen = slice(used[0], used[-1] + 1) if len(used) else slice(0, 1)
         yield slice(start, start + len(block)), seen, np.ascontiguousarray(block[:, seen])

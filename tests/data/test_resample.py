@@ -142,14 +142,15 @@ def test_an_oblique_scan_keeps_its_places(spacing_mm):
 
 
 def test_slabs_change_nothing_and_bound_the_memory(monkeypatch):
-    noise = image_of(np.random.default_rng(0).integers(-1000, 1000, (150, 160, 160)), (0.9, 0.9, 1.2))
-    whole_slab = 160 * 160 * 4 * (resample.BLOCK_VOX + 2 * resample.REACH_VOX)
+    noise = image_of(np.random.default_rng(0).integers(-1000, 1000, (450, 160, 160)), (0.9, 0.9, 1.2))
+    whole_slab = 160 * 160 * 4 * (resample.SLAB_VOX + 2 * resample.REACH_VOX)
     tracemalloc.start()
     slabs = resample_ct(noise, 1.0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     voxels = np.prod(slabs.GetSize())
     assert peak < 2 * voxels + 6 * whole_slab  # of the result 2 bytes here, 2 more in the image that copies it
+    monkeypatch.setattr(resample, "SLAB_VOX", 1000)
     monkeypatch.setattr(resample, "BLOCK_VOX", 1000)
     at_once = volumes.to_zyx(resample_ct(noise, 1.0))
     assert np.abs(volumes.to_zyx(slabs) - at_once).max() <= 1  # sums in another order
