@@ -182,9 +182,8 @@ class CostModel:
 
     def _denoise(self) -> float:
         config = self.config.denoising
-        return self._sampling(self.test_pairs, config.reverse_steps + config.diffpir_steps + 1) + self._score(
-            self.test_pairs * len(DENOISING_NETWORKS)
-        )
+        steps = config.reverse_steps + config.diffpir_steps + 1
+        return self._sampling(self.test_pairs, steps) + self._score(self.test_pairs * len(DENOISING_NETWORKS))
 
     def _filter(self) -> float:
         rates = {"bm3d": RATES["BM3D"].value / FILTER_THREADS}

@@ -161,7 +161,7 @@ def test_a_shard_waits_for_an_older_job_that_still_works_on_it(tmp_path, monkeyp
     (tmp_path / ".tmp-1-a.out").write_text("what the older one writes")
     later = threading.Thread(target=run_shard, args=("s", items(tmp_path), {}, work, index))
     later.start()
-    while "waiting for its end" not in caplog.text:
+    while later.is_alive() and "waiting for its end" not in caplog.text:
         time.sleep(0.01)
     assert (tmp_path / ".tmp-1-a.out").exists()
     assert work.calls == []
