@@ -15,7 +15,7 @@ from meddiff.config.data import (
     WindowsConfig,
 )
 from meddiff.config.finetune import ORIGINS, SUPER_RESOLVERS, FinetuningConfig, LesionsConfig, SuperResolutionConfig
-from meddiff.config.model import DiffusionConfig, LevelWeights, ModelConfig, NetworkConfig, TrainingConfig
+from meddiff.config.model import PATCH_ALONE, DiffusionConfig, LevelWeights, ModelConfig, NetworkConfig, TrainingConfig
 from meddiff.config.tasks import (
     DENOISERS,
     DENOISING_NETWORKS,
@@ -36,6 +36,7 @@ __all__ = [
     "FILTERS",
     "MODEL_REGIONS",
     "ORIGINS",
+    "PATCH_ALONE",
     "REGION_OF",
     "SUPERVISED",
     "SUPER_RESOLVERS",

@@ -3,7 +3,7 @@
 from pydantic import Field, model_validator
 
 from meddiff.config.base import Section
-from meddiff.config.model import LevelWeights
+from meddiff.config.model import PATCH_ALONE, LevelWeights
 
 ORIGINS = ("scratch", "fine-tune")  # of a lesion model: without the pretrained weights, or with them
 # The rows of the table of super-resolution: interpolation, the ControlNet alone, and with DiffPIR.
@@ -22,7 +22,10 @@ class FinetuningConfig(Section):
         lt=1,
         description="Moving average of the weights [Choice: pretraining's would still hold a third of the first ones].",
     )
-    levels: LevelWeights = Field(default=LevelWeights(), description="Levels of the lesion patches [3.2, as before].")
+    levels: LevelWeights = Field(
+        default=PATCH_ALONE,
+        description="Levels of the lesion samples [3.5: lesion patches, the level at which they are drawn and judged].",
+    )
 
 
 class LesionsConfig(Section):

@@ -138,6 +138,9 @@ class DistillationConfig(Section):
         return self
 
 
+PATCH_ALONE = LevelWeights(image=0, double=0, patch=1)
+
+
 class VariantConfig(Section):
     """One model of the comparison: what it is told about position, and on which inputs it is trained."""
 
@@ -147,7 +150,7 @@ class VariantConfig(Section):
 
 
 MEDDIFF_FM = VariantConfig(name="meddiff-fm")
-DDPM = VariantConfig(name="ddpm", position="none", levels=LevelWeights(image=0, double=0, patch=1))
+DDPM = VariantConfig(name="ddpm", position="none", levels=PATCH_ALONE)
 # The rows of v3's ablation, each with one thing more than the next: the embedding, coordinates, several levels.
 ABLATION = (
     MEDDIFF_FM,

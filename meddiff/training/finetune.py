@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from meddiff.config import Config, LevelWeights, TrainingConfig
+from meddiff.config import PATCH_ALONE, Config, LevelWeights, TrainingConfig
 from meddiff.data.lesion_patches import AroundLesions, records_with_lesions
 from meddiff.data.patches import LEVELS, Draw
 from meddiff.data.shards import done_rows
@@ -28,7 +28,6 @@ from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Finetuning, Objective
 from meddiff.training.regions import TrainingRegions
 
-PATCH_ALONE = LevelWeights(image=0, double=0, patch=1)
 SCRATCH_FOUNDATION = "foundation"  # folder of the U-Net that was trained together with its ControlNet
 
 

@@ -16,7 +16,14 @@ from meddiff.errors import TimeSliceEnded, UserError
 from meddiff.model.control_bundle import load_controlled
 from meddiff.model.foundation import MedDiffFM
 from meddiff.model.unet import UNet
-from meddiff.training.finetune import Place, finetune, lesion_task, super_resolution_task, train_from_scratch
+from meddiff.training.finetune import (
+    Place,
+    finetune,
+    lesion_task,
+    super_resolution_task,
+    train_from_scratch,
+    training_config,
+)
 from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Objective
 from tests.conftest import SPACING_MM, make_record
@@ -90,12 +97,20 @@ def test_the_first_validation_is_the_loss_of_the_pretrained_model(store, foundat
 
     unet = Pretrained(SMALL)
     unet.load_state_dict(model.network.state_dict())
-    monitor = Monitor(task.regions.held_out(), 16, 2, 0, torch.device("cpu"), task.draw)
+    monitor = Monitor(task.regions.held_out(), 16, 2, 0, torch.device("cpu"), task.draw, ("patch",))
     expected = monitor.losses(Objective(unet, Schedule(1000), "v"))
     found = validations(place)
-    for level in LEVELS:
-        assert found[0][f"validation/chest/{level}"] == pytest.approx(expected[f"chest/{level}"], rel=1e-6)
+    assert found[0]["validation/chest/patch"] == pytest.approx(expected["chest/patch"], rel=1e-6)
     assert found[3] != found[0]
+
+
+def test_lesions_are_learned_at_the_level_at_which_they_are_judged(store, foundation, place):
+    """The tables draw and judge patches; a step on a whole region would teach nothing of them."""
+    task = lesions(store)
+    data = task.regions.patches(training_config(CONFIG), task.levels, 16, CONFIG.seed, task.draw)
+    assert {data[number].level for number in range(len(data))} == {LEVELS.index("patch")}
+    finetune(task, CONFIG, place)
+    assert {key for key in validations(place)[0] if key.startswith("validation/")} == {"validation/chest/patch"}
 
 
 def test_the_bundle_is_the_foundation_under_control(store, foundation, place):
