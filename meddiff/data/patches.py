@@ -17,11 +17,10 @@ from torch.utils.data import Dataset
 
 from meddiff.config import MODEL_REGIONS, LevelWeights
 from meddiff.data.store import Record
-from meddiff.data.windows import normalise
+from meddiff.data.windows import air_hu, normalise
 from meddiff.model.position import patch_coordinates
 
 LEVELS = ("image", "double", "patch")
-OUTSIDE_SCALED = -1.0  # air, the lower end of every window
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ def cut(
     else:
         crop_vox = crop_size(level, patch_vox)
         start, step = tuple(map(float, corner)), (crop_vox / patch_vox,) * 3
-        hu = padded(record.ct, corner, (crop_vox,) * 3, round(meta.window.low_hu)).numpy()
+        hu = padded(record.ct, corner, (crop_vox,) * 3, air_hu(meta.window)).numpy()
         labels = padded(record.anatomy, corner, (crop_vox,) * 3, 0)
     if level == "double":
         hu, labels = halve(hu), labels[1::2, 1::2, 1::2].contiguous()

@@ -15,7 +15,7 @@ from torch import Tensor
 from meddiff.data import volumes
 from meddiff.data.patches import Sample, cut, padded, random_corner
 from meddiff.data.store import Record
-from meddiff.data.windows import normalise
+from meddiff.data.windows import air_hu, normalise
 
 
 def thicken(thin_ZYX: Tensor, factor: int) -> Tensor:
@@ -77,7 +77,7 @@ def draw_thick(
     last_whole = max(0, record.meta.size_zyx[0] // factor - 1)
     wanted = np.clip(np.arange(first, first + count), 0, last_whole)  # the region's ends go on
     slices = (wanted[-1] - wanted[0] + 1) * factor
-    air = round(record.meta.window.low_hu)
+    air = air_hu(record.meta.window)
     thin = padded(record.ct, [int(wanted[0]) * factor, *corner[1:]], (int(slices), patch_vox, patch_vox), air)
     thick = thicken(torch.from_numpy(normalise(thin.numpy(), record.meta.window)), factor)
     smooth = interpolate(thick[wanted - wanted[0]], factor)

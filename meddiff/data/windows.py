@@ -4,6 +4,8 @@ import numpy as np
 
 from meddiff.config import Window
 
+AIR_HU = -1000.0  # by the definition of the Hounsfield unit
+
 
 def clip_hu(hu: np.ndarray, window: Window) -> np.ndarray:
     """Return the HU values cut to the window, int16."""
@@ -16,6 +18,19 @@ def normalise(hu: np.ndarray, window: Window) -> np.ndarray:
     scaled -= np.float32(window.level_hu)
     scaled /= np.float32(window.width_hu / 2)
     return np.clip(scaled, -1, 1, out=scaled)
+
+
+def air_hu(window: Window) -> int:
+    """Return what air is in a window: -1,000 HU, or the lower end of a window that ends above it.
+
+    It is what surrounds a region in training, in sampling and in every task.
+    """
+    return round(max(AIR_HU, window.low_hu))
+
+
+def air_scaled(window: Window) -> float:
+    """Return air in [-1, 1]: -1 but for windows that reach below it, as the chest's does (-0.556)."""
+    return float(normalise(np.array(air_hu(window)), window))
 
 
 def denormalise(scaled: np.ndarray, window: Window) -> np.ndarray:

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from meddiff.config import DiffusionConfig, SamplingConfig
-from meddiff.data.patches import OUTSIDE_SCALED
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.solvers import SLAB_VOXELS
 from meddiff.diffusion.windows import (
@@ -56,6 +55,7 @@ class Condition:
         place: where the volume lies; None is a volume that is a whole region.
         target_ZYX: the target condition of a fine-tuned network, float.
         target_outside: its value outside of the volume.
+        air: value of air, in [-1, 1]: what the volume is without anatomy and outside.
     """
 
     anatomy_ZYX: Tensor
@@ -63,6 +63,7 @@ class Condition:
     place: Place | None = None
     target_ZYX: Tensor | None = None
     target_outside: float = 0.0
+    air: float = -1.0
 
 
 @dataclass
@@ -99,7 +100,7 @@ class SlidingWindows:
         self._networks, self._seed = networks, seed
         self._schedule = Schedule(diffusion.timesteps)
         self._window = networks[0].config.patch_vox
-        self._region = condition.region
+        self._region, self._air = condition.region, condition.air
         self._inner_size = tuple(condition.anatomy_ZYX.shape)
         self._place = condition.place or Place((0, 0, 0), self._inner_size)
         missing = [max(0, self._window - n) for n in self._inner_size]
@@ -119,10 +120,11 @@ class SlidingWindows:
             )
         self.cost = Cost()
 
-    def padded(self, volume_ZYX: Tensor, outside: float = OUTSIDE_SCALED) -> Tensor:
+    def padded(self, volume_ZYX: Tensor, outside: float | None = None) -> Tensor:
         """Return a volume of the size that was asked for with air around it, where a window needs it."""
         padding = [(b, n - b - m) for n, b, m in zip(self.size_zyx, self._before, volume_ZYX.shape, strict=True)]
-        return F.pad(volume_ZYX, [side for axis in reversed(padding) for side in axis], value=outside)
+        value = self._air if outside is None else outside
+        return F.pad(volume_ZYX, [side for axis in reversed(padding) for side in axis], value=value)
 
     def inner(self, volume_ZYX: Tensor) -> Tensor:
         """Return the part of a padded volume that was asked for."""
@@ -145,7 +147,7 @@ class SlidingWindows:
         computed = []
         for corner in corners_of(starts):
             if self.config.skip_air and not self._anatomy[at(corner, self._window)].any():
-                mean[at(corner, self._window)] += OUTSIDE_SCALED * self._weight
+                mean[at(corner, self._window)] += self._air * self._weight
             else:
                 computed.append(corner)
         self.cost.estimates += len(computed)

@@ -6,8 +6,7 @@ from scipy import ndimage
 
 from meddiff.config import AnomalyConfig, Organ, Region, Window
 from meddiff.data.anatomy.labels import LUNG, ids
-from meddiff.data.patches import OUTSIDE_SCALED
-from meddiff.data.windows import normalise
+from meddiff.data.windows import air_scaled, normalise
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import CaseError, UserError
 from meddiff.tasks.sampler import Sampler
@@ -61,7 +60,8 @@ def anomaly_map(
         timestep: of the noise that hides a lesion.
         draws: how many draws of the noise are averaged.
         masked: show the model the organ alone, as the paper does; the model was trained on whole scans, and finds
-            more when it sees one.
+            more when it sees one. Choice: the rest is air, the one filling that training shows, and the anatomy that
+            the model is told stays whole.
         seed: of the noise.
 
     Raises:
@@ -71,7 +71,7 @@ def anomaly_map(
     if not 0 <= timestep < windows.diffusion.timesteps:
         raise UserError(f"t {timestep} is outside of the noise schedule; give 0 to {windows.diffusion.timesteps - 1}")
     scaled = normalise(hu_zyx, window)
-    seen_zyx = np.where(organ_zyx, scaled, np.float32(OUTSIDE_SCALED)) if masked else scaled
+    seen_zyx = np.where(organ_zyx, scaled, np.float32(air_scaled(window))) if masked else scaled
     seen = windows.padded(torch.from_numpy(seen_zyx))
     alpha, sigma = Schedule(windows.diffusion.timesteps).at(timestep)
     generator = torch.Generator().manual_seed(seed)

@@ -11,6 +11,7 @@ from meddiff.config import Config, Organ, Region
 from meddiff.data import volumes
 from meddiff.data.anatomy.masks import read_mask, read_mask_of
 from meddiff.data.lesion_masks import draw_lesion
+from meddiff.data.windows import air_hu
 from meddiff.diffusion.sliding import Place
 from meddiff.errors import CaseError, UserError
 from meddiff.tasks.anomaly import organ_mask
@@ -74,7 +75,7 @@ def generate_file(
     labels_zyx = volumes.to_zyx(grid)
     lesion_zyx = wanted.mask(labels_zyx, grid, grid, config.anomaly.closing_mm)
     window = sampler.model.windows.of(region)
-    air_zyx = np.full(labels_zyx.shape, round(window.low_hu), np.int16)
+    air_zyx = np.full(labels_zyx.shape, air_hu(window), np.int16)
     whole = Place((0, 0, 0), labels_zyx.shape)
     view = LesionView(air_zyx, labels_zyx, lesion_zyx, region, window, sampler.model.spacing_mm, whole)
     if patch:

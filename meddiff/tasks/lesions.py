@@ -11,7 +11,7 @@ from meddiff.config import LesionsConfig, Region, Window
 from meddiff.data.lesion_patches import Box, centred_corner
 from meddiff.data.patches import padded
 from meddiff.data.store import Record
-from meddiff.data.windows import denormalise, normalise
+from meddiff.data.windows import air_hu, denormalise, normalise
 from meddiff.diffusion.repaint import inpaint
 from meddiff.diffusion.sampling import sample_volume
 from meddiff.diffusion.sliding import Place
@@ -136,7 +136,7 @@ def _cut(
     arrays: tuple[Any, Any, Any], corner: list[int], patch_vox: int, window: Window
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the patch of a scan, its anatomy and its lesions; beyond the region there is air."""
-    fills = (round(window.low_hu), 0, 0)
+    fills = (air_hu(window), 0, 0)
     ct, anatomy, lesion = (
         padded(array, corner, (patch_vox,) * 3, fill).numpy() for array, fill in zip(arrays, fills, strict=True)
     )

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from meddiff.config import MODEL_REGIONS, Region, SamplingConfig
+from meddiff.data.windows import air_scaled
 from meddiff.device import choose_device
 from meddiff.diffusion.sliding import Condition, Network, Place, SlidingWindows
 from meddiff.errors import UserError
@@ -55,7 +56,8 @@ class Sampler:
 
         `target_ZYX` and `target_outside` are those of `Condition`, for a model with a ControlNet.
         """
-        condition = Condition(torch.from_numpy(anatomy_zyx), MODEL_REGIONS.index(region), place, **target)
+        air = air_scaled(self.model.windows.of(region))
+        condition = Condition(torch.from_numpy(anatomy_zyx), MODEL_REGIONS.index(region), place, air=air, **target)
         return SlidingWindows(self._networks, self.model.diffusion, condition, self.config, seed)
 
 

@@ -12,12 +12,11 @@ from meddiff.config import Config, Region, SuperResolutionConfig, Window
 from meddiff.data import volumes
 from meddiff.data.anatomy.masks import read_mask_of
 from meddiff.data.anatomy.segmenter import Segmenter
-from meddiff.data.patches import OUTSIDE_SCALED
 from meddiff.data.prepare import label_anatomy
 from meddiff.data.regions import find_regions
 from meddiff.data.resample import axis_aligned_grid, resample_onto
 from meddiff.data.thick_slices import interpolate, interpolated, repeat, thicken, thin_grid
-from meddiff.data.windows import denormalise, normalise
+from meddiff.data.windows import air_scaled, denormalise, normalise
 from meddiff.device import choose_device
 from meddiff.diffusion.diffpir import evenly_spaced, restore
 from meddiff.diffusion.sampling import sample_volume
@@ -59,7 +58,7 @@ def super_resolve(
         pulled: towards the thick slices, by DiffPIR; else they are the ControlNet's condition alone.
     """
     thick = torch.from_numpy(normalise(scan.thick_zyx, scan.window))
-    condition = {"target_ZYX": interpolate(thick, config.factor), "target_outside": OUTSIDE_SCALED}
+    condition = {"target_ZYX": interpolate(thick, config.factor), "target_outside": air_scaled(scan.window)}
     windows = sampler.windows(scan.anatomy_zyx, scan.region, seed, **condition)
     if not pulled:
         return denormalise(sample_volume(windows, seed, "super-resolution").numpy(), scan.window)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from meddiff.config import Region, WindowsConfig
-from meddiff.data.windows import clip_hu, denormalise, normalise
+from meddiff.data.windows import air_hu, air_scaled, clip_hu, denormalise, normalise
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,13 @@ def test_the_papers_windows_and_the_way_back(region, low, high):
     np.testing.assert_array_equal(denormalise(scaled, window), hu)
     np.testing.assert_array_equal(clip_hu(np.array([-3000, 0, 3000]), window), [low, 0, high])
     np.testing.assert_array_equal(normalise(np.array([-3000, 3000]), window), [-1, 1])
+
+
+@pytest.mark.parametrize(
+    ("region", "hu", "scaled"), [(Region.HAN, -150, -1), (Region.CHEST, -1000, -5 / 9), (Region.ABDOMEN, -120, -1)]
+)
+def test_air_is_air_in_every_window(region, hu, scaled):
+    window = WindowsConfig().of(region)
+    assert air_hu(window) == hu
+    assert air_scaled(window) == pytest.approx(scaled, abs=1e-6)
+    assert denormalise(np.array(air_scaled(window)), window) == hu

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from meddiff.config import Region, WindowsConfig
 from meddiff.data.anatomy.labels import CLASS_IDS
@@ -57,6 +58,17 @@ def test_a_healthy_organ_has_a_flat_map(chest, draws):
 def test_what_the_model_sees_of_the_rest_does_not_show(chest, masked):
     anatomy, hu = chest
     assert np.abs(detect(anatomy, hu, organ_mask(anatomy, "lung", 1.0, 0), masked=masked)).max() < 0.01
+
+
+@pytest.mark.parametrize(("region", "air"), [(Region.CHEST, -5 / 9), (Region.ABDOMEN, -1)])
+def test_around_a_masked_organ_the_model_sees_air(chest, region, air):
+    anatomy, hu = chest
+    organ, window, seen = organ_mask(anatomy, "lung", 1.0, 0), WindowsConfig().of(region), []
+    sampler = HealthySampler(VALUES)
+    sampler.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    anomaly_map(sampler, hu, anatomy, organ, region, window, timestep=0, draws=1, masked=True)
+    around = seen[0][0, 0, :, :3]  # rows before the lung
+    np.testing.assert_allclose(around.numpy(), air, atol=0.05)  # sigma is 0.0064 at t = 0
 
 
 def test_the_map_is_zero_outside_of_the_organ(chest):

@@ -133,3 +133,20 @@ def test_the_cost_counts_windows_and_encodings(bundle, tmp_path):
     assert cost["plain"].tflop == pytest.approx(4 * 4 * (estimate + encoding) / 1e12)  # four steps, four windows
     assert cost["saving"].tflop == pytest.approx((4 * 3 * estimate + 3 * encoding) / 1e12)  # one is air
     assert cost["plain"].borders_zyx == [[], [], [8, 16, 24, 32]]
+
+
+@pytest.mark.parametrize(("region", "air_hu"), [(Region.HAN, -150), (Region.CHEST, -1000), (Region.ABDOMEN, -120)])
+def test_windows_without_anatomy_are_the_regions_air(bundle, tmp_path, region, air_hu):
+    anatomy = np.full((16, 16, 40), 5, np.uint8)
+    anatomy[:, :, 12:] = 0
+    sampler = Sampler(bundle, SamplingConfig(**SAMPLING), "cpu")
+    drawing = draw(sampler, anatomy, region, WindowsConfig().of(region), 0, tmp_path / "ct.nii.gz")
+    assert (drawing.hu_zyx[:, :, 24:] == air_hu).all()
+
+
+@pytest.mark.parametrize(("region", "air"), [(Region.HAN, -1), (Region.CHEST, -5 / 9), (Region.ABDOMEN, -1)])
+def test_around_a_volume_smaller_than_a_window_is_the_regions_air(bundle, region, air):
+    windows = Sampler(bundle, SamplingConfig(**SAMPLING), "cpu").windows(np.full((4, 16, 16), 5, np.uint8), region)
+    padded = windows.padded(torch.zeros(4, 16, 16))
+    assert padded[6:10].abs().max() == 0
+    np.testing.assert_allclose(torch.cat([padded[:6], padded[10:]]), air, atol=1e-6)
