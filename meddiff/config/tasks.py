@@ -69,7 +69,9 @@ class AnomalyConfig(Section):
 
 
 class EvaluationConfig(Section):
-    network: Literal["resnet10", "resnet50"] = Field(default="resnet50", description="MedicalNet's 3-D ResNet [4.1].")
+    network: Literal["resnet10", "resnet18", "resnet34", "resnet50"] = Field(
+        default="resnet50", description="MedicalNet's 3-D ResNet [4.1; depth: Choice, as HA-GAN and WDM]."
+    )
     weights: Literal["medicalnet", "auto", "random"] = Field(
         default="medicalnet",
         description="MedicalNet's weights; `auto` falls back to seeded random ones without network, and says so.",

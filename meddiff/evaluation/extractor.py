@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from meddiff.config import EvaluationConfig
 from meddiff.errors import UserError
+from meddiff.evaluation.medicalnet import MedicalNet
 from meddiff.files import read_json, sha256, temporary_beside, write_json
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,16 @@ PUBLISHED = {
         "resnet_10_23dataset.pth",
         "afa8055f3e47f4a18239495d92a7abc587902c69c31c743de2b2784653b72605",
     ),
+    "resnet18": (
+        "TencentMedicalNet/MedicalNet-Resnet18",
+        "resnet_18_23dataset.pth",
+        "61224f9317fcce873366deb3703183e92cc47325b726b69691b33536244e10f4",
+    ),
+    "resnet34": (
+        "TencentMedicalNet/MedicalNet-Resnet34",
+        "resnet_34_23dataset.pth",
+        "3ea7188e396774e4ef95b66e5e90a78273bb33f6e58d3d717bf24f5f1aaeaa28",
+    ),
     "resnet50": (
         "TencentMedicalNet/MedicalNet-Resnet50",
         "resnet_50_23dataset.pth",
@@ -29,22 +40,14 @@ CONNECT_TIMEOUT_SECONDS = 10
 
 
 class Extractor(nn.Module):
-    """MedicalNet without its segmentation head: volumes (B, 1, Z, Y, X) to feature maps (B, C, z, y, x)."""
+    """MedicalNet: volumes (B, 1, Z, Y, X) to feature maps (B, C, z, y, x), which are an eighth of their size."""
 
     def __init__(self, network: str) -> None:
         super().__init__()
-        from monai.networks.nets import resnet
-
-        build = {"resnet10": resnet.resnet10, "resnet50": resnet.resnet50}[network]
-        self.net = build(
-            pretrained=False, spatial_dims=3, n_input_channels=1, feed_forward=False, shortcut_type="B",
-            bias_downsample=False,
-        )  # fmt: skip
+        self.net = MedicalNet(network)
 
     def forward(self, x_BCZYX: Tensor) -> Tensor:
-        net = self.net
-        h = net.maxpool(net.act(net.bn1(net.conv1(x_BCZYX))))
-        return net.layer4(net.layer3(net.layer2(net.layer1(h))))
+        return self.net(x_BCZYX)
 
     def features(self, x_BCZYX: Tensor) -> Tensor:
         """Return one vector per volume, (B, C): the mean of the last feature map."""

@@ -1,4 +1,11 @@
-"""Volumes as the feature network sees them: resized to a cube, whole or in parts."""
+"""Volumes as the feature network sees them, the same for FID, MMD and LPIPS: HU in [-1, 1], resized to a cube.
+
+Choice: HU are clipped to the region's window, which becomes [-1, 1], and that is what the network gets, as in the code
+of HA-GAN and WDM, on whose scale the paper's FID and MMD lie. MedicalNet was trained on volumes of mean 0 and standard
+deviation 1, and MONAI's LPIPS brings each volume there by itself; but then a scan whose HU are all off by the same
+amount or factor looks perfect, and HU are what a CT is about.
+Choice: the cube is as large as `evaluation.feature_vox`; shrunk by averaging, grown trilinearly, shape not kept.
+"""
 
 from collections.abc import Iterator
 

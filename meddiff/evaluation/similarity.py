@@ -31,12 +31,14 @@ def ms_ssim(a_ZYX: Tensor, b_ZYX: Tensor, scales: int) -> float:
 def lpips(a_BCZYX: Tensor, b_BCZYX: Tensor, extractor: Extractor) -> Tensor:
     """Return the perceptual distance of volumes, (B,): squared difference of unit-length features, mean over space.
 
-    Each volume is brought to mean 0 and standard deviation 1, as MedicalNet was trained.
+    Args:
+        a_BCZYX: volumes as `features.resized` returns them, on the device of the extractor.
+        b_BCZYX: those that they are compared with.
+        extractor: the feature network.
     """
 
     def unit_features(x: Tensor) -> Tensor:
-        std, mean = torch.std_mean(x, dim=(1, 2, 3, 4), keepdim=True)
-        h = extractor((x - mean) / std.clamp(min=1e-6))
+        h = extractor(x)
         return h / (h.square().sum(1, keepdim=True) + 1e-10).sqrt()
 
     difference = unit_features(a_BCZYX) - unit_features(b_BCZYX)

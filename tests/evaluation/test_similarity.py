@@ -7,6 +7,7 @@ from monai.losses.perceptual import MedicalNetPerceptualSimilarity
 
 from meddiff.config import EvaluationConfig
 from meddiff.evaluation import extractor as networks
+from meddiff.evaluation.features import resized, tile_features
 from meddiff.evaluation.similarity import lpips, ms_ssim
 
 
@@ -32,8 +33,9 @@ def test_ms_ssim(pair):
     assert np.isnan(ms_ssim(a, b, 5))  # too small for five scales
 
 
-def test_lpips_is_monais_formula(network, pair):
-    a, b = (x[None, None] for x in pair)
+def test_lpips_is_monais_formula_but_for_its_scaling_of_the_input(network, pair):
+    """MONAI brings each volume to mean 0 and deviation 1 itself; volumes that are so already stay as they are."""
+    a, b = ((x[None, None] - x.mean()) / x.std() for x in pair)
     reference = MedicalNetPerceptualSimilarity.__new__(MedicalNetPerceptualSimilarity)
     torch.nn.Module.__init__(reference)
     reference.model, reference.channel_wise = network, False
@@ -41,6 +43,19 @@ def test_lpips_is_monais_formula(network, pair):
         expected = reference(a, b).flatten()
     torch.testing.assert_close(lpips(a, b, network), expected, atol=1e-5, rtol=1e-3)
     torch.testing.assert_close(lpips(a, a, network), torch.zeros(1))
+
+
+def test_a_scan_whose_hu_are_all_off_is_not_perfect(network, pair):
+    """FID, MMD and LPIPS see one and the same input, which keeps HU."""
+    config = EvaluationConfig(network="resnet10", feature_vox=32)
+    scan = pair[0]
+    a, b = (resized(x, network, config) for x in (scan, scan + 0.2))
+    assert lpips(a, b, network).item() > 1e-4
+    for wrong in (scan + 0.2, scan * 0.7):
+        assert np.abs(tile_features(scan, network, config) - tile_features(wrong, network, config)).max() > 1e-3
+    np.testing.assert_array_equal(
+        tile_features(scan, network, config), network.features(resized(scan, network, config)).detach().numpy()
+    )
 
 
 def test_random_weights_say_so_and_are_seeded(tmp_path):
@@ -51,26 +66,12 @@ def test_random_weights_say_so_and_are_seeded(tmp_path):
     assert "random" in (tmp_path / "a.json").read_text()
 
 
-def test_published_weights_load_from_a_file_of_their_form(tmp_path, monkeypatch):
-    """MedicalNet's files hold `module.` names, a segmentation head and are checked by sha256."""
+def test_weights_that_are_not_the_published_ones_are_not_used(tmp_path, monkeypatch):
     import huggingface_hub
 
-    from meddiff.files import sha256
-
-    torch.manual_seed(1)
-    state = {f"module.{k}": v for k, v in networks.Extractor("resnet10").net.state_dict().items()}
-    state["module.conv_seg.0.weight"] = torch.zeros(3)
-    torch.save({"state_dict": state}, tmp_path / "published.pth")
+    torch.save({"state_dict": {}}, tmp_path / "published.pth")
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(tmp_path / "published.pth"))
-    entry = ("repository", "file", sha256(tmp_path / "published.pth"))
-    monkeypatch.setitem(networks.PUBLISHED, "resnet10", entry)
     config = EvaluationConfig(network="resnet10", weights="medicalnet")
-    networks.prepare(config, 0, tmp_path / "w", tmp_path / "w.json")
-    loaded = networks.load(tmp_path / "w", tmp_path / "w.json", torch.device("cpu"))
-    assert torch.equal(loaded.net.conv1.weight, state["module.conv1.weight"])
-    assert "MedicalNet" in (tmp_path / "w.json").read_text()
-
-    monkeypatch.setitem(networks.PUBLISHED, "resnet10", (*entry[:2], "0" * 64))
     with pytest.raises(networks.UserError, match="cannot be downloaded"):
         networks.prepare(config, 0, tmp_path / "w2", tmp_path / "w2.json")
     fallback = config.model_copy(update={"weights": "auto"})
