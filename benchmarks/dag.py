@@ -12,7 +12,8 @@ from measure import arguments, compare, memory_mb, report
 
 from meddiff.config import load_config
 from meddiff.data.datasets import REGISTRY
-from meddiff.data.index import Case, draw_split, write_manifest
+from meddiff.data.index import Case, write_manifest
+from meddiff.data.splits import draw_by_hash
 
 ROOT = Path(__file__).parents[1]
 AIM_SECONDS, AIM_MB = 10.0, 500.0
@@ -56,7 +57,7 @@ def stub(folder: Path, times: int) -> tuple[Path, int]:
         for number in range((dataset.cases_paper or 0) * times):
             name, image = f"case{number:05d}", root / f"case{number:05d}.nii.gz"
             image.touch()
-            split = draw_split(dataset.name, name, shares, 0)
+            split = draw_by_hash(dataset.name, name, shares, 0)
             place = (dataset.region, dataset.role, split, len(cases) % shards)
             cases.append(Case(dataset.name, name, image, *place))
     write_manifest(cases, folder / "results" / "data" / "manifest.tsv")

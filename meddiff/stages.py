@@ -22,7 +22,7 @@ class Stage:
 
 
 STAGES = {
-    "index": Stage(("seed", "data"), version=3),
+    "index": Stage(("seed", "data"), version=4),
     "resample": Stage(("data",), version=3),
     "anatomy": Stage(("data", "anatomy", "device")),
     "regions": Stage(("data", "regions"), version=3),

@@ -6,6 +6,7 @@ silent. `config/README.md` and `config/paper.yaml` are generated from this packa
 
 from meddiff.config.base import MODEL_REGIONS, REGION_OF, Organ, Region, Section
 from meddiff.config.data import (
+    PATIENT_ID,
     AnatomyConfig,
     DataConfig,
     DatasetConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "MODEL_REGIONS",
     "ORIGINS",
     "PATCH_ALONE",
+    "PATIENT_ID",
     "REGION_OF",
     "SUPERVISED",
     "SUPER_RESOLVERS",

@@ -1,11 +1,14 @@
 """Datasets and their preparation: resampling, anatomy, regions, windows, low dose."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from meddiff.config.base import Fraction, Region, Section
+
+PATIENT_ID = "PatientID"
 
 
 class DatasetConfig(Section):
@@ -24,6 +27,23 @@ class DatasetConfig(Section):
         description="Path of a case's lesion labels below the root, with the image's `{name}`, `{parent}` or `{case}`, "
         "such as `labels/{name}`; it makes an own dataset one of the downstream tasks.",
     )
+    patient: str | None = Field(
+        default=None,
+        description="Who a scan is of, so that nobody is in two splits: a regular expression with one group for the "
+        "image's path below the root, such as `(P\\d+)_`, or `PatientID` for the tag of DICOM series; "
+        "default: every case is a patient, but for published datasets, which have their own rules.",
+    )
+
+    @field_validator("patient")
+    @classmethod
+    def _one_group(cls, pattern: str | None) -> str | None:
+        try:
+            groups = 1 if pattern in (None, PATIENT_ID) else re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
+        if groups != 1:
+            raise ValueError(f"{pattern!r} has {groups} groups; put what names the patient, and only that, in brackets")
+        return pattern
 
 
 class DataConfig(Section):
@@ -33,12 +53,19 @@ class DataConfig(Section):
     min_extent_mm: float = Field(
         default=64.0, ge=0, description="Shorter scans, along any axis, are refused [Choice: half a patch at 1 mm]."
     )
+    split_by: Literal["random", "publisher"] = Field(
+        default="random",
+        description="`random`: patients are drawn by the seed, from published datasets with exact shares [4.1], from "
+        "others by a hash of each, so that new scans move no others; `publisher`: the split that a dataset comes with, "
+        "where it has one. Mayo 2016 and RPLHR-CT always have that of the numbers beside them.",
+    )
     split: tuple[Fraction, Fraction, Fraction] = Field(
         default=(0.90, 0.05, 0.05), description="Shares of train, val and test [4.1]."
     )
     downstream_split: tuple[Fraction, Fraction, Fraction] = Field(
-        default=(0.70, 0.10, 0.20),
-        description="The same for the datasets of the downstream tasks [4.1: 80 % for training and validation].",
+        default=(0.80, 0.00, 0.20),
+        description="The same for the datasets of the downstream tasks [4.1]; without a share for val, thresholds are "
+        "chosen on the training cases, which the pretraining never saw [Choice].",
     )
 
     @model_validator(mode="after")

@@ -4,15 +4,14 @@ Nothing is read but names and publishers' tables; whether a case can be used is 
 it is either prepared or quarantined with a reason, never dropped.
 """
 
-import hashlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from meddiff.config import DataConfig, Region
 from meddiff.data.datasets import Dataset, resolve
-from meddiff.data.datasets.entry import SPLITS
 from meddiff.data.datasets.layout import Layout
+from meddiff.data.splits import hash_of, split_cases
 from meddiff.data.tsv import read_tsv, write_tsv
 from meddiff.errors import UserError
 
@@ -22,7 +21,8 @@ class Case:
     """One row of the manifest.
 
     `header` is what the image's own header lacks (`meddiff.data.headers`), `lesion_values` and `lesion_on_scan_grid`
-    are the dataset's, `quarantine` is why the case cannot be used, where that is known before it is read.
+    are the dataset's, `quarantine` is why the case cannot be used, where that is known before it is read, and
+    `split_origin` says in words who made the split.
     """
 
     dataset: str
@@ -39,6 +39,7 @@ class Case:
     lesion_values: tuple[int, ...] = (1,)
     lesion_on_scan_grid: bool = False
     quarantine: str = ""
+    split_origin: str = ""
 
     @property
     def id(self) -> str:
@@ -63,7 +64,7 @@ def find_cases(config: DataConfig, raw_dir: Path, seed: int) -> list[Case]:
 
 
 def _cases_of(dataset: Dataset, config: DataConfig, seed: int) -> list[Case]:
-    shares = config.downstream_split if dataset.role == "downstream" else config.split
+    cases = Layout(dataset).cases()
     return [
         Case(
             dataset.name,
@@ -71,8 +72,8 @@ def _cases_of(dataset: Dataset, config: DataConfig, seed: int) -> list[Case]:
             found.image,
             dataset.region,
             dataset.role,
-            found.official_split or draw_split(dataset.name, found.name, shares, seed),
-            _hash(dataset.name, found.name) % config.shards,
+            split.name,
+            hash_of(dataset.name, found.name) % config.shards,
             found.lesion,
             found.low_dose,
             found.thick,
@@ -80,15 +81,10 @@ def _cases_of(dataset: Dataset, config: DataConfig, seed: int) -> list[Case]:
             dataset.lesion_values,
             dataset.lesion_on_scan_grid,
             found.quarantine,
+            split.origin,
         )
-        for found in Layout(dataset).cases()
+        for found, split in zip(cases, split_cases(dataset, cases, config, seed), strict=True)
     ]
-
-
-def draw_split(dataset: str, case: str, shares: tuple[float, float, float], seed: int) -> str:
-    """Return train, val or test from a hash of dataset, case and seed, so that new cases never move others."""
-    position = _hash(dataset, case, str(seed)) / 2**64
-    return SPLITS[0] if position < shares[0] else SPLITS[1] if position < shares[0] + shares[1] else SPLITS[2]
 
 
 def write_manifest(cases: list[Case], path: Path) -> None:
@@ -119,7 +115,3 @@ def read_manifest(path: Path) -> list[Case]:
         raise UserError(
             f"{path}: not a manifest of this version of meddiff ({error}); run `meddiff index` again"
         ) from None
-
-
-def _hash(*parts: str) -> int:
-    return int.from_bytes(hashlib.sha256("\0".join(parts).encode()).digest()[:8], "big")

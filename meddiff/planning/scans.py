@@ -7,7 +7,9 @@ from pathlib import Path
 
 from meddiff.config import Config, Region
 from meddiff.data.datasets import Dataset, resolve
-from meddiff.data.index import SPLITS, Case
+from meddiff.data.datasets.entry import SPLITS
+from meddiff.data.index import Case
+from meddiff.data.splits import expected_sizes
 from meddiff.errors import UserError
 
 # Millions of voxels of 1 mm: of a whole scan, and of a region cut out of it. Chest, abdomen and whole body are as the
@@ -61,11 +63,9 @@ def _datasets(config: Config) -> list[Dataset]:
 
 
 def _expected(dataset: Dataset, config: Config) -> dict[str, int]:
-    official = Counter(dataset.official_split.values())
-    total = dataset.cases_paper or sum(official.values())
-    if not total:
+    if dataset.cases_expected:
+        return expected_sizes(dataset, dataset.cases_expected, config.data)
+    named = Counter(dataset.official_split.values())  # the demo's and the phantoms' cases
+    if not named:
         raise UserError(f"{dataset.name}: how many scans it has is not known; give --manifest (`meddiff index`)")
-    left = total - sum(official.values())
-    shares = config.data.downstream_split if dataset.role == "downstream" else config.data.split
-    drawn = [round(left * share) for share in shares[1:]]
-    return {split: official[split] + n for split, n in zip(SPLITS, [left - sum(drawn), *drawn], strict=True)}
+    return {split: named[split] for split in SPLITS}

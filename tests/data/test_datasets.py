@@ -51,7 +51,8 @@ def plant(name, root):
 
 def index(name, root, **settings):
     entry = DatasetConfig(name=name, root=root, **settings)
-    return {case.case: case for case in find_cases(DataConfig(datasets=(entry,)), root, 0)}
+    config = DataConfig(datasets=(entry,), split_by="publisher")
+    return {case.case: case for case in find_cases(config, root, 0)}
 
 
 def test_every_dataset_of_the_paper_has_an_entry_with_its_count():

@@ -3,7 +3,7 @@
 import pytest
 
 from meddiff.config import DataConfig, DatasetConfig, Region
-from meddiff.data.index import draw_split, find_cases, read_manifest, write_manifest
+from meddiff.data.index import find_cases, read_manifest, write_manifest
 from meddiff.errors import UserError
 
 
@@ -21,30 +21,6 @@ def test_a_folder_of_scans_needs_four_lines(tmp_path):
     cases = find_cases(config, tmp_path, 0)
     assert [case.case for case in cases] == ["a", "b-1", "series"]
     assert all(case.region == Region.CHEST for case in cases)
-
-
-def test_new_cases_move_no_others(tmp_path):
-    few = find_cases(own_folder(tmp_path, [f"{i}.nii.gz" for i in range(20)]), tmp_path, 0)
-    many = find_cases(own_folder(tmp_path, [f"{i}.nii.gz" for i in range(60)]), tmp_path, 0)
-    assert set(few) <= set(many)
-
-
-def test_split_shares_are_about_right_and_depend_on_the_seed():
-    splits = [draw_split("d", str(i), (0.9, 0.05, 0.05), 0) for i in range(4000)]
-    assert abs(splits.count("train") / 4000 - 0.9) < 0.02
-    assert abs(splits.count("test") / 4000 - 0.05) < 0.015
-    assert splits != [draw_split("d", str(i), (0.9, 0.05, 0.05), 1) for i in range(4000)]
-
-
-def test_datasets_of_downstream_tasks_have_shares_of_their_own(tmp_path):
-    for number in range(200):
-        path = tmp_path / "msd" / "imagesTr" / f"lung_{number:03d}.nii.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    entry = DatasetConfig(name="msd-lung", root=tmp_path / "msd")
-    splits = [case.split for case in find_cases(DataConfig(datasets=(entry,)), tmp_path, 0)]
-    assert abs(splits.count("test") / 200 - 0.2) < 0.06
-    assert abs(splits.count("train") / 200 - 0.7) < 0.07
 
 
 def test_an_official_split_wins(tmp_path):

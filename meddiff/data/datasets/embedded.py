@@ -5,7 +5,13 @@ from meddiff.data.datasets.entry import Dataset
 
 DEMO = (
     Dataset(
-        "demo-chest", "Demo: chest", Region.CHEST, ("*/ct.nii.gz",), provider="demo", official_split={"cxr": "train"}
+        "demo-chest",
+        "Demo: chest",
+        Region.CHEST,
+        ("*/ct.nii.gz",),
+        provider="demo",
+        split_of="demo",
+        official_split={"cxr": "train"},
     ),
     Dataset(
         "demo-chest-cta",
@@ -13,6 +19,7 @@ DEMO = (
         Region.CHEST,
         ("*/ct.nii.gz",),
         provider="demo",
+        split_of="demo",
         official_split={"cta": "test"},
     ),
     Dataset(
@@ -21,6 +28,7 @@ DEMO = (
         Region.ABDOMEN,
         ("*/ct.nii.gz",),
         provider="demo",
+        split_of="demo",
         official_split={"abdomen": "train"},
     ),
     Dataset(
@@ -29,14 +37,23 @@ DEMO = (
         Region.WHOLE_BODY,
         ("*/ct.nii.gz",),
         provider="demo",
+        split_of="demo",
         official_split={"s0015": "test", "s0024": "val", "s0028": "train", "s0029": "test"},
     ),
-    Dataset("demo-head", "Demo: head", Region.HAN, provider="demo", official_split={"visible-male": "train"}),
+    Dataset(
+        "demo-head",
+        "Demo: head",
+        Region.HAN,
+        provider="demo",
+        split_of="demo",
+        official_split={"visible-male": "train"},
+    ),
     Dataset(
         "demo-lung-lesions",
         "Demo: lung lesions",
         Region.CHEST,
         provider="demo",
+        split_of="demo",
         role="downstream",
         official_split={"ibsi-1": "train", "ibsi-2": "val", "ibsi-3": "test", "ibsi-4": "test"},
         lesion=("{name}",),  # contours in the scan's own folder
@@ -52,6 +69,7 @@ PHANTOMS = (
         Region.WHOLE_BODY,
         ("*/ct.nii.gz",),
         provider="phantom",
+        split_of="phantoms",
         official_split=_PHANTOM_SPLIT,
     ),
     Dataset(
@@ -60,6 +78,7 @@ PHANTOMS = (
         Region.CHEST,
         ("*/ct.nii.gz",),
         provider="phantom",
+        split_of="phantoms",
         official_split=_PHANTOM_SPLIT,
     ),
     Dataset(
@@ -68,6 +87,7 @@ PHANTOMS = (
         Region.CHEST,
         ("*/ct.nii.gz",),
         provider="phantom",
+        split_of="phantoms",
         role="downstream",
         official_split={"body0": "train", "body1": "val", "body2": "test"},
         lesion=("{parent}/lesion.nii.gz",),

@@ -51,9 +51,13 @@ class Dataset:
     expression whose groups, in the image's path below the base, name the case; by default its own name does, or its
     folder's where all files are called the same.
 
-    `official_split` maps case names to a split that wins over the drawn one, `split_globs` does so for paths below the
-    base, `split_table` names the publisher's own table. `header_table` names tables with what the images' own headers
-    lack.
+    `patient` is a regular expression whose group, in the same path, names the patient, of whom there may be several
+    cases; by default each case is a patient. `PATIENT_ID` in its place stands for the tag of a DICOM series.
+
+    `official_split` maps case names to splits, `split_globs` does so for paths below the base, `split_table` names the
+    publisher's own table, and `split_sizes` is how many cases it has in train, val and test. It counts where the
+    configuration asks for it, or always where `split_of` says whose it is: numbers to compare with were made on it.
+    `header_table` names tables with what the images' own headers lack.
 
     `lesion`, `low_dose` and `thick` say where a case's lesion labels, its scan at low dose and that with thick slices
     lie: paths below the base with `{name}` and `{parent}` of the image and `{case}`, the first group, in them; the
@@ -74,6 +78,9 @@ class Dataset:
     provider: str = "disk"
     exclude: tuple[str, ...] = ()
     case: str = ""
+    patient: str = ""
+    split_of: str = ""
+    split_sizes: tuple[int, int, int] | None = None
     official_split: dict[str, str] = field(default_factory=dict)
     split_globs: dict[str, str] = field(default_factory=dict)
     split_table: SplitTable | None = None

@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 
+from meddiff.config import PATIENT_ID
 from meddiff.data.datasets import listing
 from meddiff.data.datasets.entry import PROVIDER_FILE, SPLITS, Dataset, SplitTable
 from meddiff.data.headers import Header, read_headers
@@ -21,6 +22,7 @@ class Found:
     """One case as it lies on disk: `image` below `base`, and what belongs to it."""
 
     name: str
+    patient: str
     image: Path
     base: Path
     official_split: str | None
@@ -97,6 +99,15 @@ class Layout:
         match = re.search(self.dataset.case, relative.as_posix()) if self.dataset.case else None
         return match.groups() if match else ()
 
+    def _patient(self, image: Path, relative: Path) -> str:
+        """Return who the scan is of, empty where nothing tells."""
+        if self.dataset.patient == PATIENT_ID:
+            from meddiff.data.dicom.headers import patient_key
+
+            return patient_key(image)
+        match = re.search(self.dataset.patient, relative.as_posix()) if self.dataset.patient else None
+        return match.group(1) if match else ""
+
     def _one_of(self, name: str, first: tuple[Path, Path], second: tuple[Path, Path]) -> tuple[Path, Path]:
         """Of several DICOM series of a case, the one with most files; files of one name are a mistake."""
         if self.dataset.case and first[0].is_dir() and second[0].is_dir():
@@ -114,7 +125,8 @@ class Layout:
             for patterns in (self.dataset.lesion, self.dataset.low_dose, self.dataset.thick)
         )
         header, problem = self._header(relative, base)
-        return Found(name, image, base, self._official_split(name, relative, base), header, problem, *partners)
+        patient = self._patient(image, relative) or name
+        return Found(name, patient, image, base, self._official_split(name, relative, base), header, problem, *partners)
 
     def _header(self, relative: Path, base: Path) -> tuple[Header | None, str]:
         """Return what the image's own header lacks, or why that is not known."""

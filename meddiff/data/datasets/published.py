@@ -83,7 +83,9 @@ CHEST = (
         tuple(f"{folder}/*/*/*.nii.gz" for folder in ("train_fixed", "valid_fixed", "train", "valid")),
         1000,
         cases_published=50188,
+        patient=r"((?:train|valid)_\d+)_[a-z]+_\d+\.nii",  # of scan a, b, ... reconstruction 1, 2, ...
         split_globs={"train*/*": "train", "valid*/*": "val"},
+        split_sizes=(47_149, 3_039, 0),
         header_table=HeaderTable("metadata/*_metadata.csv", ("train/*", "valid/*")),
         licence="CC BY-NC-SA 4.0",
         page="https://huggingface.co/datasets/ibrahimhamamci/CT-RATE",
@@ -125,6 +127,7 @@ ABDOMEN = (
         500,
         exclude=("amos_0[5-9]??.nii.gz",),  # MR
         split_globs=_TRAIN_VAL,
+        split_sizes=(200, 100, 200),
         licence="CC BY 4.0",
         page=f"{_ZENODO}/7155725",
         files=(
@@ -168,6 +171,7 @@ ABDOMEN = (
         ("imagesTr/word_*.nii.gz", "imagesVal/word_*.nii.gz"),  # Choice: 100 + 20; with the 30 of imagesTs it were 150
         120,
         split_globs=_TRAIN_VAL,
+        split_sizes=(100, 20, 0),
         licence="research only, see the page",
         page="https://github.com/HiLab-git/WORD",
         steps="Get WORD-V0.1.0.zip from the page; it needs the password that stands there. Unpack it into the root.",
@@ -182,6 +186,7 @@ WHOLE_BODY = (
         ("s[0-9]*/ct.nii.gz",),  # beside it segmentations/, one mask per class
         1228,
         split_table=SplitTable("meta.csv", "image_id", "split", ";"),
+        split_sizes=(1082, 57, 89),
         licence="CC BY 4.0",
         page=f"{_ZENODO}/10047292",
         files=(
@@ -200,7 +205,8 @@ WHOLE_BODY = (
         ("PETCT_*/*/CT.nii.gz", "PETCT_*/*/CTres.nii.gz", "PETCT_*/*/*/"),
         1014,
         exclude=("*PET corr*", "*PET-corr*", "*Segmentation*"),
-        case=r"(PETCT_\w+)/([^/]+)/",
+        case=r"(PETCT_\w+)/([^/]+)/",  # patient and study
+        patient=r"(PETCT_\w+)/",
         licence="terms of TCIA, see the page",
         page="https://www.cancerimagingarchive.net/collection/fdg-pet-ct-lesions/",
         steps="Get FDG-PET-CT-Lesions, as NIfTI or as DICOM with the NBIA Data Retriever, into the root.",
@@ -216,7 +222,9 @@ DOWNSTREAM = (
         10,
         role="downstream",
         case=r"(L\d{3})/",
-        official_split={"L506": "test", "L333": "test"}  # Noise2Sim's split; one of its eight for validation
+        split_of="Noise2Sim",  # beside whose numbers Table 4 stands; one of its eight for validation
+        split_sizes=(7, 1, 2),
+        official_split={"L506": "test", "L333": "test"}
         | dict.fromkeys(("L067", "L096", "L109", "L143", "L192", "L286", "L291"), "train")
         | {"L310": "val"},
         low_dose=(
@@ -263,6 +271,8 @@ DOWNSTREAM = (
         cases_published=250,
         role="downstream",
         case=r"(train|val|test)/1mm/(.+)\.nii\.gz",
+        split_of="publisher",  # on which super-resolution is published
+        split_sizes=(100, 50, 100),
         split_globs={f"{split}/*": split for split in ("train", "val", "test")},
         thick=("{parent}/../5mm/{name}",),
         licence="see the page",

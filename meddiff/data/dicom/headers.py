@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from meddiff.errors import CaseError
+from meddiff.files import digest
 
 ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")  # multi-frame CT, and converted to it
 _TAGS = (
@@ -99,6 +100,14 @@ def read_header(path: Path, tags: tuple[str, ...]) -> Any:
     except CaseError:  # the first bytes of DICOM and others behind; a slice that is missing is found later
         return None
     return None if value_of(header, "Modality") is None else header
+
+
+def patient_key(folder: Path) -> str:
+    """Return a digest of the PatientID of a DICOM folder, empty if it has none; the identifier itself is not kept."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    headers = (read_header(path, ("Modality", "PatientID")) for path in files)
+    patient = next((value_of(header, "PatientID") for header in headers if header is not None), None)
+    return digest(str(patient).strip()) if patient and str(patient).strip() else ""
 
 
 def modality_of(header: Any) -> str:
