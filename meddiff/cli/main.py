@@ -42,9 +42,9 @@ from meddiff.cli import (
     train_anatomy,
 )
 from meddiff.errors import TimeSliceEnded, UserError
-from meddiff.files import FULL_DISK
+from meddiff.faults import machine_fault
 
-EXIT_USER_ERROR, EXIT_GO_ON = 2, 75
+EXIT_MACHINE_FAULT, EXIT_USER_ERROR, EXIT_GO_ON = 1, 2, 75
 
 app = typer.Typer(
     help="A 3-D diffusion foundation model for CT. The verbs are the stages of the pipeline, in its order.",
@@ -110,12 +110,9 @@ def run() -> None:
     except TimeSliceEnded as error:
         print(f"meddiff: {error}", file=sys.stderr)
         sys.exit(EXIT_GO_ON)
-    except OSError as error:
-        if error.errno not in FULL_DISK:
+    except Exception as error:
+        fault = machine_fault(error)
+        if fault is None:
             raise
-        place = f" for {error.filename}" if error.filename else ""
-        print(
-            f"meddiff: {error.strerror}{place}; free some space, then the same command goes on from here",
-            file=sys.stderr,
-        )
-        sys.exit(EXIT_USER_ERROR)
+        print(f"meddiff: {fault}", file=sys.stderr)
+        sys.exit(EXIT_MACHINE_FAULT)

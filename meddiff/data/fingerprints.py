@@ -20,6 +20,7 @@ import numpy as np
 
 from meddiff.data.index import Case
 from meddiff.data.tsv import read_tsv, write_tsv
+from meddiff.faults import machine_fault
 from meddiff.files import digest
 from meddiff.progress import Progress
 
@@ -96,7 +97,9 @@ def quick_fingerprint(path: Path) -> str:
         if path.name.lower().endswith((".nii", ".nii.gz")):
             return digest(_first_slice(path))
         return digest(_other_volume(path))
-    except Exception:  # whatever is wrong with it is found out, with a reason, when the case is read
+    except Exception as error:  # what is wrong with the scan is found out, with a reason, when the case is read
+        if machine_fault(error):
+            raise
         return UNREADABLE
 
 
@@ -109,7 +112,9 @@ def full_fingerprint(path: Path) -> str:
     try:
         image = sitk.ReadImage(str(path))
         return digest([sorted(image.GetSize()), _histogram(sitk.GetArrayViewFromImage(image))])
-    except Exception:
+    except Exception as error:
+        if machine_fault(error):
+            raise
         return UNREADABLE
 
 

@@ -1,11 +1,11 @@
 """Running one stage over one shard of cases.
 
-A case that was done before with the same inputs and settings is skipped; one that fails is quarantined with
-its reason and the rest goes on; only faults of the machine end the job. The shard's index tells of every case.
+A case that was done before with the same inputs and settings is skipped; one that fails is quarantined with its
+reason, the rest goes on, and it is tried again whenever the shard runs. What is no fault of the case
+(`meddiff.faults`) ends the job. The shard's index tells of every case.
 A job that was killed at any moment and is started again ends with the same files as one that was not.
 """
 
-import errno
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +18,8 @@ from typing import Any
 
 from meddiff.data.tsv import read_tsv, write_tsv
 from meddiff.errors import CaseError
-from meddiff.files import FULL_DISK, digest, read_json, remove_leftovers, sha256, write_json
+from meddiff.faults import ends_the_job
+from meddiff.files import digest, read_json, remove_leftovers, sha256, write_json
 from meddiff.locks import locked_after_others
 from meddiff.progress import Progress
 
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ("id", "status", "path", "sha256", "seconds", "reason")
 DONE, QUARANTINED = "done", "quarantined"
-MACHINE_FAULTS = FULL_DISK | {errno.EIO, errno.EROFS, errno.EMFILE, errno.ENOMEM}
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def run_shard(
         threads: cases that are worked on at the same time.
 
     Raises:
-        OSError, MemoryError: the machine failed (disk full, out of memory); the finished cases are kept.
+        UserError, and whatever `faults.machine_fault` knows: it is not the case that is at fault. The finished cases
+            are kept, and the error has the case that was worked on as a note.
     """
     # A job may outlive the Snakemake that submitted it, and meet the one of the next Snakemake.
     with locked_after_others(index.with_name(f".{index.name}.lock"), f"{stage} {index.stem}"):
@@ -129,6 +130,8 @@ def _run_shard(
             stopped.set()
             raise
     write_tsv([row.__dict__ for row in rows], COLUMNS, index)
+    if lost := sum(row.status == QUARANTINED for row in rows):
+        log.warning("%s: %d of %d cases quarantined; their reasons stand in %s", stage, lost, len(rows), index)
     return rows
 
 
@@ -168,23 +171,27 @@ def _run(item: Item, settings: str, work: Callable[[Item], Any]) -> tuple[Row, s
         return Row(item.id, DONE, item.output, earlier, 0.0, ""), "done before"
     try:
         details = work(item)
-    except CaseError as error:
-        return _quarantine(item, str(error), start)
-    except (MemoryError, OSError) as error:
-        if isinstance(error, MemoryError) or error.errno in MACHINE_FAULTS:
+    except Exception as error:  # one bad case must not end a shard of sixty
+        if ends_the_job(error):
+            error.add_note(item.id)
             raise
-        return _quarantine(item, f"{type(error).__name__}: {error.strerror}", start)
-    except Exception as error:  # one bad case must not end a shard of sixty; its trace is in the log
-        log.exception("%s failed", item.id)
-        return _quarantine(
-            item, f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}", start
-        )
+        return _quarantine(item, _reason(error, item), start)
     checksum = sha256(item.output)
     write_json(
         {"key": key, "sha256": checksum, "bytes": item.output.stat().st_size, "details": details}, sidecar(item.output)
     )
     seconds = time.monotonic() - start
     return Row(item.id, DONE, item.output, checksum, round(seconds, 2), ""), f"done in {seconds:.1f} s"
+
+
+def _reason(error: Exception, item: Item) -> str:
+    """Return why a case cannot be used, without the paths that may name a patient."""
+    if isinstance(error, CaseError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{type(error).__name__}: {error.strerror}"
+    log.exception("%s failed", item.id)  # unforeseen, so its trace is in the log
+    return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
 
 
 def _quarantine(item: Item, reason: str, start: float) -> tuple[Row, str]:

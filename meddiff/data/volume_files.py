@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from meddiff.data.geometry import Grid
 from meddiff.errors import CaseError
 
+DEFLATE = 1032  # no compressed byte stands for more
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -34,6 +35,9 @@ def read_file(path: Path) -> sitk.Image:
     except RuntimeError as error:
         if _is_sheared(error):
             return _read_sheared_nifti(path)
+        _raise_what_the_disk_says(path)
+        if _promises_too_much(path):
+            raise CaseError("damaged: its header promises more voxels than the file can hold") from None
         raise CaseError(f"unreadable or truncated: {_itk_reason(error)}") from error
 
 
@@ -114,6 +118,27 @@ def _content_bytes(path: Path, needed: int) -> int:
             return needed
     with gzip.open(path) as stream:
         return sum(len(block) for block in iter(lambda: stream.read(2**22), b""))
+
+
+def _raise_what_the_disk_says(path: Path) -> None:
+    """Read a file that ITK cannot read, which does not tell why: the disk's or the system's fault is an OSError."""
+    with path.open("rb") as file:
+        while file.read(2**24):
+            pass
+
+
+def _promises_too_much(path: Path) -> bool:
+    """Return whether no compression could have got the header's voxels into the file; ITK would run out of memory."""
+    if path.suffix.lower() == ".mhd":  # its voxels are in another file
+        return False
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return False
+    voxel_bytes = sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent() * reader.GetNumberOfComponents()
+    return math.prod(reader.GetSize()) * voxel_bytes > DEFLATE * path.stat().st_size
 
 
 def _itk_reason(error: RuntimeError) -> str:

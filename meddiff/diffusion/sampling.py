@@ -10,6 +10,7 @@ from torch import Tensor
 
 from meddiff.diffusion.sliding import Cost, SlidingWindows
 from meddiff.diffusion.solvers import VolumeSolver
+from meddiff.faults import machine_fault
 from meddiff.files import temporary_beside
 from meddiff.progress import Progress
 
@@ -37,6 +38,8 @@ class SavedState:
         try:
             state = torch.load(self.path, weights_only=True)
         except Exception as error:  # a damaged file raises one of many types
+            if machine_fault(error):
+                raise
             log.warning("%s is damaged (%s); starting anew", self.path.name, type(error).__name__)
             return None
         return state if state["identity"] == self.identity else None

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from meddiff.faults import machine_fault
 from meddiff.files import temporary_beside
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ def load_latest(run_dir: Path, device: torch.device) -> dict[str, Any] | None:
         try:
             return torch.load(path, map_location=device, weights_only=True)
         except Exception as error:  # a damaged file raises one of many types
+            if machine_fault(error):
+                raise
             log.warning("%s is damaged (%s); trying the one before", path.name, type(error).__name__)
     return None
 

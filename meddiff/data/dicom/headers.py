@@ -31,7 +31,7 @@ def damage_means(reason: str) -> Iterator[None]:
         yield
     except (CaseError, MemoryError, OSError):  # for the last two the machine is to blame
         raise
-    except Exception as error:
+    except Exception as error:  # where it is a fault of the machine after all, `machine_fault` sees it by its cause
         raise CaseError(reason) from error
 
 
