@@ -46,7 +46,7 @@ def synthesize(
     sampler = Sampler(model, settings.sampling, settings.device)
     with naming(anatomy):
         mask = read_mask(anatomy, sampler.model.spacing_mm)
-    synthesize_mask(sampler, mask, region, seed, out)
+    synthesize_mask(sampler, mask, region, settings.regions, seed, out)
 
 
 def synthesize_shard(

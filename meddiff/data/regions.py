@@ -35,6 +35,11 @@ class RegionBox:
     stop_zyx: Voxel
     evidence: str
 
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """The index of the region in a `zyx` array."""
+        return tuple(slice(a, b) for a, b in zip(self.start_zyx, self.stop_zyx, strict=True))
+
 
 def read_boxes(path: Path) -> list[RegionBox]:
     """Return the regions of a case as the stage `regions` wrote them."""
@@ -79,6 +84,18 @@ def find_regions(labels_zyx: np.ndarray, spacing_mm: float, region: Region, conf
             start, stop = bounding_box(body, margin_vox)
             boxes.append(RegionBox(found, (low, *start[1:]), (high, *stop[1:]), evidence))
     return boxes
+
+
+def find_region(labels_zyx: np.ndarray, spacing_mm: float, region: Region, config: RegionsConfig) -> RegionBox:
+    """Return the box of the one region that a scan or a mask shows, cut as the store cuts those of training.
+
+    Raises:
+        CaseError: there is no anatomy.
+    """
+    boxes = find_regions(labels_zyx, spacing_mm, region, config)
+    if not boxes:
+        raise CaseError(f"no {region} in the scan")
+    return boxes[0]
 
 
 def bounding_box(mask_zyx: np.ndarray, margin_vox: int) -> tuple[Voxel, Voxel]:

@@ -11,6 +11,7 @@ from meddiff.config import Config, Organ, Region
 from meddiff.data import volumes
 from meddiff.data.anatomy.masks import read_mask, read_mask_of
 from meddiff.data.lesion_masks import draw_lesion
+from meddiff.data.regions import find_region
 from meddiff.data.windows import air_hu
 from meddiff.diffusion.sliding import Place
 from meddiff.errors import CaseError, UserError
@@ -68,26 +69,33 @@ def generate_file(
 ) -> None:
     """Write a synthetic CT with a lesion, on the grid of the anatomy or of the patch around the lesion.
 
+    What is drawn is the box of the region; around it is air.
+
     Raises:
         CaseError: a mask cannot be used.
     """
-    grid = sitk.DICOMOrient(read_mask(anatomy, sampler.model.spacing_mm), "LPS")
-    labels_zyx = volumes.to_zyx(grid)
-    lesion_zyx = wanted.mask(labels_zyx, grid, grid, config.anomaly.closing_mm)
-    window = sampler.model.windows.of(region)
+    given = sitk.DICOMOrient(read_mask(anatomy, sampler.model.spacing_mm), "LPS")
+    labels_zyx, window = volumes.to_zyx(given), sampler.model.windows.of(region)
+    lesion_zyx = wanted.mask(labels_zyx, given, given, config.anomaly.closing_mm)
+    box = find_region(labels_zyx, sampler.model.spacing_mm, region, config.regions)
+    labels_zyx, lesion_zyx = labels_zyx[box.slices], lesion_zyx[box.slices]
     air_zyx = np.full(labels_zyx.shape, air_hu(window), np.int16)
     whole = Place((0, 0, 0), labels_zyx.shape)
     view = LesionView(air_zyx, labels_zyx, lesion_zyx, region, window, sampler.model.spacing_mm, whole)
     if patch:
-        (box,) = ndimage.find_objects(lesion_zyx.astype(np.uint8))
-        view = view.patch(box, sampler.patch_vox)
-    image = sitk.GetImageFromArray(generate(sampler, view, wanted.seed, f"lesion in the {region}"))
-    image.SetSpacing(grid.GetSpacing())
-    image.SetDirection(grid.GetDirection())
-    image.SetOrigin(grid.TransformIndexToPhysicalPoint([int(v) for v in view.place.offset_zyx[::-1]]))
-    volumes.write_image(image, out)
+        (lesion_box,) = ndimage.find_objects(lesion_zyx.astype(np.uint8))
+        view = view.patch(lesion_box, sampler.patch_vox)
+    grid = volumes.crop(given, box.start_zyx, box.stop_zyx)
+    ct = _placed(generate(sampler, view, wanted.seed, f"lesion in the {region}"), view.place, grid)
+    mask = _placed(view.lesion_zyx.astype(np.uint8), view.place, grid)
+    if not patch:
+        ct, mask = (
+            sitk.Resample(image, given, sitk.Transform(), sitk.sitkNearestNeighbor, outside)
+            for image, outside in ((ct, air_hu(window)), (mask, 0))
+        )
+    volumes.write_image(ct, out)
     if mask_out:
-        volumes.write_image(volumes.like(view.lesion_zyx.astype(np.uint8), image), mask_out)
+        volumes.write_image(mask, mask_out)
 
 
 def inpaint_file(
@@ -124,3 +132,12 @@ def inpaint_file(
 def _on_source(mask_zyx: np.ndarray, grid: sitk.Image, source: sitk.Image) -> np.ndarray:
     mask = volumes.like(mask_zyx.astype(np.uint8), grid)
     return volumes.to_zyx(sitk.Resample(mask, source, sitk.Transform(), sitk.sitkNearestNeighbor, 0)) > 0
+
+
+def _placed(values_zyx: np.ndarray, place: Place, region: sitk.Image) -> sitk.Image:
+    """Return voxels as an image that lies in its place of a region's grid."""
+    image = sitk.GetImageFromArray(values_zyx)
+    image.SetSpacing(region.GetSpacing())
+    image.SetDirection(region.GetDirection())
+    image.SetOrigin(region.TransformIndexToPhysicalPoint([int(v) for v in place.offset_zyx[::-1]]))
+    return image

@@ -11,7 +11,7 @@ from meddiff.data import volumes
 from meddiff.data.anatomy.masks import read_mask_of
 from meddiff.data.anatomy.segmenter import Segmenter
 from meddiff.data.prepare import label_anatomy
-from meddiff.data.regions import find_regions
+from meddiff.data.regions import find_region
 from meddiff.data.resample import isotropic_grid, resample_ct
 from meddiff.device import choose_device
 from meddiff.errors import CaseError
@@ -82,13 +82,9 @@ def read_scan(path: Path, region: Region, anatomy: Path | None, model: MedDiffFM
     else:
         with Segmenter(config.anatomy, choose_device(config.device).type) as segmenter:
             labels_zyx = label_anatomy(resampled, segmenter, config.anatomy.body_threshold_hu)
-    boxes = find_regions(labels_zyx, model.spacing_mm, region, config.regions)
-    if not boxes:
-        raise CaseError(f"no {region} in the scan")
-    box = boxes[0]
+    box = find_region(labels_zyx, model.spacing_mm, region, config.regions)
     grid = volumes.crop(resampled, box.start_zyx, box.stop_zyx)
-    inside = tuple(slice(a, b) for a, b in zip(box.start_zyx, box.stop_zyx, strict=True))
-    return Scan(source, grid, volumes.to_zyx(grid), labels_zyx[inside], region, model.windows.of(region))
+    return Scan(source, grid, volumes.to_zyx(grid), labels_zyx[box.slices], region, model.windows.of(region))
 
 
 def _named(anatomy: Path, source: sitk.Image) -> sitk.Image:

@@ -13,7 +13,7 @@ from meddiff.data import volumes
 from meddiff.data.anatomy.masks import read_mask_of
 from meddiff.data.anatomy.segmenter import Segmenter
 from meddiff.data.prepare import label_anatomy
-from meddiff.data.regions import find_regions
+from meddiff.data.regions import find_region
 from meddiff.data.resample import axis_aligned_grid, resample_onto
 from meddiff.data.thick_slices import interpolate, interpolated, repeat, thicken, thin_grid
 from meddiff.data.windows import air_scaled, denormalise, normalise
@@ -112,10 +112,8 @@ def read_thick(
     else:
         with Segmenter(config.anatomy, choose_device(config.device).type) as segmenter:
             labels_zyx = label_anatomy(interpolated(thick, factor), segmenter, config.anatomy.body_threshold_hu)
-    boxes = find_regions(labels_zyx, spacing_mm, region, config.regions)
-    if not boxes:
-        raise CaseError(f"no {region} in the scan")
-    start, stop = list(boxes[0].start_zyx), list(boxes[0].stop_zyx)
+    box = find_region(labels_zyx, spacing_mm, region, config.regions)
+    start, stop = list(box.start_zyx), list(box.stop_zyx)
     start[0], stop[0] = start[0] // factor * factor, min(-(-stop[0] // factor) * factor, len(labels_zyx))
     inside = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     slices = (slice(start[0] // factor, stop[0] // factor), *inside[1:])

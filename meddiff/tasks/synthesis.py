@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from meddiff.config import Region, Window
+from meddiff.config import Region, RegionsConfig, Window
 from meddiff.data import volumes
+from meddiff.data.regions import find_region
 from meddiff.data.shards import Item, Row, run_shard
 from meddiff.data.store import Record
-from meddiff.data.windows import denormalise
+from meddiff.data.windows import air_hu, denormalise
 from meddiff.diffusion.sampling import SavedState, sample_volume
 from meddiff.diffusion.sliding import Cost
 from meddiff.files import digest
@@ -65,13 +66,17 @@ def synthesize(
     return Drawing(denormalise(volume.numpy(), window), borders_zyx, windows.cost, tflop)
 
 
-def synthesize_mask(sampler: Sampler, mask: sitk.Image, region: Region, seed: int, out: Path) -> None:
-    """Write a synthetic CT on the grid of an anatomy mask."""
+def synthesize_mask(
+    sampler: Sampler, mask: sitk.Image, region: Region, config: RegionsConfig, seed: int, out: Path
+) -> None:
+    """Write a synthetic CT on the grid of an anatomy mask; what is drawn is the box of the region, around it is air."""
     code = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(mask.GetDirection())
     oriented = sitk.DICOMOrient(mask, "LPS")
-    window = sampler.model.windows.of(region)
-    drawing = synthesize(sampler, volumes.to_zyx(oriented), region, window, seed, out)
-    volumes.write_image(sitk.DICOMOrient(volumes.like(drawing.hu_zyx, oriented), code), out)
+    labels_zyx, window = volumes.to_zyx(oriented), sampler.model.windows.of(region)
+    inside = find_region(labels_zyx, sampler.model.spacing_mm, region, config).slices
+    hu_zyx = np.full(labels_zyx.shape, air_hu(window), np.int16)
+    hu_zyx[inside] = synthesize(sampler, labels_zyx[inside], region, window, seed, out).hu_zyx
+    volumes.write_image(sitk.DICOMOrient(volumes.like(hu_zyx, oriented), code), out)
 
 
 def synthesize_records(sampler: Sampler, rows: list[Row], settings: str, seed: int, out: Path, index: Path) -> None:

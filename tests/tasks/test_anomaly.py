@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from meddiff.config import Region, WindowsConfig
 from meddiff.data.anatomy.labels import CLASS_IDS

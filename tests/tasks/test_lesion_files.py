@@ -9,7 +9,7 @@ from meddiff.data import volumes
 from meddiff.errors import CaseError, UserError
 from meddiff.model.foundation import MedDiffFM
 from meddiff.tasks.lesion_files import Wanted, generate_file, inpaint_file
-from tests.tasks.test_lesions import LesionSampler
+from tests.tasks.test_lesions import LesionNetwork, LesionSampler
 
 SPACING_MM = 6.0
 CONFIG = Config(lesions={"inpainting_steps": 2, "jump_length": 1, "resampling": 1, "margin_mm": 12.0})
@@ -19,6 +19,13 @@ class Sampler(LesionSampler):
     def __init__(self):
         super().__init__()
         self.model = MedDiffFM(self.network, DiffusionConfig(), "test", SPACING_MM, WindowsConfig())
+
+
+class WhereItIs(LesionNetwork):
+    """Draws its place in the region, too."""
+
+    def encode_condition(self, anatomy, coordinates, target):
+        return super().encode_condition(anatomy, coordinates, target) + 0.1 * coordinates.mean(1, keepdim=True)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +93,26 @@ def test_a_generated_ct_and_its_mask_lie_on_one_grid_in_the_anatomys_space(files
     np.testing.assert_array_equal(volumes.to_zyx(back), volumes.to_zyx(given))
     drawn, inside = volumes.to_zyx(ct), volumes.to_zyx(mask) > 0
     assert drawn[inside].min() > drawn[~inside].max() + 300
+
+
+@pytest.mark.parametrize("patch", [False, True])
+def test_a_field_of_view_of_any_size_gives_the_same_ct_in_a_frame_of_air(files, tmp_path, patch):
+    """What is drawn is the box of the body and its margin, with the coordinates that training has there."""
+    wide = tmp_path / "wide"
+    for name in ("anatomy", "lesion"):
+        image = volumes.read_image(files / f"{name}.nii.gz")
+        volumes.write_image(sitk.ConstantPad(image, (20, 31, 0), (25, 0, 0)), wide / f"{name}.nii.gz")
+    sampler, found = Sampler(), []
+    sampler.network = WhereItIs(sampler.network.values)
+    for folder in (files, wide):
+        out, mask_out = tmp_path / "ct.nii.gz", tmp_path / "mask.nii.gz"
+        lesion = wanted(folder, "lesion")
+        generate_file(sampler, folder / "anatomy.nii.gz", Region.CHEST, lesion, CONFIG, out, mask_out, patch)
+        assert volumes.read_image(out).GetSize() == volumes.read_image(mask_out).GetSize()
+        found.append([volumes.read_image(path) for path in (out, mask_out)])
+    for narrow_image, wide_image, outside in zip(*found, (-1000, 0), strict=True):
+        back = sitk.Resample(narrow_image, wide_image, sitk.Transform(), sitk.sitkNearestNeighbor, outside)
+        np.testing.assert_array_equal(volumes.to_zyx(wide_image), volumes.to_zyx(back))
 
 
 @pytest.mark.parametrize(

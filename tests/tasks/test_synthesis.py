@@ -10,13 +10,14 @@ import SimpleITK as sitk
 import torch
 import yaml
 
-from meddiff.config import DiffusionConfig, Region, SamplingConfig, WindowsConfig
+from meddiff.config import DiffusionConfig, Region, RegionsConfig, SamplingConfig, WindowsConfig
 from meddiff.data.volumes import from_zyx, read_image, to_zyx
 from meddiff.model.foundation import MedDiffFM
 from meddiff.model.info import window_flops
 from meddiff.model.unet import UNet
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.synthesis import synthesize as draw
+from meddiff.tasks.synthesis import synthesize_mask
 from tests.training import SMALL
 
 SPACING_MM = 6.0
@@ -150,3 +151,19 @@ def test_around_a_volume_smaller_than_a_window_is_the_regions_air(bundle, region
     padded = windows.padded(torch.zeros(4, 16, 16))
     assert padded[6:10].abs().max() == 0
     np.testing.assert_allclose(torch.cat([padded[:6], padded[10:]]), air, atol=1e-6)
+
+
+def test_a_mask_is_cut_as_the_store_cuts_and_around_it_is_air(bundle, labels_zyx, tmp_path):
+    """In training coordinates go from edge to edge of the body and its margin, whatever the field of view."""
+    sampler, window, margin = Sampler(bundle, SamplingConfig(**SAMPLING), "cpu"), WindowsConfig().chest, 3
+    wide_zyx = np.pad(labels_zyx[20:40], ((0, 0), (30, 5), (9, 40)))
+    rows, columns = (np.flatnonzero((wide_zyx == 118).any(axes)) for axes in ((0, 2), (0, 1)))
+    y, x = (slice(each[0] - margin, each[-1] + 1 + margin) for each in (rows, columns))
+    expected = draw(sampler, wide_zyx[:, y, x], Region.CHEST, window, 0, tmp_path / "ct.nii.gz").hu_zyx
+    mask = from_zyx(wide_zyx, SPACING_MM)
+    regions = RegionsConfig(margin_mm=margin * SPACING_MM)
+    synthesize_mask(sampler, mask, Region.CHEST, regions, 0, tmp_path / "ct.nii.gz")
+    found = to_zyx(read_image(tmp_path / "ct.nii.gz"))
+    np.testing.assert_array_equal(found[:, y, x], expected)
+    found[:, y, x] = -1000
+    assert (found == -1000).all()
