@@ -65,7 +65,7 @@ def our_step(size: int) -> Call:
         with torch.autocast(device.type, torch.bfloat16):
             loss = objective(batch, Noising.draw(batch, TIMESTEPS, state.step)).mean()
         loss.backward()
-        state.advance(Outcome(loss.item(), stop=False, waited=0.0, records=[]), run, None)  # type: ignore[arg-type]
+        state.advance(Outcome(loss.item(), False, False, 0.0, []), run, None)  # type: ignore[arg-type]
 
     return step
 

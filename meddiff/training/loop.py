@@ -9,7 +9,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,19 +79,18 @@ def _train(
         gradients = Gradients(run, objective, data, config, state.step)
         if status and state.step == 0:
             _watch(status, monitor, objective, state, run, config)
-        deadline = time.monotonic() + 60 * run.max_minutes
-        saved_at = time.monotonic()
+        clock = Clock(stop, 60 * run.max_minutes, 60 * config.checkpoint_minutes)
         while state.step < config.steps:
-            outcome = gradients.gather(state.step, lambda: bool(stop) or time.monotonic() > deadline)
+            outcome = gradients.gather(state.step, clock)
             state.advance(outcome, run, data)
             if status:
                 status.update(state.step, outcome.loss, state.rate, outcome.waited, state.skipped)
                 _watch(status, monitor, objective, state, run, config)
             if state.step == config.steps or outcome.stop:
                 break
-            if time.monotonic() - saved_at > 60 * config.checkpoint_minutes:
+            if outcome.save:
                 state.save(run)
-                saved_at = time.monotonic()
+                clock.saved()
         state.save(run)
     if state.step < config.steps:
         raise TimeSliceEnded(f"{run.name}: stopped at step {state.step} of {config.steps}; the same command goes on")
@@ -104,8 +103,35 @@ class Outcome:
 
     loss: float
     stop: bool
+    save: bool
     waited: float
     records: list[int]
+
+
+class Clock:
+    """When this process would have the run stop or be saved.
+
+    The clocks of processes differ, as one of them validates and writes: all do what any of them asks for at the end of
+    a step, and nothing that they have to do together depends on the clock of one.
+
+    Args:
+        stop_requests: not empty when a stop signal came.
+        stop_after_s: seconds from now to the end of the time slice.
+        save_every_s: seconds between checkpoints.
+    """
+
+    def __init__(self, stop_requests: list[int], stop_after_s: float, save_every_s: float) -> None:
+        self._stop_requests, self._stop_after_s, self._save_every_s = stop_requests, stop_after_s, save_every_s
+        self._began = self._saved = time.monotonic()
+
+    def wants_stop(self) -> bool:
+        return bool(self._stop_requests) or time.monotonic() - self._began > self._stop_after_s
+
+    def wants_save(self) -> bool:
+        return time.monotonic() - self._saved > self._save_every_s
+
+    def saved(self) -> None:
+        self._saved = time.monotonic()
 
 
 class State:
@@ -225,8 +251,8 @@ class Gradients:
             )
         )
 
-    def gather(self, step: int, wants_stop: Callable[[], bool]) -> Outcome:
-        """Run the passes of a step; when one process wants to stop after it, all do."""
+    def gather(self, step: int, clock: Clock) -> Outcome:
+        """Run the passes of a step; when one process wants to stop or save after it, all do."""
         total, records, waited = torch.zeros((), device=self._run.device), [], 0.0
         for part in self._parts:
             began = time.monotonic()
@@ -234,8 +260,9 @@ class Gradients:
             waited += time.monotonic() - began
             records += batch.record.tolist()  # type: ignore[attr-defined]
             total += self._backward(batch.to(self._run.device), step, part)
-        summed = distributed.add_up(torch.stack((total, torch.full_like(total, float(wants_stop())))))
-        return Outcome(float(summed[0]) / self._config.accumulation, bool(summed[1]), waited, records)
+        votes = total.new_tensor([clock.wants_stop(), clock.wants_save()])
+        loss, stop, save = distributed.add_up(torch.cat((total[None], votes))).tolist()
+        return Outcome(loss / self._config.accumulation, stop > 0, save > 0, waited, records)
 
     def _backward(self, batch: Sample, step: int, part: int) -> Tensor:
         noising = Noising.draw(batch, self._objective.schedule.timesteps, seed_from(self._run.seed, step, part))

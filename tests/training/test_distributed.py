@@ -1,23 +1,25 @@
-"""Two processes that share every step, over Gloo."""
+"""Processes that share every step, over Gloo."""
 
-import os
-import socket
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
-import torch.multiprocessing
 
 from meddiff.config import LevelWeights, TrainingConfig
 from meddiff.data.patches import PatchDataset, draw
+from meddiff.data.store import Record
 from meddiff.data.thick_slices import thick_drawer
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
 from meddiff.model.controlnet import ControlNet
 from meddiff.model.unet import UNet
-from meddiff.training import distributed
+from meddiff.training import loop
 from meddiff.training.loop import Run, train
+from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Finetuning, Objective
 from tests.training import SMALL
+from tests.training.together import together
 
 CONFIG = TrainingConfig(
     steps=4, batch_size=1, accumulation=4, learning_rate=1e-3, ema_decay=0.9, workers=0, bfloat16=False
@@ -25,7 +27,7 @@ CONFIG = TrainingConfig(
 CPU = torch.device("cpu")
 
 
-def run_training(folder, record_folder, minutes=float("inf"), controlled=False):
+def run_training(folder, record_folder, minutes=float("inf"), controlled=False, config=CONFIG, monitor=None):
     torch.manual_seed(0)
     unet = UNet(SMALL)
     torch.nn.init.normal_(unet.conv_out.weight)  # without it no gradient would reach a ControlNet
@@ -33,36 +35,103 @@ def run_training(folder, record_folder, minutes=float("inf"), controlled=False):
     if controlled:
         objective = Finetuning(ControlNet.of(unet), unet, Schedule(1000), "v")
     drawer = thick_drawer(2) if controlled else draw
-    data = PatchDataset([record_folder], LevelWeights(), 16, 0, CONFIG.steps * CONFIG.accumulation, drawer)
-    return train(Run("test", folder, 0, CPU, minutes), objective, data, CONFIG).state_dict()
+    data = PatchDataset([record_folder], LevelWeights(), 16, 0, config.steps * config.accumulation, drawer)
+    return train(Run("test", folder, 0, CPU, minutes), objective, data, config, monitor).state_dict()
 
 
-def process(rank, port, folder, record_folder, controlled):
-    torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    with distributed.process_group(CPU):
-        whole = run_training(folder / "whole", record_folder, controlled=controlled)
-        for _ in range(CONFIG.steps - 1):
-            # The clock of only one process has run out; both must stop.
-            with pytest.raises(TimeSliceEnded):
-                run_training(folder / "parts", record_folder, 0 if rank == 1 else 60, controlled)
-        parts = run_training(folder / "parts", record_folder, controlled=controlled)
+def train_whole_and_in_parts(rank, folder, record_folder, controlled):
+    whole = run_training(folder / "whole", record_folder, controlled=controlled)
+    for _ in range(CONFIG.steps - 1):
+        # The clock of only one process has run out; both must stop.
+        with pytest.raises(TimeSliceEnded):
+            run_training(folder / "parts", record_folder, 0 if rank == 1 else 60, controlled)
+    parts = run_training(folder / "parts", record_folder, controlled=controlled)
     torch.save({"whole": whole, "parts": parts}, folder / f"rank-{rank}.pt")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("controlled", [False, True])
 def test_two_processes_train_as_one_and_go_on_bit_by_bit(tmp_path, record, controlled):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(process, (port, tmp_path, record.folder, controlled), nprocs=2)
+    together(2, train_whole_and_in_parts, tmp_path, record.folder, controlled)
     first, second = (torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1))
     alone = run_training(tmp_path / "alone", record.folder, controlled=controlled)
     for name, value in first["whole"].items():
         assert torch.equal(value, first["parts"][name])
         assert torch.equal(value, second["whole"][name])
         torch.testing.assert_close(value, alone[name], atol=1e-5, rtol=1e-3)
+
+
+class Clocks(NamedTuple):
+    """Seconds on the clocks of two processes whose optimizer steps take 10 s."""
+
+    checkpoint_s: float
+    slice_s: float = 1e6
+    validation_s: float = 0  # of process 0, before the first step and after every second one
+    late_s: float = 0  # in the first step of process 1
+    stops: int = 0  # how often the run ends before its last step
+
+
+CLOCKS = {
+    "process 0 is late": Clocks(checkpoint_s=15, validation_s=6),
+    "process 1 is late": Clocks(checkpoint_s=15, late_s=6),
+    "a checkpoint is due during the validation": Clocks(checkpoint_s=25, validation_s=30),
+    "the stop is due during the validation": Clocks(checkpoint_s=1e6, slice_s=25, validation_s=30, stops=1),
+    "both are due during the validation": Clocks(checkpoint_s=25, slice_s=25, validation_s=30, stops=1),
+    "both are due, process 1 is late": Clocks(checkpoint_s=15, slice_s=25, late_s=6, stops=1),
+}
+
+
+class SlowMonitor(Monitor):
+    """Passes the time of a validation."""
+
+    def losses(self, objective):
+        loop.time.now += self.patches
+        return {}
+
+    def pictures(self, objective):
+        return {}
+
+
+def train_by_these_clocks(rank, folder, record_folder):
+    """Train under each pair of clocks, which tell the time of this process alone."""
+    monkeypatch = pytest.MonkeyPatch()
+    for name, clocks in CLOCKS.items():
+        (folder / "case").write_text(name)
+        time = SimpleNamespace(now=0.0, late_s=clocks.late_s if rank == 1 else 0)
+        time.monotonic = lambda time=time: time.now
+        monkeypatch.setattr(loop, "time", time)
+        monkeypatch.setattr(loop.State, "advance", passing_time(loop.State.advance, time))
+        monitor = SlowMonitor([Record(record_folder)], 16, clocks.validation_s, 0, CPU)
+        config = CONFIG.model_copy(
+            update={"checkpoint_minutes": clocks.checkpoint_s / 60, "validate_every": 2, "keep_checkpoints": 9}
+        )
+        for _ in range(clocks.stops):
+            with pytest.raises(TimeSliceEnded):
+                run_training(folder / name, record_folder, clocks.slice_s / 60, config=config, monitor=monitor)
+        weights = run_training(folder / name, record_folder, config=config, monitor=monitor)
+        torch.save(weights, folder / name / f"rank-{rank}.pt")
+        monkeypatch.undo()
+
+
+def passing_time(advance, time):
+    def advance_in_time(*args):
+        advance(*args)
+        time.now += 10 + time.late_s
+        time.late_s = 0
+
+    return advance_in_time
+
+
+@pytest.mark.slow
+def test_no_difference_of_the_clocks_makes_processes_wait_for_each_other(tmp_path, record):
+    together(2, train_by_these_clocks, tmp_path, record.folder)
+    alone = run_training(tmp_path / "alone", record.folder)
+    for name in CLOCKS:
+        assert len(list((tmp_path / name).glob("checkpoint-*.pt"))) > 1, name
+        first, second = (torch.load(tmp_path / name / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1))
+        assert all(torch.equal(value, second[key]) for key, value in first.items()), name
+        for key, value in first.items():
+            torch.testing.assert_close(value, alone[key], atol=1e-5, rtol=1e-3)
 
 
 def test_a_step_that_cannot_be_shared_is_refused(tmp_path, record, monkeypatch):
