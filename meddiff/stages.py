@@ -22,13 +22,13 @@ class Stage:
 
 
 STAGES = {
-    "index": Stage(("seed", "data"), version=4),
+    "index": Stage(("seed", "data"), version=5),
     "resample": Stage(("data",), version=3),
     "anatomy": Stage(("data", "anatomy", "device")),
     "regions": Stage(("data", "regions"), version=3),
     "store": Stage(("data", "windows", "model"), version=2),
     "qc": Stage(("data", "windows")),
-    "qc-page": Stage(("data", "anatomy")),
+    "qc-page": Stage(("data", "anatomy"), version=2),
     "train-anatomy": Stage(("anatomy", "windows")),
     "extractor": Stage(("seed", "evaluation"), version=2),
     "pretrain": Stage(("seed", "device", "model", "diffusion", "training", "models", "windows"), version=3),

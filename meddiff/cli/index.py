@@ -23,11 +23,13 @@ def index(
     Beside it come a table of the cases that are missing or too many, and one of fingerprints: a scan that is there
     twice is quarantined, and a second run reads new files only.
     """
+    import logging
+
     from meddiff.config import Config
     from meddiff.data.datasets import known_below
     from meddiff.data.fingerprints import Fingerprints, quarantine_duplicates
     from meddiff.data.index import find_cases, write_manifest
-    from meddiff.data.inventory import in_words, inventory, write_inventory
+    from meddiff.data.inventory import in_words, inventory, shortfalls, write_inventory
 
     if config is None and root is None:
         raise UserError("index: give --config, a configuration with datasets, or --root, the folder that holds them")
@@ -44,3 +46,5 @@ def index(
     write_manifest(cases, out)
     for row in rows:
         typer.echo(in_words(row))
+    for sentence in shortfalls(cases):
+        logging.getLogger(__name__).warning(sentence)

@@ -1,10 +1,12 @@
 """How many cases of each dataset were found, against how many there should be."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from meddiff.data.datasets import REGISTRY
 from meddiff.data.datasets.entry import SPLITS
+from meddiff.data.fingerprints import THE_SAME_AS
 from meddiff.data.index import Case
 from meddiff.data.tsv import write_tsv
 
@@ -30,6 +32,23 @@ def in_words(row: dict[str, Any]) -> str:
     if row["quarantined"]:
         parts.append(f"{row['quarantined']} quarantined")
     return ", ".join(parts)
+
+
+def shortfalls(cases: list[Case]) -> list[str]:
+    """Return a sentence for every dataset that is whole and in which fewer of its known duplicates were found."""
+    found = Counter(case.dataset for case in cases)
+    sentences = []
+    for name, shared in ((name, REGISTRY[name].shares_scans_with) for name in found if name in REGISTRY):
+        for other, known in shared.items():
+            reason = f"{THE_SAME_AS}{other}_"
+            marked = sum(case.dataset == name and case.quarantine.startswith(reason) for case in cases)
+            whole = all(found[each] >= (REGISTRY[each].cases_expected or 0) for each in (name, other))
+            if whole and marked < known:
+                sentences.append(
+                    f"{marked} of {known} known duplicates of {REGISTRY[other].title} found in {REGISTRY[name].title}: "
+                    f"test scans of {REGISTRY[other].title} may be in the pretraining"
+                )
+    return sentences
 
 
 def _row(cases: list[Case]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from meddiff.config import Config
 from meddiff.data.datasets import REGISTRY
 from meddiff.data.index import Case
+from meddiff.data.inventory import shortfalls
 from meddiff.files import read_json
 
 PREPARATION = ("resample", "anatomy", "regions", "store")
@@ -99,11 +100,25 @@ class Results:
 
 
 def scans_and_anatomy(config: Config, cases: list[Case]) -> str:
-    """Return what the scans are and where their anatomy comes from."""
+    """Return what the scans are, where their anatomy comes from, who divided them, and what is wrong with them."""
     providers = {REGISTRY[case.dataset].provider if case.dataset in REGISTRY else "disk" for case in cases}
     data = {"demo": "demo scans", "phantom": "phantoms", "disk": "own data"}
     named = " and ".join(sorted(data[provider] for provider in providers))
-    return f"{named} at {config.data.spacing_mm:g} mm; anatomy: TotalSegmentator with {config.anatomy.weights} weights"
+    scans = f"{named} at {config.data.spacing_mm:g} mm"
+    anatomy = f"anatomy: TotalSegmentator with {config.anatomy.weights} weights"
+    return "; ".join([scans, anatomy, divided_by(cases), *shortfalls(cases)])
+
+
+def divided_by(cases: list[Case]) -> str:
+    """Return how the test set came about: of most datasets, and of those where it was otherwise."""
+    datasets: dict[str, list[str]] = {}
+    for case in cases:
+        names = datasets.setdefault(case.split_origin, [])
+        if case.dataset not in names:
+            names.append(case.dataset)
+    usual, *others = sorted(datasets.items(), key=lambda pair: -len(pair[1])) or [("nobody", [])]
+    exceptions = [f"that of {', '.join(names)} by {origin}" for origin, names in others]
+    return f"test set by {', '.join([usual[0], *exceptions])}"
 
 
 def made_with(config: Config, cases: list[Case], extractor_source: Path) -> str:

@@ -8,8 +8,9 @@ import SimpleITK as sitk
 
 from meddiff.config import Region
 from meddiff.data import fingerprints
-from meddiff.data.fingerprints import Fingerprints, full_fingerprint, quarantine_duplicates, quick_fingerprint
+from meddiff.data.fingerprints import Fingerprints, quarantine_duplicates, slice_fingerprint, volume_fingerprint
 from meddiff.data.index import Case
+from meddiff.data.tsv import write_tsv
 from tests.data.test_volumes import write_dicom_series
 
 
@@ -40,13 +41,14 @@ def table(tmp_path):
         lambda image: image,
         lambda image: sitk.Flip(image, (True, True, False)),
         lambda image: sitk.Cast(image, sitk.sitkFloat32),
+        lambda image: sitk.Clamp(image, lowerBound=-950, upperBound=910),
     ],
-    ids=["compressed", "flipped", "as float"],
+    ids=["compressed", "flipped", "as float", "clipped"],
 )
 def test_the_same_scan_in_another_file_has_the_same_fingerprints(tmp_path, other):
     first, second = write(scan(), tmp_path / "a.nii"), write(other(scan()), tmp_path / "b.nii.gz")
-    assert quick_fingerprint(first) == quick_fingerprint(second) != ""
-    assert full_fingerprint(first) == full_fingerprint(second) != ""
+    assert slice_fingerprint(first) == slice_fingerprint(second) != ""
+    assert volume_fingerprint(first) == volume_fingerprint(second) != ""
 
 
 def test_other_voxels_or_another_spacing_are_another_scan(tmp_path):
@@ -55,14 +57,14 @@ def test_other_voxels_or_another_spacing_are_another_scan(tmp_path):
         write(scan(seed=1), tmp_path / "b.nii.gz"),
         write(scan(spacing_mm=(0.7, 0.8, 5.0)), tmp_path / "c.nii.gz"),
     ]
-    assert len({quick_fingerprint(path) for path in paths}) == 3
+    assert len({slice_fingerprint(path) for path in paths}) == 3
 
 
 def test_scans_that_differ_above_the_first_slice_alone_are_no_duplicates(tmp_path, table):
     changed = scan()
     changed[3, 3, 4] = 1500
     cases = [case(write(scan(), tmp_path / "a.nii.gz")), case(write(changed, tmp_path / "b.nii.gz"), name="y")]
-    assert quick_fingerprint(cases[0].image) == quick_fingerprint(cases[1].image)
+    assert slice_fingerprint(cases[0].image) == slice_fingerprint(cases[1].image)
     assert quarantine_duplicates(cases, Fingerprints(table)) == cases
 
 
@@ -73,6 +75,31 @@ def test_a_scan_that_is_tested_on_is_kept_and_its_copy_for_training_quarantined(
     marked = quarantine_duplicates([training, other, testing], Fingerprints(table))
     expected = dataclasses.replace(training, quarantine="the same scan as msd-liver_liver-1")
     assert marked == [expected, other, testing]
+
+
+def test_between_archives_that_share_scans_an_upside_down_and_clipped_copy_is_found(tmp_path, table):
+    turned = sitk.Clamp(sitk.Flip(scan(), (False, False, True)), lowerBound=-950, upperBound=910)
+    training = case(write(scan(), tmp_path / "a.nii.gz"), "abdomenct-1k", name="Case-1")
+    other = case(write(scan(seed=1), tmp_path / "c.nii.gz"), "abdomenct-1k", name="Case-2")
+    testing = case(write(turned, tmp_path / "b.nii.gz"), "msd-liver", "downstream", "liver-1")
+    assert slice_fingerprint(training.image) != slice_fingerprint(testing.image)
+    marked = quarantine_duplicates([training, other, testing], Fingerprints(table))
+    assert [c.quarantine for c in marked] == ["the same scan as msd-liver_liver-1", "", ""]
+
+
+def test_scans_of_the_same_size_without_any_tissue_are_no_duplicates(tmp_path, table):
+    empty = [sitk.Image(10, 8, 6, sitk.sitkInt16) + hu for hu in (-1024, -2000)]
+    cases = [case(write(image, tmp_path / f"{n}.nii.gz"), name=str(n)) for n, image in enumerate(empty)]
+    assert slice_fingerprint(cases[0].image) == slice_fingerprint(cases[1].image)
+    assert quarantine_duplicates(cases, Fingerprints(table)) == cases
+
+
+def test_a_table_of_an_older_version_is_made_anew(tmp_path, table):
+    path = write(scan(), tmp_path / "a.nii.gz")
+    stat = path.stat()
+    old = {"path": str(path), "size": str(stat.st_size), "modified": str(stat.st_mtime_ns), "quick": "x", "full": "x"}
+    write_tsv([old], tuple(old), table)
+    assert Fingerprints(table).of([path], "volume") == {path: volume_fingerprint(path)}
 
 
 def test_a_dicom_series_that_was_copied_is_found(tmp_path, table):
@@ -101,17 +128,17 @@ def test_unreadable_files_are_nobodys_duplicates(tmp_path, table):
 
 def test_a_second_run_reads_only_what_is_new_or_changed(tmp_path, table, monkeypatch):
     paths = [write(scan(seed), tmp_path / f"{seed}.nii.gz") for seed in range(3)]
-    first = Fingerprints(table).of(paths, "quick")
+    first = Fingerprints(table).of(paths, "slice")
     asked = []
 
     def spy(path):
         asked.append(path)
-        return quick_fingerprint(path)
+        return slice_fingerprint(path)
 
-    monkeypatch.setattr(fingerprints, "quick_fingerprint", spy)
+    monkeypatch.setattr(fingerprints, "slice_fingerprint", spy)
     write(scan(seed=7, spacing_mm=(1, 1, 1)), paths[1])
     paths.append(write(scan(seed=9), tmp_path / "9.nii.gz"))
-    second = Fingerprints(table).of(paths, "quick")
+    second = Fingerprints(table).of(paths, "slice")
     assert sorted(asked) == [paths[1], paths[3]]
     assert second[paths[0]] == first[paths[0]]
     assert second[paths[1]] != first[paths[1]]
@@ -123,21 +150,21 @@ def test_what_was_read_before_an_interruption_is_kept(tmp_path, table, monkeypat
     def interrupted(path):
         if path == paths[2]:
             raise KeyboardInterrupt
-        return quick_fingerprint(path)
+        return slice_fingerprint(path)
 
     with monkeypatch.context() as context:
-        context.setattr(fingerprints, "quick_fingerprint", interrupted)
+        context.setattr(fingerprints, "slice_fingerprint", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            Fingerprints(table).of(paths, "quick")
+            Fingerprints(table).of(paths, "slice")
     asked = []
-    monkeypatch.setattr(fingerprints, "quick_fingerprint", lambda path: asked.append(path) or "x")
-    Fingerprints(table).of(paths, "quick")
+    monkeypatch.setattr(fingerprints, "slice_fingerprint", lambda path: asked.append(path) or "x")
+    Fingerprints(table).of(paths, "slice")
     assert asked == [paths[2]]
 
 
 def test_the_table_of_fingerprints_tells_no_identifiers(tmp_path, table):
     write_dicom_series(tmp_path / "a", np.random.default_rng(0).integers(-900, 900, (4, 8, 9)).astype(np.int16))
-    Fingerprints(table).of([tmp_path / "a"], "quick")
+    Fingerprints(table).of([tmp_path / "a"], "slice")
     text = table.read_text()
     assert "secret" not in text.lower()
     assert "1.2.826" not in text

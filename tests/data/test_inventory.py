@@ -5,7 +5,7 @@ from pathlib import Path
 
 from meddiff.config import Region
 from meddiff.data.index import Case
-from meddiff.data.inventory import in_words, inventory, write_inventory
+from meddiff.data.inventory import in_words, inventory, shortfalls, write_inventory
 
 
 def cases(dataset, count, **facts):
@@ -32,3 +32,22 @@ def test_a_line_tells_what_is_wrong():
         "chaos: 18 cases, 2 fewer than the 20 expected",
         "btcv: 30 cases",
     ]
+
+
+def liver_archives(copies, abdomens=1062, livers=131):
+    marked = [*cases("abdomenct-1k", copies, quarantine="the same scan as msd-liver_liver-1")]
+    return [*marked, *cases("abdomenct-1k", abdomens - copies), *cases("msd-liver", livers)]
+
+
+def test_known_duplicates_that_were_not_found_are_told_of():
+    assert shortfalls(liver_archives(120)) == [
+        "120 of 131 known duplicates of MSD-Liver found in AbdomenCT-1K: "
+        "test scans of MSD-Liver may be in the pretraining"
+    ]
+    assert shortfalls(liver_archives(131)) == []
+
+
+def test_of_archives_that_are_not_whole_no_number_of_duplicates_is_expected():
+    assert shortfalls(liver_archives(0, livers=130)) == []
+    assert shortfalls(liver_archives(0, abdomens=1000)) == []
+    assert shortfalls(cases("abdomenct-1k", 1062)) == []

@@ -65,6 +65,8 @@ class Dataset:
     `lesion_on_scan_grid` says that a label map's voxels are those of the scan, whatever its header says.
     `lesion_organ` is where lesions lie, if it is one of those in which anomalies are looked for.
 
+    `shares_scans_with` maps names of datasets to the number of their scans that this one is known to hold, too.
+
     `provider` is who makes the files: the user's disk, the demo's packages or the phantom generator.
     """
 
@@ -91,6 +93,7 @@ class Dataset:
     lesion_organ: Organ | None = None
     low_dose: tuple[str, ...] = ()
     thick: tuple[str, ...] = ()
+    shares_scans_with: dict[str, int] = field(default_factory=dict)
     licence: str = ""
     page: str = ""
     steps: str = ""

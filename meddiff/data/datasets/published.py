@@ -102,6 +102,7 @@ ABDOMEN = (
         ("Case_*_0000.nii.gz",),
         1062,
         case=r"(Case_\d+)_0000",
+        shares_scans_with={"msd-liver": 131},  # both hold the training scans of LiTS
         licence="of its sources (LiTS, KiTS19, MSD, NIH), see the page",
         page="https://github.com/JunMa11/AbdomenCT-1K",
         files=(
