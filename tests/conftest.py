@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from meddiff.config import Region, WindowsConfig
+from meddiff.config import Organ, Region, WindowsConfig
 from meddiff.data.anatomy.body import add_body, body_mask
 from meddiff.data.phantom import Phantom, make_phantom
 from meddiff.data.store import Record, RecordMeta, write_record
@@ -36,7 +36,12 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
 
 
 def make_record(
-    folder: Path, seed: int, patch_vox: int = 16, split: str = "train", lesion_zyx: np.ndarray | None = None
+    folder: Path,
+    seed: int,
+    patch_vox: int = 16,
+    split: str = "train",
+    lesion_zyx: np.ndarray | None = None,
+    lesion_organ: Organ | None = None,
 ) -> Record:
     chest = make_phantom(seed, SPACING_MM, "chest")
     labels = add_body(chest.labels_zyx, body_mask(chest.ct_zyx, SPACING_MM, -300))
@@ -52,6 +57,7 @@ def make_record(
         size_zyx=chest.ct_zyx.shape,
         window=WindowsConfig().chest,
         anatomy_weights="demo",
+        lesion_organ=lesion_organ,
     )
     write_record(folder, meta, chest.ct_zyx, labels, patch_vox, lesion_zyx)
     return Record(folder)

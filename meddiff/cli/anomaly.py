@@ -13,16 +13,16 @@ Maps = Annotated[Path, typer.Option(help="Folder of the anomaly maps.")]
 def anomaly_maps(
     config: ConfigFile, model: ModelBundle, store: StoreIndices, out: Out, index: IndexOut, threads: Threads = None
 ) -> None:
-    """Write the anomaly maps of all scans with lesion labels."""
+    """Write the anomaly maps of all scans with lesions of an organ of Table 5."""
     from meddiff.data.shards import done_rows
     from meddiff.device import set_up_cpu
-    from meddiff.evaluation.anomaly import lesion_rows, write_maps
+    from meddiff.evaluation.anomaly import organ_rows, write_maps
     from meddiff.tasks.sampler import Sampler
 
     set_up_cpu(threads)
     settings = stage_config(config, "anomaly")
     sampler = Sampler(model, settings.sampling, settings.device)
-    write_maps(lesion_rows(done_rows(store)), sampler, settings, out, index)
+    write_maps(organ_rows(done_rows(store)), sampler, settings, out, index)
 
 
 def supervised(
@@ -32,7 +32,7 @@ def supervised(
     out: Out,
     done: Annotated[Path, typer.Option(help="File to write when all is done.")],
 ) -> None:
-    """Train nnU-Net on the training scans with lesions and predict the others."""
+    """Train nnU-Net on all but the test scans with lesions of each dataset, and predict these."""
     from meddiff.data.shards import done_rows
     from meddiff.evaluation.anomaly import lesion_rows, predict_supervised
     from meddiff.files import write_json

@@ -27,8 +27,11 @@ def detect(
     organ: Annotated[Organ, typer.Option(help="Where to look.")],
     anatomy: AnatomyMask = None,
     timestep: Annotated[int | None, typer.Option("--t", help="Noise that hides a lesion; none: the paper's.")] = None,
-    masked: Annotated[bool, typer.Option(help="Show the model the organ alone, as the paper does.")] = False,
-    threshold_hu: Annotated[float | None, typer.Option(min=1, help="Of what is brighter, for --mask-out.")] = None,
+    masked: Annotated[
+        bool, typer.Option("--masked/--whole-scan", help="Show the model the organ alone, as the paper does, or all.")
+    ] = True,
+    brighter_only: Annotated[bool, typer.Option(help="For --mask-out: what is brighter, not what differs.")] = False,
+    threshold_hu: Annotated[float | None, typer.Option(min=1, help="Of the map's size, for --mask-out.")] = None,
     mask_out: Annotated[Path | None, typer.Option(help="Mask to write: where the map reaches the threshold.")] = None,
     model: ModelBundle = DEFAULT_MODEL,
     config: OwnConfig = None,
@@ -37,7 +40,8 @@ def detect(
 ) -> None:
     """Write the scan minus the model's estimate of it within the organ, in HU: positive is brighter than expected.
 
-    A threshold is best chosen on scans with known lesions, as the pipeline does (`metrics/anomaly.csv`).
+    Map and mask are by default what Table 5 scores under the paper's name. A threshold is best chosen on scans with
+    known lesions, as the pipeline does (`metrics/anomaly.csv`, in half HU windows).
     """
     check_volume_name(out)
     if (threshold_hu is None) != (mask_out is None):
@@ -62,4 +66,6 @@ def detect(
     map_hu = prepared.as_map(found * prepared.window.width_hu / 2)
     volumes.write_image(map_hu, out)
     if mask_out:
-        volumes.write_image(volumes.like((volumes.to_zyx(map_hu) >= threshold_hu).astype(np.uint8), map_hu), mask_out)
+        map_zyx = volumes.to_zyx(map_hu)
+        size_zyx = map_zyx if brighter_only else np.abs(map_zyx)
+        volumes.write_image(volumes.like((size_zyx >= threshold_hu).astype(np.uint8), map_hu), mask_out)

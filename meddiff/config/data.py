@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from meddiff.config.base import Fraction, Region, Section
+from meddiff.config.base import Fraction, Organ, Region, Section
 
 PATIENT_ID = "PatientID"
 
@@ -26,6 +26,9 @@ class DatasetConfig(Section):
         default=None,
         description="Path of a case's lesion labels below the root, with the image's `{name}`, `{parent}` or `{case}`, "
         "such as `labels/{name}`; it makes an own dataset one of the downstream tasks.",
+    )
+    lesion_organ: Organ | None = Field(
+        default=None, description="Where these lesions lie, `lung` or `liver`; it puts the dataset into Table 5."
     )
     patient: str | None = Field(
         default=None,

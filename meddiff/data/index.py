@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from meddiff.config import DataConfig, Region
+from meddiff.config import DataConfig, Organ, Region
 from meddiff.data.datasets import Dataset, resolve
 from meddiff.data.datasets.layout import Layout
 from meddiff.data.splits import hash_of, split_cases
@@ -20,9 +20,9 @@ from meddiff.errors import UserError
 class Case:
     """One row of the manifest.
 
-    `header` is what the image's own header lacks (`meddiff.data.headers`), `lesion_values` and `lesion_on_scan_grid`
-    are the dataset's, `quarantine` is why the case cannot be used, where that is known before it is read, and
-    `split_origin` says in words who made the split.
+    `header` is what the image's own header lacks (`meddiff.data.headers`), `lesion_values`, `lesion_on_scan_grid` and
+    `lesion_organ` are the dataset's, `quarantine` is why the case cannot be used, where that is known before it is
+    read, and `split_origin` says in words who made the split.
     """
 
     dataset: str
@@ -40,6 +40,7 @@ class Case:
     lesion_on_scan_grid: bool = False
     quarantine: str = ""
     split_origin: str = ""
+    lesion_organ: Organ | None = None
 
     @property
     def id(self) -> str:
@@ -82,6 +83,7 @@ def _cases_of(dataset: Dataset, config: DataConfig, seed: int) -> list[Case]:
             dataset.lesion_on_scan_grid,
             found.quarantine,
             split.origin,
+            dataset.lesion_organ,
         )
         for found, split in zip(cases, split_cases(dataset, cases, config, seed), strict=True)
     ]
@@ -106,12 +108,13 @@ def read_manifest(path: Path) -> list[Case]:
             "shard": int(row["shard"]),
             "lesion_values": tuple(map(int, row["lesion_values"].split())),
             "lesion_on_scan_grid": row["lesion_on_scan_grid"] == "True",
+            "lesion_organ": Organ(row["lesion_organ"]) if row["lesion_organ"] else None,
         }
         return Case(**{**row, **paths, **others})
 
     try:
         return [case(row) for row in read_tsv(path)]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: not a manifest of this version of meddiff ({error}); run `meddiff index` again"
         ) from None

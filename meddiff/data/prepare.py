@@ -190,6 +190,7 @@ def store(
             size_zyx=ct.GetSize()[::-1],
             window=config.windows.of(region),
             anatomy_weights=read_json(sidecar(labels_of[case_id]))["details"]["weights"],
+            lesion_organ=case.lesion_organ,
         )
         label = (case.lesion_values, case.image, ct, case.lesion_on_scan_grid)
         lesion = read_lesion(case.lesion, *label) if case.lesion else None
@@ -198,7 +199,14 @@ def store(
         return {"region": region, "evidence": box["evidence"]}
 
     facts = {
-        case.id: (case.role, case.split, *map(str, case.lesion_values), str(case.lesion_on_scan_grid)) for case in cases
+        case.id: (
+            case.role,
+            case.split,
+            *map(str, case.lesion_values),
+            str(case.lesion_on_scan_grid),
+            case.lesion_organ or "",
+        )
+        for case in cases
     }
     lesions = {case.id: (case.lesion,) if case.lesion else () for case in cases}
     items = [

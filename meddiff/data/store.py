@@ -23,7 +23,7 @@ import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 
-from meddiff.config import Region, Window
+from meddiff.config import Organ, Region, Window
 from meddiff.data import volumes
 from meddiff.data.windows import clip_hu
 from meddiff.files import read_json, remove_leftovers, temporary_beside, write_json
@@ -46,6 +46,7 @@ class RecordMeta:
     size_zyx: tuple[int, int, int]
     window: Window
     anatomy_weights: str
+    lesion_organ: Organ | None = None
 
 
 class Record:
@@ -61,6 +62,7 @@ class Record:
                 "window": Window(**meta["window"]),
                 "size_zyx": tuple(meta["size_zyx"]),
                 "origin_mm": tuple(meta["origin_mm"]),
+                "lesion_organ": Organ(meta["lesion_organ"]) if meta.get("lesion_organ") else None,
             }
         )
 

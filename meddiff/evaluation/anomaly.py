@@ -23,8 +23,8 @@ from meddiff.tasks.sampler import Sampler
 
 log = logging.getLogger(__name__)
 
-ORGAN_OF = {region: organ for organ, region in REGION_OF.items()}
 INTENSITY, BRIGHTER = "intensity alone", "whole scan, brighter only"
+SUPERVISED_THRESHOLD = 0.5  # of a probability: where nnU-Net's own segmentation has a lesion
 Scorer = Callable[["LesionCase"], np.ndarray]
 
 
@@ -39,19 +39,36 @@ class LesionCase:
 
 
 def lesion_rows(rows: list[Row]) -> list[Row]:
-    """Return the rows of the store with lesion labels, in a region that has an organ of Table 5."""
-    records = ((row, Record(row.path.parent)) for row in rows)
-    return [row for row, record in records if record.meta.region in ORGAN_OF and record.lesion is not None]
+    """Return the rows of the store with lesion labels."""
+    return [row for row in rows if Record(row.path.parent).lesion is not None]
+
+
+def organ_rows(rows: list[Row]) -> list[Row]:
+    """Return the rows of Table 5: those with lesions of an organ in which anomalies are looked for.
+
+    A dataset whose lesions lie elsewhere, such as lymph nodes, has none: it would be scored by what of them happens to
+    overlap a lung or a liver.
+    """
+    metas = ((row, Record(row.path.parent).meta) for row in lesion_rows(rows))
+    return [row for row, meta in metas if meta.lesion_organ and REGION_OF[meta.lesion_organ] == meta.region]
+
+
+def learned_and_tested(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """Return the rows that nnU-Net learns from, the 80 % for training and validation of section 4.1, and the others."""
+    is_test = {row.id: Record(row.path.parent).meta.split == "test" for row in rows}
+    return [row for row in rows if not is_test[row.id]], [row for row in rows if is_test[row.id]]
 
 
 def read_case(row: Row, closing_mm: float) -> LesionCase:
-    """Return a case.
+    """Return a case of `organ_rows`.
 
     Raises:
         CaseError: the scan has no such organ.
     """
     record = Record(row.path.parent)
-    organ = ORGAN_OF[record.meta.region]
+    organ = record.meta.lesion_organ
+    if organ is None:
+        raise ValueError(f"{record.meta.id} is of no dataset with lesions of an organ")
     organ_zyx = organ_mask(record.anatomy[:], organ, record.meta.spacing_mm, closing_mm)
     return LesionCase(record, organ, organ_zyx, (record.lesion[:] > 0) & organ_zyx)
 
@@ -85,26 +102,37 @@ class MethodScores:
     """The scores of one method on one dataset.
 
     `auc`, `spe`, `sen` and `acc` count every voxel of the cropped scan, as the paper does; those with `organ_` count
-    the voxels of the organ, since most of the others are trivial. The threshold is best on other cases than those.
+    the voxels of the organ, since most of the others are trivial. A score counts as 0 outside of the organ for every
+    method alike, since the lesions there are left out.
+
+    Args:
+        scorer: reads the method's score of a case.
+        threshold: of SPE, SEN and ACC; None: the one that is best on other cases than those that are scored.
     """
 
-    def __init__(self, scorer: Scorer) -> None:
-        self.scorer = scorer
+    def __init__(self, scorer: Scorer, threshold: float | None = None) -> None:
+        self.scorer = lambda case: np.where(case.organ_zyx, scorer(case), 0)
+        self._threshold = threshold
         self.choosing, self.whole, self.organ = VoxelScores(), VoxelScores(), VoxelScores()
         self.lesions = LesionCounts(0, 0, 0)
 
     def choose(self, case: LesionCase) -> None:
         self.choosing.add(self.scorer(case), case.lesion_zyx, case.organ_zyx)
 
+    @property
+    def threshold(self) -> float:
+        """The threshold; nan where the cases that choose it have no lesion."""
+        return self.choosing.best_threshold() if self._threshold is None else self._threshold
+
     def test(self, case: LesionCase) -> None:
         score_zyx = self.scorer(case)
         self.whole.add(score_zyx, case.lesion_zyx)
         self.organ.add(score_zyx, case.lesion_zyx, case.organ_zyx)
-        counts = count_lesions(score_zyx >= self.choosing.best_threshold(), case.lesion_zyx)
+        counts = count_lesions(score_zyx >= self.threshold, case.lesion_zyx)
         self.lesions = LesionCounts(*(a + b for a, b in zip(self.lesions, counts, strict=True)))
 
     def row(self) -> dict[str, float]:
-        threshold = self.choosing.best_threshold()
+        threshold = self.threshold
         known = not np.isnan(threshold)
         rates = self.whole.rates(threshold) if known else Rates(*3 * [threshold])
         scores = {"threshold": threshold, "auc": self.whole.auc(), **rates._asdict()}
@@ -112,17 +140,19 @@ class MethodScores:
         return scores | self.lesions._asdict()
 
 
-def score_dataset(rows: list[Row], scorers: dict[str, Scorer], closing_mm: float) -> list[dict[str, Any]]:
+def score_dataset(
+    rows: list[Row], scorers: dict[str, Scorer], closing_mm: float, threshold: float | None = None
+) -> list[dict[str, Any]]:
     """Return a row of scores for each method on the test cases of one dataset.
 
-    Choice: the validation cases choose the threshold; without any, the training cases do.
+    Choice: where no threshold is given the validation cases choose it; without any, the training cases do.
     """
     splits: dict[str, list[Row]] = {}
     for row in rows:
         splits.setdefault(Record(row.path.parent).meta.split, []).append(row)
-    methods = {name: MethodScores(scorer) for name, scorer in scorers.items()}
+    methods = {name: MethodScores(scorer, threshold) for name, scorer in scorers.items()}
     choosing, test = splits.get("val") or splits.get("train", []), splits.get("test", [])
-    for row in choosing:
+    for row in choosing if threshold is None else ():
         case = read_case(row, closing_mm)
         for method in methods.values():
             method.choose(case)
@@ -136,13 +166,15 @@ def score_dataset(rows: list[Row], scorers: dict[str, Scorer], closing_mm: float
 def score_all(store: list[Row], config: Config, maps: Path, probabilities: Path) -> list[dict[str, Any]]:
     """Return the rows of Table 5 that can be measured: the datasets in the store, and the maps that were made."""
     table = []
-    for dataset, rows in by_dataset(lesion_rows(store)).items():
+    for dataset, rows in by_dataset(organ_rows(store)).items():
         ts = organ_timesteps(rows, config)
         mapped = [row for row in rows if (maps / row.id / f"{map_name(ts[-1], masked=False)}.nii.gz").exists()]
         scored = score_dataset(mapped, map_scorers(maps, ts), config.anomaly.closing_mm)
         predicted = [row for row in mapped if (probabilities / f"{row.id}_probability.nii.gz").exists()]
         if predicted:
-            scored += score_dataset(predicted, supervised_scorers(probabilities), config.anomaly.closing_mm)
+            scored += score_dataset(
+                predicted, supervised_scorers(probabilities), config.anomaly.closing_mm, SUPERVISED_THRESHOLD
+            )
         table += [{"dataset": dataset, **row} for row in scored]
     return table
 
@@ -150,6 +182,11 @@ def score_all(store: list[Row], config: Config, maps: Path, probabilities: Path)
 def map_name(t: int, masked: bool) -> str:
     """Return the stem of a map's file."""
     return f"{t}" if masked else f"{t}-whole"
+
+
+def paper_row(t: int) -> str:
+    """Return the name of the paper's row in Table 5: the absolute difference, of the organ alone."""
+    return f"meddiff-fm ({t})"
 
 
 def map_scorers(out: Path, ts: tuple[int, ...]) -> dict[str, Scorer]:
@@ -161,9 +198,9 @@ def map_scorers(out: Path, ts: tuple[int, ...]) -> dict[str, Scorer]:
     scorers: dict[str, Scorer] = {INTENSITY: _intensity}
     for t in ts:
         masked, whole = (_map_reader(out, map_name(t, m)) for m in (True, False))
-        scorers[f"meddiff-fm ({t})"] = lambda case, read=masked: np.abs(read(case))
-        scorers[f"meddiff-fm ({t}), whole scan"] = lambda case, read=whole: np.abs(read(case))
-        scorers[f"meddiff-fm ({t}), {BRIGHTER}"] = lambda case, read=whole: np.maximum(read(case), 0)
+        scorers[paper_row(t)] = lambda case, read=masked: np.abs(read(case))
+        scorers[f"{paper_row(t)}, whole scan"] = lambda case, read=whole: np.abs(read(case))
+        scorers[f"{paper_row(t)}, {BRIGHTER}"] = lambda case, read=whole: np.maximum(read(case), 0)
     return scorers
 
 
@@ -177,20 +214,18 @@ def supervised_scorers(out: Path) -> dict[str, Scorer]:
 
 
 def predict_supervised(rows: list[Row], config: Config, work: Path, out: Path) -> None:
-    """Train nnU-Net on the training cases of each dataset and write its probability of a lesion for the others."""
+    """Train nnU-Net on all but the test cases of each dataset, and write its probability of a lesion for these.
+
+    The same networks judge generated lesions (Table 6), so that datasets without an organ have one too.
+    """
     for dataset, of_dataset in by_dataset(rows).items():
-        records = {row.id: Record(row.path.parent) for row in of_dataset}
-        if not any(record.meta.split == "train" for record in records.values()):
+        training, test = ({row.id: Record(row.path.parent) for row in part} for part in learned_and_tested(of_dataset))
+        if not training:
             log.warning("%s: no training case; the fully supervised row stays empty", dataset)
             continue
-        _train_and_predict(records, NnUNet(work / dataset, config.nnunet, choose_device(config.device).type), out)
-
-
-def _train_and_predict(records: dict[str, Record], network: NnUNet, out: Path) -> None:
-    training = [name for name, record in records.items() if record.meta.split == "train"]
-    network.train((name, *labelled_images(records[name])) for name in training)
-    others = [name for name in records if name not in training]
-    network.predict(Images(others, lambda name: ct_image(records[name])), out, probability=True)
+        network = NnUNet(work / dataset, config.nnunet, choose_device(config.device).type)
+        network.train((name, *labelled_images(record)) for name, record in training.items())
+        network.predict(Images(test, lambda name, test=test: ct_image(test[name])), out, probability=True)
 
 
 def ct_image(record: Record) -> sitk.Image:
@@ -217,11 +252,11 @@ def _map_reader(out: Path, name: str) -> Scorer:
 
 
 def _intensity(case: LesionCase) -> np.ndarray:
-    """Return how bright a voxel of the organ is, 0 outside of it: what a map must be better than."""
-    scaled = normalise(case.record.ct[:], case.record.meta.window) + 1
-    return np.where(case.organ_zyx, scaled, 0)
+    """Return how bright a voxel is: what a map must be better than."""
+    return normalise(case.record.ct[:], case.record.meta.window) + 1
 
 
 def organ_timesteps(rows: list[Row], config: Config) -> tuple[int, ...]:
     """Return the timesteps for scans of one dataset."""
-    return timesteps(config.anomaly, ORGAN_OF[Record(rows[0].path.parent).meta.region])
+    organ = Record(rows[0].path.parent).meta.lesion_organ
+    return timesteps(config.anomaly, organ) if organ else ()

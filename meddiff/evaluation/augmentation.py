@@ -9,15 +9,14 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from meddiff.config import Config, Organ
+from meddiff.config import Config
 from meddiff.data import volumes
 from meddiff.data.anatomy.labels import BODY
-from meddiff.data.datasets import REGISTRY
 from meddiff.data.lesion_masks import draw_lesion
 from meddiff.data.lesion_patches import lesion_boxes
 from meddiff.data.shards import Item, Row, run_shard
 from meddiff.data.store import Record
-from meddiff.evaluation.anomaly import ct_image, labelled_images
+from meddiff.evaluation.anomaly import ct_image, labelled_images, learned_and_tested
 from meddiff.evaluation.nnunet import Images, NnUNet
 from meddiff.evaluation.overlap import dice
 from meddiff.seeds import seed_of
@@ -31,19 +30,18 @@ NEAR_MM = 30.0  # Choice: where there is no organ, such as for lymph nodes, new 
 
 
 def generate_training(rows: list[Row], sampler: Sampler, config: Config, out: Path, index: Path) -> list[Row]:
-    """Write generated patches with drawn lesions for every training case, each with its mask beside it."""
+    """Write generated patches with drawn lesions for every case that nnU-Net learns from, masks beside them."""
     settings = config.lesions
     work_of = {
         f"{row.id}-{copy}": row
-        for row, copy in itertools.product(of_split(rows, "train"), range(settings.augmentation_copies))
+        for row, copy in itertools.product(learned_and_tested(rows)[0], range(settings.augmentation_copies))
     }
 
     def work(item: Item) -> dict[str, Any]:
         record, seed = Record(work_of[item.id].path.parent), seed_of(config.seed, item.id)
         rng = np.random.default_rng(seed)
         diameter_mm = rng.uniform(*settings.augmentation_diameter_mm)
-        known = REGISTRY.get(record.meta.dataset)
-        site_zyx = lesion_site(record, known.lesion_organ if known else None, config.anomaly.closing_mm)
+        site_zyx = lesion_site(record, config.anomaly.closing_mm)
         lesion_zyx = draw_lesion(site_zyx, diameter_mm, record.meta.spacing_mm, rng)
         (box,) = ndimage.find_objects(lesion_zyx.astype(np.uint8))
         view = LesionView.around(record, lesion_zyx, box, sampler.patch_vox)
@@ -66,7 +64,8 @@ def compare(rows: list[Row], generated: list[Row], real: NnUNet, augmented: NnUN
         augmented: one to train on these and the generated ones, for as many steps.
         out: folder of their predictions.
     """
-    training = [Record(row.path.parent) for row in of_split(rows, "train")]
+    learned, tested = learned_and_tested(rows)
+    training = [Record(row.path.parent) for row in learned]
 
     def cases() -> Iterator[tuple[str, sitk.Image, sitk.Image]]:
         yield from ((record.meta.id, *labelled_images(record)) for record in training)
@@ -74,7 +73,7 @@ def compare(rows: list[Row], generated: list[Row], real: NnUNet, augmented: NnUN
             yield row.id, volumes.read_image(row.path), volumes.read_image(mask_path(row.path))
 
     augmented.train(cases())
-    records = {row.id: Record(row.path.parent) for row in of_split(rows, "test")}
+    records = {row.id: Record(row.path.parent) for row in tested}
     table = []
     for name, network, count in ((REAL_ALONE, real, 0), (WITH_GENERATED, augmented, len(generated))):
         folder = out / name.replace(" ", "-")
@@ -86,10 +85,10 @@ def compare(rows: list[Row], generated: list[Row], real: NnUNet, augmented: NnUN
     return table
 
 
-def lesion_site(record: Record, organ: Organ | None, closing_mm: float) -> np.ndarray:
+def lesion_site(record: Record, closing_mm: float) -> np.ndarray:
     """Return where a lesion may be drawn: the organ of the dataset's lesions, else soft tissue near the real ones."""
     anatomy_zyx = record.anatomy[:]
-    if organ:
+    if organ := record.meta.lesion_organ:
         return organ_mask(anatomy_zyx, organ, record.meta.spacing_mm, closing_mm)
     near_zyx = np.zeros(anatomy_zyx.shape, bool)
     reach = round(NEAR_MM / record.meta.spacing_mm)
@@ -101,7 +100,3 @@ def lesion_site(record: Record, organ: Organ | None, closing_mm: float) -> np.nd
 def mask_path(image: Path) -> Path:
     """Return where the lesion mask of a generated patch lies."""
     return image.with_name(image.name.replace(".nii.gz", ".mask.nii.gz"))
-
-
-def of_split(rows: list[Row], split: str) -> list[Row]:
-    return [row for row in rows if Record(row.path.parent).meta.split == split]

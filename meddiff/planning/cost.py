@@ -111,7 +111,7 @@ class CostModel:
 
     @property
     def test_lesion_regions(self) -> int:
-        return sum(s.regions("test") for s in self.lesion_scans)
+        return sum(s.regions("test") for s in self.lesion_scans if s.dataset.lesion_organ)
 
     @property
     def test_pairs(self) -> int:
@@ -210,7 +210,7 @@ class CostModel:
         return sum(s.by_split["test"] for s in self.scans if s.dataset.name == dataset)
 
     def _augment(self, dataset: str) -> float:
-        train = sum(s.by_split["train"] for s in self.scans if s.dataset.name == dataset)
+        train = sum(s.by_split["train"] + s.by_split["val"] for s in self.scans if s.dataset.name == dataset)
         copies = train * self.config.lesions.augmentation_copies
         return self._nnunet(1) + self._passes(copies * self.config.sampling.steps * CONTROLLED)
 

@@ -11,7 +11,15 @@ from meddiff.data.index import Case, read_manifest
 from meddiff.data.pairs import is_simulated, read_pair
 from meddiff.data.shards import done_rows, record_folders
 from meddiff.data.store import Record
-from meddiff.evaluation.anomaly import BRIGHTER, lesion_rows, map_name, organ_timesteps, read_case
+from meddiff.evaluation.anomaly import (
+    lesion_rows,
+    map_name,
+    map_scorers,
+    organ_rows,
+    organ_timesteps,
+    paper_row,
+    read_case,
+)
 from meddiff.evaluation.lesions import GENERATED, INPAINTED, held_out_lesions
 from meddiff.evaluation.super_resolution import read_scan
 from meddiff.files import write_json
@@ -93,23 +101,24 @@ def _denoised(results: Results, store: list[Path]) -> list[Picture]:
 
 
 def _anomalies(results: Results, store: list[Path], config: Config) -> list[Picture]:
-    """Fig. 7 for every test case with a lesion in its organ, at the last timestep of Table 5."""
+    """Fig. 7 for every test case with a lesion in its organ: what the paper's row of the last timestep scores."""
     scores = read_metrics(results.anomaly_metrics)
     pictures = []
-    for row in lesion_rows(done_rows(store)):
+    for row in organ_rows(done_rows(store)):
         meta = Record(row.path.parent).meta
         t = organ_timesteps([row], config)[-1]
-        path = results.anomaly_maps / row.id / f"{map_name(t, masked=False)}.nii.gz"
+        path = results.anomaly_maps / row.id / f"{map_name(t, masked=True)}.nii.gz"
         if meta.split != "test" or not path.exists():
             continue
         case = read_case(row, config.anomaly.closing_mm)
-        of_method = scores[(scores["dataset"] == meta.dataset) & (scores["method"] == f"meddiff-fm ({t}), {BRIGHTER}")]
-        found = volumes.to_zyx(volumes.read_image(path))
+        found, score = volumes.to_zyx(volumes.read_image(path)), map_scorers(results.anomaly_maps, (t,))[paper_row(t)]
+        of_method = scores[(scores["dataset"] == meta.dataset) & (scores["method"] == paper_row(t))]
+        above = score(case) >= of_method["threshold"].iloc[0]
         picture = results.figures / f"anomaly_{row.id}.png"
-        above = found >= of_method["threshold"].iloc[0]
         map_hu = found * meta.window.width_hu / 2
         figures.anomaly(case.record.ct[:], map_hu, above, case.lesion_zyx, meta.window, picture)
-        pictures.append(Picture(picture, f"{row.id}: anomaly map at t = {t}, what is above the threshold, the lesion"))
+        words = f"anomaly map of the {case.organ} alone at t = {t}, where its size reaches the threshold, the lesion"
+        pictures.append(Picture(picture, f"{row.id}: {words}"))
     return pictures
 
 

@@ -8,10 +8,14 @@ from meddiff.report.tables import ABSENT, MEASURED
 METRICS = [*TABLE_5_METRICS, "organ_auc", "organ_ap", "found", "lesions", "false_positives"]
 CAPTION = (
     "Table 5. Anomaly detection; the number in brackets is t. AUC, SPE, SEN and ACC count every voxel of the cropped "
-    "scan, as the paper does; organ_auc and organ_ap (average precision) count the voxels of the organ. `intensity "
-    "alone` is how bright a voxel is: only what a method gains over it counts. The paper's rows show the model the "
-    "organ alone; `whole scan` shows it all, and `brighter only` counts what is brighter than expected. n counts test "
-    "scans; the threshold of SPE, SEN, ACC and of the lesions found was chosen on other scans."
+    "scan, as the paper does; organ_auc and organ_ap (average precision) count the voxels of the organ. Lesions beyond "
+    "the organ are left out, as in the paper, and so is whatever a method finds there. `intensity alone` is how "
+    "bright a voxel is: only what a method gains over it counts. The paper's rows show the model the organ alone and "
+    "count the size of the difference; `whole scan` shows it all, and `brighter only` counts what is brighter than "
+    "expected. n counts test scans. Unlike the paper, which names no rule, SPE, SEN, ACC and the lesions found of "
+    "these rows are those at the threshold with the largest sum of sensitivity and specificity within the organ on "
+    "the validation scans: a lower one than the paper's values suggest. `fully supervised` is nnU-Net's own "
+    "segmentation after training on the scans for training and validation; its AUC is that of its probabilities."
 )
 
 

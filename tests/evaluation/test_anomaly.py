@@ -1,6 +1,10 @@
 """Scores of anomaly maps on stored scans with lesions: what counts, and which cases choose the threshold."""
 
+import shutil
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import ndimage
 
@@ -8,8 +12,20 @@ from meddiff.config import SUPERVISED, AnomalyConfig, Config, Organ
 from meddiff.data import volumes
 from meddiff.data.shards import DONE, Row, read_index
 from meddiff.data.store import Record, write_record
+from meddiff.data.tsv import write_tsv
 from meddiff.data.windows import normalise
-from meddiff.evaluation.anomaly import BRIGHTER, INTENSITY, lesion_rows, read_case, score_all, write_maps
+from meddiff.evaluation import anomaly
+from meddiff.evaluation.anomaly import (
+    BRIGHTER,
+    INTENSITY,
+    lesion_rows,
+    organ_rows,
+    predict_supervised,
+    read_case,
+    score_all,
+    write_maps,
+)
+from meddiff.report import build
 from meddiff.stages import restrict
 from tests.conftest import make_record
 from tests.tasks.healthy import HealthySampler
@@ -18,9 +34,9 @@ CLOSING_MM = 10.0
 CONFIG = Config(anomaly=AnomalyConfig(lung_timesteps=(900,)))
 
 
-def with_lesion(folder, seed, split, lesion_hu):
+def with_lesion(folder, seed, split, lesion_hu, organ=Organ.LUNG):
     """A chest with a lesion in its lung, and one outside of it, which does not count."""
-    record = make_record(folder, seed, split=split)
+    record = make_record(folder, seed, split=split, lesion_organ=organ)
     anatomy, hu = record.anatomy[:], record.ct[:]
     depth = ndimage.distance_transform_edt(np.isin(anatomy, range(10, 15)))
     z, y, x = np.unravel_index(depth.argmax(), depth.shape)
@@ -54,6 +70,41 @@ def maps(rows, tmp_path_factory):
     write_maps(lesion_rows(rows), sampler, restrict(CONFIG, "anomaly"), out, index)
     assert [row.status for row in read_index(index)] == 6 * [DONE]  # three scans, masked and whole
     return out
+
+
+def test_lesions_of_no_organ_have_no_maps_and_no_row_but_a_judge(rows, maps, tmp_path, monkeypatch):
+    """Lymph nodes: some of them overlap a closed lung mask, which says nothing of anomalies in lungs."""
+    nodes = [with_lesion(tmp_path / split, seed, split, -650, None) for seed, split in ((0, "train"), (2, "test"))]
+    assert lesion_rows(nodes) == nodes
+    assert organ_rows([*rows, *nodes]) == rows[:3]
+    assert score_all(nodes, restrict(CONFIG, "score-anomaly"), maps, tmp_path) == []
+    trained = judges(monkeypatch)
+    predict_supervised(nodes, restrict(Config(), "supervised"), tmp_path / "work", tmp_path / "out")
+    assert trained == {"phantom": (["train"], ["test"])}
+
+
+def judges(monkeypatch):
+    """Put in the place of nnU-Net what tells which cases each dataset's network learned and predicted."""
+    trained = {}
+
+    class Judge:
+        def __init__(self, folder, *_):
+            self.name = folder.name
+
+        def train(self, cases):
+            trained[self.name] = ([case_id for case_id, *_ in cases],)
+
+        def predict(self, images, out, probability=False):
+            trained[self.name] += (list(images),)
+
+    monkeypatch.setattr(anomaly, "NnUNet", Judge)
+    return trained
+
+
+def test_nnunet_learns_from_all_but_the_test_scans(rows, tmp_path, monkeypatch):
+    trained = judges(monkeypatch)
+    predict_supervised(lesion_rows(rows), restrict(Config(), "supervised"), tmp_path / "work", tmp_path / "out")
+    assert trained == {"phantom": (["train", "val"], ["test"])}
 
 
 def test_only_scans_with_labels_count_and_only_lesions_in_the_organ(rows):
@@ -91,11 +142,53 @@ def test_the_threshold_does_not_see_the_test_scans(rows, maps, tmp_path):
 
 
 def test_nnunets_probabilities_are_scored_by_the_same_code(rows, maps, tmp_path):
-    for row in rows[1:3]:
-        case = read_case(row, CLOSING_MM)
-        perfect = case.record.as_image(case.lesion_zyx.astype(np.float32))
-        volumes.write_image(perfect, tmp_path / f"{row.id}_probability.nii.gz")
-    table = {row["method"]: row for row in score_all(rows, restrict(CONFIG, "score-anomaly"), maps, tmp_path)}
-    best = table[SUPERVISED]
+    case = read_case(rows[2], CLOSING_MM)
+    volumes.write_image(case.record.as_image(case.lesion_zyx.astype(np.float32)), probability_of(rows[2], tmp_path))
+    best = supervised_row(rows, maps, tmp_path)
     assert (best["auc"], best["organ_auc"], best["spe"], best["sen"]) == (1, 1, 1, 1)
     assert (best["found"], best["lesions"], best["false_positives"]) == (1, 1, 0)
+
+
+def test_the_supervised_row_is_nnunets_segmentation_within_the_organ(rows, maps, tmp_path):
+    """Half of the lesion is at 0.6, half at 0.4, its surroundings in the lung at 0.1, and all outside of it at 0.9."""
+    case = read_case(rows[2], CLOSING_MM)
+    score = np.where(case.organ_zyx, np.float32(0.1), np.float32(0.9))
+    first = np.argwhere(case.lesion_zyx)[:13]
+    score[case.lesion_zyx] = 0.4
+    score[tuple(first.T)] = 0.6
+    volumes.write_image(case.record.as_image(score), probability_of(rows[2], tmp_path))
+    found = supervised_row(rows, maps, tmp_path)
+    assert found["sen"] == pytest.approx(13 / 27)  # a threshold of its own would take all 27
+    assert found["spe"] == 1  # where the lesions were left out nothing is counted against it
+    assert (found["auc"], found["threshold"], found["false_positives"]) == (1, 0.5, 0)
+
+
+def test_the_picture_shows_what_the_papers_row_scores(rows, maps, tmp_path, monkeypatch):
+    """The organ alone, and darker as well as brighter: here the lesion is darker, as tumours of the liver are."""
+    shutil.copytree(maps, tmp_path / "maps")
+    darker = -volumes.read_image(maps / "test" / "900.nii.gz")
+    volumes.write_image(darker, tmp_path / "maps" / "test" / "900.nii.gz")
+    table = pd.DataFrame(score_all(rows, restrict(CONFIG, "score-anomaly"), maps, tmp_path))
+    table.to_csv(tmp_path / "anomaly.csv")
+    write_tsv([vars(row) for row in rows], list(vars(rows[0])), tmp_path / "index.tsv")
+    shown = []
+    monkeypatch.setattr("meddiff.report.figures.anomaly", lambda *arguments: shown.append(arguments))
+    places = {"anomaly_metrics": tmp_path / "anomaly.csv", "anomaly_maps": tmp_path / "maps", "figures": tmp_path}
+    (picture,) = build._anomalies(SimpleNamespace(**places), [tmp_path / "index.tsv"], CONFIG)
+    _, map_hu, above, _, window, _ = shown[0]
+    masked = volumes.to_zyx(darker)
+    np.testing.assert_array_equal(map_hu, masked * window.width_hu / 2)
+    threshold = table.set_index("method").loc["meddiff-fm (900)", "threshold"]
+    np.testing.assert_array_equal(above, np.abs(masked) >= threshold)
+    assert above.any()
+    assert (map_hu[above] < 0).all()
+    assert "lung alone at t = 900" in picture.caption
+
+
+def probability_of(row, folder):
+    return folder / f"{row.id}_probability.nii.gz"
+
+
+def supervised_row(rows, maps, folder):
+    table = {row["method"]: row for row in score_all(rows, restrict(CONFIG, "score-anomaly"), maps, folder)}
+    return table[SUPERVISED]

@@ -1,5 +1,6 @@
 """Test lesions of stored patients: which are drawn, how they are judged, and the augmentation study."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,7 +36,7 @@ def rows(tmp_path_factory):
     store = tmp_path_factory.mktemp("store")
     found = []
     for seed, split in enumerate(("train", "test")):
-        record = make_record(store / split, seed, split=split)
+        record = make_record(store / split, seed, split=split, lesion_organ=Organ.LUNG)
         lesion = np.zeros(record.meta.size_zyx, np.uint8)
         lesion[SMALL] = lesion[LARGE] = 1
         write_record(record.folder, record.meta, record.ct[:], record.anatomy[:], 16, lesion)
@@ -116,9 +117,7 @@ def test_generated_patches_alone_are_compared_with_the_real_ones(judged):
     assert (compared == (table["kind"] == "generated")).all()
 
 
-def test_training_lesions_are_drawn_in_the_organ_for_the_training_patients_alone(rows, tmp_path, monkeypatch):
-    dataset = {"phantom": SimpleNamespace(lesion_organ=Organ.LUNG)}
-    monkeypatch.setattr("meddiff.evaluation.augmentation.REGISTRY", dataset)
+def test_training_lesions_are_drawn_in_the_organ_for_the_patients_that_are_learned_from(rows, tmp_path):
     settings = restrict(CONFIG, "augment-lesions")
     made = generate_training(rows, Sampler(rows[0].path), settings, tmp_path, tmp_path / "index.tsv")
     assert [(row.id, row.status) for row in made] == [("train-0", DONE)]
@@ -137,8 +136,11 @@ def test_training_lesions_are_drawn_in_the_organ_for_the_training_patients_alone
 
 def test_without_an_organ_lesions_are_drawn_in_soft_tissue_near_the_real_ones(rows):
     record = Record(rows[0].path.parent)
-    site = lesion_site(record, None, 10.0)
+    in_lung = lesion_site(record, 10.0)
+    record.meta = replace(record.meta, lesion_organ=None)
+    site = lesion_site(record, 10.0)
     assert site.any()
+    assert not (site & in_lung).sum() > 0.5 * site.sum()
     assert (record.anatomy[:][site] == BODY).all()
     z = np.flatnonzero(site.any((1, 2)))
     assert z.min() >= 20 - 5

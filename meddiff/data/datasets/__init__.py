@@ -44,7 +44,7 @@ def resolve(config: DatasetConfig, raw_dir: Path) -> Dataset:
     if config.lesion:
         values = base.lesion_values if base.lesion else ()
         base = replace(base, lesion=(config.lesion,), lesion_values=values, role="downstream")
-    return base
+    return replace(base, lesion_organ=config.lesion_organ or base.lesion_organ)
 
 
 def known_below(root: Path) -> list[DatasetConfig]:

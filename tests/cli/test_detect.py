@@ -1,0 +1,52 @@
+"""`meddiff detect` by default gives what Table 5 scores under the paper's name; flags give the other rows."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from typer.testing import CliRunner
+
+from meddiff.cli.main import app
+from meddiff.config import SamplingConfig, WindowsConfig
+from meddiff.data.volumes import from_zyx
+
+MAP = np.array([[[-0.5, 0.0, 0.5]] * 2] * 2, np.float32)  # 450 HU darker, as expected, 450 HU brighter
+
+
+@pytest.fixture
+def detect(tmp_path, monkeypatch):
+    """Run the verb with a model whose map is `MAP`; return whether it saw the organ alone, and the mask's columns."""
+    seen = {}
+    scan = SimpleNamespace(
+        hu_zyx=MAP, anatomy_zyx=MAP, spacing_mm=1.0, window=WindowsConfig().chest, as_map=lambda x: from_zyx(x, 1.0)
+    )
+
+    def anomaly_map(*arguments):
+        seen["masked"] = arguments[-2]
+        return MAP
+
+    sampler = SimpleNamespace(model=None, config=SamplingConfig())
+    monkeypatch.setattr("meddiff.tasks.sampler.Sampler", lambda *_: sampler)
+    monkeypatch.setattr("meddiff.tasks.scan.read_scan", lambda *_: scan)
+    monkeypatch.setattr("meddiff.tasks.anomaly.organ_mask", lambda *_: MAP)
+    monkeypatch.setattr("meddiff.tasks.anomaly.anomaly_map", anomaly_map)
+    (tmp_path / "ct.nii.gz").touch()
+
+    def run(*flags):
+        files = ["-o", str(tmp_path / "map.nii.gz"), "--mask-out", str(tmp_path / "mask.nii.gz")]
+        command = ["detect", str(tmp_path / "ct.nii.gz"), "--organ", "lung", "--threshold-hu", "100", *files, *flags]
+        done = CliRunner().invoke(app, command, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        mask = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "mask.nii.gz")))
+        return seen["masked"], mask[0, 0].tolist()
+
+    return run
+
+
+def test_the_default_is_the_papers_map_and_its_size(detect):
+    assert detect() == (True, [1, 0, 1])
+
+
+def test_flags_give_the_other_rows(detect):
+    assert detect("--whole-scan", "--brighter-only") == (False, [0, 0, 1])
