@@ -16,9 +16,10 @@ from meddiff.data.store import Record
 from meddiff.data.windows import normalise
 from meddiff.evaluation.extractor import Extractor
 from meddiff.evaluation.features import resized, tile_features
+from meddiff.evaluation.lpips import lpips
+from meddiff.evaluation.ms_ssim import ms_ssim
 from meddiff.evaluation.nnunet import Images, NnUNet
 from meddiff.evaluation.overlap import dice
-from meddiff.evaluation.similarity import lpips, ms_ssim
 from meddiff.progress import Progress
 from meddiff.seeds import seed_of
 from meddiff.stages import params_of

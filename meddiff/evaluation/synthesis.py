@@ -14,9 +14,10 @@ from meddiff.data.store import Record
 from meddiff.data.windows import normalise
 from meddiff.evaluation.extractor import Extractor
 from meddiff.evaluation.features import resized, tile_features
+from meddiff.evaluation.lpips import lpips
+from meddiff.evaluation.ms_ssim import ms_ssim
 from meddiff.evaluation.overlap import dice, organ_dice
 from meddiff.evaluation.seams import seam_ratio
-from meddiff.evaluation.similarity import lpips, ms_ssim
 from meddiff.files import read_json
 from meddiff.progress import Progress
 
