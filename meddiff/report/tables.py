@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from meddiff.evaluation.metrics import HIGHER, LOWER, heading
 from meddiff.files import temporary_beside, write_text
 
 MEASURED, QUOTED, ABSENT = "measured", "quoted", "absent"
@@ -26,11 +27,15 @@ def write_table(table: pd.DataFrame, metrics: Sequence[str], stem: Path, caption
     text = for_people(table, metrics)
     write_text(f"{caption}\n\n{text.to_markdown(index=False, disable_numparse=True)}\n", stem.with_suffix(".md"))
     latex = text.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-    write_text(latex.to_latex(hrules=True, caption=_escape(caption)), stem.with_suffix(".tex"))
+    tex = latex.to_latex(hrules=True, caption=_escape(caption))
+    write_text(tex.replace(HIGHER, r"$\uparrow$").replace(LOWER, r"$\downarrow$"), stem.with_suffix(".tex"))
 
 
 def for_people(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """Return the table as strings: `0.612 [0.601, 0.620]`, the paper's value in a column of its own, gaps as a dash."""
+    """Return the table as strings: `0.612 [0.601, 0.620]`, the paper's value in a column of its own, gaps as a dash.
+
+    An arrow beside a metric's name says which way is better.
+    """
     keys = [c for c in table.columns if not any(c == m or c.startswith(f"{m}_") for m in metrics)]
     leading = [c for c in keys if c not in ("made_with", "status")]
     text = table[leading].astype(str).copy()
@@ -39,7 +44,7 @@ def for_people(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
         columns = [c for c in (metric, f"{metric}_paper") if c in table]
         counts = (table[columns].stack().dropna() % 1 == 0).all()
         number = partial(_number, digits=0 if counts else 4)
-        text[metric] = [
+        text[heading(metric)] = [
             number(value) + (f" [{number(low[i])}, {number(high[i])}]" if low is not None and pd.notna(low[i]) else "")
             for i, value in table[metric].items()
         ]

@@ -8,6 +8,7 @@ from meddiff.config import SUPER_RESOLVERS, DataConfig, DatasetConfig, Region
 from meddiff.data.index import Case
 from meddiff.data.shards import COLUMNS
 from meddiff.data.tsv import write_tsv
+from meddiff.evaluation.distribution import split_half
 from meddiff.report import table1, table3, table5, table6, table_sr
 from meddiff.report.tables import bootstrap_interval, for_people, write_table
 
@@ -44,6 +45,20 @@ def test_table_3_holds_our_numbers_beside_the_papers(metrics, features):
     assert np.isnan(ceiling["ms_ssim"])
 
 
+def test_the_real_row_has_the_floor_of_fid_and_mmd():
+    rng = np.random.default_rng(0)
+    scans = pd.DataFrame({"id": range(40), "region": ["chest", "abdomen"] * 20, "dice": 0.9})
+    shift = np.where(scans["region"] == "chest", 0, 3)[:, None, None]
+    features = {name: rng.normal(size=(40, 2, 4)) + shift for name in ("meddiff-fm", "real")}
+    table = table3.table3({"meddiff-fm": scans, "real": scans}, features, 10, "phantoms")
+    for region in ("chest", "abdomen", "average"):
+        floor, perfect = (row(table, region=region, method=method) for method in ("real", "meddiff-fm"))
+        assert 0 < perfect["fid"] < 2 * floor["fid"]
+        assert abs(floor["mmd"]) < 0.02
+    both = split_half(features["real"])["fid"]
+    assert row(table, region="average", method="real")["fid"] == pytest.approx(both)  # pooled, as the models'
+
+
 def test_a_region_without_scans_is_absent(metrics, features):
     table = table3.table3(metrics, features, 200, "phantoms")
     absent = row(table, region="han", method="meddiff-fm")
@@ -68,6 +83,10 @@ def test_tables_are_written_for_programs_and_for_people(metrics, features, tmp_p
     markdown, latex = (tmp_path / "t.md").read_text(), (tmp_path / "t.tex").read_text()
     assert "0.6000 [0.5000, 0.7000]" in markdown
     assert "absent" in markdown
+    assert "| fid ↓ " in markdown
+    assert "| dice ↑ " in markdown
+    assert r"fid $\downarrow$" in latex
+    assert r"dice $\uparrow$" in latex
     assert r"A caption of 5 \%." in latex
     assert r"phantoms \& 100 \%" in latex
 
@@ -123,7 +142,7 @@ def test_counts_are_whole_and_an_absent_metric_leaves_the_papers_value_as_it_is(
     text = for_people(table, ("cases", "dice"))
     assert text["cases"].tolist() == ["1", "-"]
     assert text["cases (paper)"].tolist() == ["2", "50"]
-    assert text["dice"].tolist() == ["-", "-"]
+    assert text["dice ↑"].tolist() == ["-", "-"]
     assert text["dice (paper)"].tolist() == ["0.7821", "1.0000"]
 
 
@@ -157,6 +176,7 @@ def lesion_scores():
 
 def test_table_6_tells_generation_from_inpainting_and_has_the_papers_datasets(lesion_scores):
     features = np.random.default_rng(0).normal(size=(len(lesion_scores), 2, 8))
+    # Two real patches have no halves of two.
     table = table6.table6({"demo": lesion_scores}, {"demo": features}, 200, "phantoms")
     real, ours = (row(table, dataset="demo", method=method) for method in ("real", "fine-tune"))
     assert (ours["n"], ours["patients"], ours["status"], ours["made_with"]) == (2, 1, "measured", "phantoms")
