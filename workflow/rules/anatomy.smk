@@ -8,7 +8,8 @@ Input: a shard's resampled scans. Output: per shard an index; label maps with To
 rule anatomy:
     """Segment a shard's scans with TotalSegmentator, its model loaded once, and add the body by threshold."""
     input:
-        f"{OUT}/data/resample/shard-{{shard}}.tsv",
+        weights=f"{OUT}/models/anatomy/source.json",
+        resampled=f"{OUT}/data/resample/shard-{{shard}}.tsv",
     output:
         f"{OUT}/data/anatomy/shard-{{shard}}.tsv",
     log:
@@ -26,5 +27,5 @@ rule anatomy:
         config=stage_config("anatomy"),
         out=subpath(output[0], parent=True),
     shell:
-        "python -m meddiff anatomy --config {params.config:q} --resampled {input:q}"
+        "python -m meddiff anatomy --config {params.config:q} --resampled {input.resampled:q}"
         " --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"

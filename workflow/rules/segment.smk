@@ -8,6 +8,7 @@ Input: synthetic scans, or the stored held-out scans themselves for the ceiling.
 rule segment_synthetic:
     """Segment a model's synthetic scans."""
     input:
+        weights=f"{OUT}/models/anatomy/source.json",
         store=STORE,
         synthetic=expand(
             f"{OUT}/synthesis/{{{{model}}}}/shard-{{shard}}.tsv", shard=SAMPLING_SHARDS
@@ -40,6 +41,7 @@ rule segment_synthetic:
 rule segment_real:
     """Segment the held-out scans as the store holds them: the best Dice that this judge can give."""
     input:
+        weights=f"{OUT}/models/anatomy/source.json",
         store=STORE,
     output:
         f"{OUT}/judged/real/index.tsv",

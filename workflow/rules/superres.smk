@@ -9,6 +9,7 @@ of metrics and the thin slices.
 rule thick_slices:
     """Pair test scans with thick slices, or simulate these; label the anatomy of the thick ones."""
     input:
+        weights=f"{OUT}/models/anatomy/source.json",
         manifest=f"{OUT}/data/manifest.tsv",
         resampled=expand(f"{OUT}/data/resample/shard-{{shard}}.tsv", shard=SHARDS),
         store=STORE,

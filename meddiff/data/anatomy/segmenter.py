@@ -13,8 +13,9 @@ import SimpleITK as sitk
 
 from meddiff.config import AnatomyConfig
 from meddiff.data import volumes
-from meddiff.data.anatomy import demo_weights
+from meddiff.data.anatomy import demo_weights, official_weights
 from meddiff.errors import CaseError, UserError
+from meddiff.faults import machine_fault
 from meddiff.files import write_json
 
 log = logging.getLogger(__name__)
@@ -42,16 +43,14 @@ class Segmenter:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Segmenter":
-        self._home = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="meddiff-")))
-        write_json(OFFLINE_SETTINGS, self._home / "config.json")
-        official = _official_weights()
-        os.environ["TOTALSEG_HOME_DIR"] = str(self._home)
+        home = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="meddiff-")))
+        write_json(OFFLINE_SETTINGS, home / "config.json")
+        weights = home / "weights" if self._config.weights == "demo" else official_weights.find(self._config)
         if self._config.weights == "demo":
-            demo_weights.install(self._home / "weights")
-            os.environ["TOTALSEG_WEIGHTS_PATH"] = str(self._home / "weights")
-        else:
-            official.mkdir(parents=True, exist_ok=True)
-            os.environ["TOTALSEG_WEIGHTS_PATH"] = str(official)
+            demo_weights.install(weights)
+        places = {"TOTALSEG_HOME_DIR": str(home), "TOTALSEG_WEIGHTS_PATH": str(weights)}
+        self._stack.enter_context(_environment(places))
+        self._stack.enter_context(_no_download())
         self._stack.enter_context(_models_kept_in_memory())
         return self
 
@@ -63,7 +62,7 @@ class Segmenter:
 
         Raises:
             CaseError: TotalSegmentator cannot handle this volume.
-            UserError: the official weights are neither here nor to be had.
+            UserError: the weights are damaged, or somebody has taken them away.
         """
         from totalsegmentator.python_api import totalsegmentator
 
@@ -80,21 +79,15 @@ class Segmenter:
                 skip_saving=True,
             )
         except SystemExit as error:
-            raise UserError(f"TotalSegmentator stopped: {error}; are its weights at {_official_weights()}?") from error
-        except ConnectionError as error:
-            raise UserError(
-                "anatomy.weights official: TotalSegmentator's weights are not here and cannot be downloaded; "
-                "run `totalseg_download_weights -t total` where there is a network, or set anatomy.weights: demo"
-            ) from error
+            raise UserError(f"TotalSegmentator stopped, exit code {error}; its reason is printed above") from error
+        except Exception:
+            if self._config.weights == "official":
+                official_weights.find(self._config)  # that they are gone is no fault of the volume
+            raise
         labels_zyx = _from_nifti(result)
         if labels_zyx.shape != ct.GetSize()[::-1]:
             raise CaseError(f"TotalSegmentator returned another size, {labels_zyx.shape}")
         return labels_zyx
-
-
-def _official_weights() -> Path:
-    given = os.environ.get("TOTALSEG_WEIGHTS_PATH")
-    return Path(given) if given else Path.home() / ".totalsegmentator" / "nnunet" / "results"
 
 
 def _to_nifti(ct: sitk.Image) -> nibabel.Nifti1Image:
@@ -106,6 +99,33 @@ def _to_nifti(ct: sitk.Image) -> nibabel.Nifti1Image:
 
 def _from_nifti(labels: nibabel.Nifti1Image) -> np.ndarray:
     return np.asarray(labels.dataobj).astype(np.uint8).transpose(2, 1, 0)
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _no_download() -> Iterator[None]:
+    """Keep TotalSegmentator from fetching weights by itself, which jobs at the same time would spoil for each other."""
+    from totalsegmentator import python_api
+
+    original = python_api.download_pretrained_weights
+    python_api.download_pretrained_weights = lambda _: None
+    try:
+        yield
+    finally:
+        python_api.download_pretrained_weights = original
 
 
 @contextlib.contextmanager
@@ -132,7 +152,8 @@ def _models_kept_in_memory() -> Iterator[None]:
         def initialize_from_trained_model_folder(self, *args, **kwargs) -> None:  # noqa: ANN002, ANN003
             key = (*map(str, args), *(f"{k}={v}" for k, v in sorted(kwargs.items())))
             if key not in loaded:
-                super().initialize_from_trained_model_folder(*args, **kwargs)
+                with _damage_is_of_weights(args[0]):
+                    super().initialize_from_trained_model_folder(*args, **kwargs)
                 loaded[key] = dict(self.__dict__)
             self.__dict__.update(loaded[key])
 
@@ -145,3 +166,22 @@ def _models_kept_in_memory() -> Iterator[None]:
         yield
     finally:
         module.nnUNetPredictor = original
+
+
+@contextlib.contextmanager
+def _damage_is_of_weights(model: str) -> Iterator[None]:
+    """Blame the weights for what fails while they are loaded, before any volume is looked at.
+
+    Raises:
+        UserError: they are damaged; says which.
+    """
+    try:
+        yield
+    except Exception as error:  # a damaged file raises one of many types
+        if machine_fault(error):
+            raise
+        folder = Path(model).parent
+        raise UserError(
+            f"the weights in {folder} cannot be loaded ({type(error).__name__}); delete this folder and run "
+            "`meddiff weights`"
+        ) from error
