@@ -4,9 +4,11 @@ Nothing is read but names and publishers' tables; whether a case can be used is 
 it is either prepared or quarantined with a reason, never dropped.
 """
 
+import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from meddiff.config import DataConfig, Organ, Region
 from meddiff.data.datasets import Dataset, resolve
@@ -87,6 +89,24 @@ def _cases_of(dataset: Dataset, config: DataConfig, seed: int) -> list[Case]:
         )
         for found, split in zip(cases, split_cases(dataset, cases, config, seed), strict=True)
     ]
+
+
+def check_present(cases: Iterable[Case], kind: Literal["image", "lesion"]) -> None:
+    """Refuse to work while a dataset's disk is away: its scans would be quarantined one by one as missing.
+
+    Raises:
+        UserError: of some dataset not one of these cases' files is where the manifest says.
+    """
+    files: dict[str, list[Path]] = {}
+    for case in cases:
+        if (path := getattr(case, kind)) and not case.quarantine:
+            files.setdefault(case.dataset, []).append(path)
+    for dataset, paths in files.items():
+        if not any(path.exists() for path in paths):
+            folder = os.path.commonpath([path.parent for path in paths])
+            raise UserError(
+                f"{dataset}: nothing of it is below {folder} any more; mount its disk, or run `meddiff index` again"
+            )
 
 
 def write_manifest(cases: list[Case], path: Path) -> None:

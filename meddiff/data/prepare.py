@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 from meddiff.config import Config, Region
 from meddiff.data import volumes
-from meddiff.data.index import Case
+from meddiff.data.index import Case, check_present
 from meddiff.data.regions import bounding_box
 from meddiff.data.shards import Item, MemoryBudget, Row, run_shard, sidecar
 from meddiff.errors import CaseError
@@ -45,6 +45,7 @@ def resample(
     from meddiff.data.headers import read_scan
     from meddiff.data.resample import resample_ct
 
+    check_present(cases, "image")
     case_of = {case.id: case for case in cases}
     budget = MemoryBudget((memory_mb - PROGRAM_MB) * 1e6)
 
@@ -161,6 +162,7 @@ def store(
     from meddiff.data.lesions import read_lesion
     from meddiff.data.store import RecordMeta, write_record
 
+    check_present(cases, "lesion")
     case_of = {case.id: case for case in cases}
     ct_of, labels_of = {row.id: row.path for row in resampled}, {row.id: row.path for row in segmented}
     boxes = {f"{row.id}_{box['region']}": (row.id, box) for row in boxed for box in read_json(row.path)}

@@ -9,6 +9,7 @@ from meddiff.data.index import Case
 from meddiff.data.prepare import resample, resampling_bytes, volume_header
 from meddiff.data.shards import read_index
 from meddiff.data.volumes import from_zyx, write_image
+from meddiff.errors import UserError
 
 
 def written(path, pixel_type, spacing):
@@ -44,6 +45,23 @@ def test_what_cannot_be_read_needs_no_memory_and_is_refused_later(tmp_path):
     assert resampling_bytes(tmp_path / "absent.nii.gz", 1.0) == 0
     (tmp_path / "empty").mkdir()
     assert resampling_bytes(tmp_path / "empty", 1.0) == 0
+
+
+@pytest.mark.parametrize("present", [["a_1"], []], ids=["one dataset away", "both away"])
+def test_a_dataset_whose_disk_is_away_ends_the_job_and_quarantines_nothing(tmp_path, present):
+    cases = [
+        Case(dataset, case, tmp_path / dataset / f"{case}.nii.gz", Region.CHEST, "pretraining", "train", 0)
+        for dataset in ("a", "b")
+        for case in ("1", "2")
+    ]
+    for case in cases:
+        if case.id in present:
+            case.image.parent.mkdir()
+            write_image(from_zyx(np.zeros((22, 30, 30), np.int16), 3.0), case.image)
+    away = "b" if present else "a"
+    with pytest.raises(UserError, match=f"{away}: nothing of it is below .*/{away} any more; mount its disk"):
+        resample(cases, Config(data=DataConfig(spacing_mm=6.0)), tmp_path / "out", tmp_path / "index.tsv")
+    assert not (tmp_path / "index.tsv").exists()
 
 
 def test_scans_that_are_too_small_or_were_marked_by_the_index_are_quarantined(tmp_path):
