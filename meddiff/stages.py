@@ -27,13 +27,15 @@ STAGES = {
     "anatomy-weights": Stage(("anatomy",)),
     "anatomy": Stage(("data", "anatomy", "device")),
     "regions": Stage(("data", "regions"), version=3),
-    "store": Stage(("data", "windows", "model"), version=3),
+    "store": Stage(("data", "windows", "model"), version=4),
     "qc": Stage(("data", "windows")),
     "qc-page": Stage(("data", "anatomy"), version=2),
     "train-anatomy": Stage(("anatomy", "windows")),
     "extractor": Stage(("seed", "evaluation"), version=2),
-    "pretrain": Stage(("seed", "device", "model", "diffusion", "training", "models", "windows"), version=3),
-    "distill": Stage(("seed", "device", "model", "training", "distillation", "models"), version=2),
+    "pretrain": Stage(
+        ("seed", "device", "model", "diffusion", "augmentation", "training", "models", "windows"), version=3
+    ),
+    "distill": Stage(("seed", "device", "model", "augmentation", "training", "distillation", "models"), version=2),
     "synthesize": Stage(("seed", "device", "sampling", "windows"), version=3),
     "low-dose": Stage(("seed", "data", "low_dose"), version=2),
     "red-cnn": Stage(("seed", "device", "red_cnn")),

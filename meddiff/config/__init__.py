@@ -16,7 +16,15 @@ from meddiff.config.data import (
     WindowsConfig,
 )
 from meddiff.config.finetune import ORIGINS, SUPER_RESOLVERS, FinetuningConfig, LesionsConfig, SuperResolutionConfig
-from meddiff.config.model import PATCH_ALONE, DiffusionConfig, LevelWeights, ModelConfig, NetworkConfig, TrainingConfig
+from meddiff.config.model import (
+    PATCH_ALONE,
+    AugmentationConfig,
+    DiffusionConfig,
+    LevelWeights,
+    ModelConfig,
+    NetworkConfig,
+    TrainingConfig,
+)
 from meddiff.config.tasks import (
     DENOISERS,
     DENOISING_NETWORKS,
@@ -44,6 +52,7 @@ __all__ = [
     "SUPER_RESOLVERS",
     "AnatomyConfig",
     "AnomalyConfig",
+    "AugmentationConfig",
     "Config",
     "DataConfig",
     "DatasetConfig",

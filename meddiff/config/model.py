@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from meddiff.config.base import Section
+from meddiff.config.base import Fraction, Section
 
 PositionMode = Literal["none", "coordinates", "embedding"]
 
@@ -76,6 +76,23 @@ class LevelWeights(Section):
         if self.image + self.double + self.patch <= 0:
             raise ValueError("levels image, double and patch are all 0; give one a weight")
         return self
+
+
+class AugmentationConfig(Section):
+    """Random variation of the training samples of pretraining and distillation; with a `share` of 0 it is off."""
+
+    share: Fraction = Field(default=0.0, description="Share of the samples that are varied [the paper names none].")
+    size: float = Field(default=0.1, ge=0, lt=0.5, description="Largest change of the body's size, per axis [Choice].")
+    roll_degrees: float = Field(default=8.0, ge=0, le=45, description="Largest roll about the long axis [Choice].")
+    displacement_mm: float = Field(
+        default=3.0, ge=0, le=6, description="Standard deviation of smooth displacements, 48 mm apart [Choice]."
+    )
+    contrast: float = Field(
+        default=0.2, ge=0, le=1, description="Standard deviation of the logarithm of an organ's enhancement [Choice]."
+    )
+    mirrored_heads: Fraction = Field(
+        default=0.5, description="Share of the varied heads that change sides, with their labels [Choice]."
+    )
 
 
 class TrainingConfig(Section):

@@ -14,6 +14,7 @@ from meddiff.config.model import (
     ABLATION,
     DDPM,
     MEDDIFF_FM,
+    AugmentationConfig,
     DiffusionConfig,
     DistillationConfig,
     ModelConfig,
@@ -42,6 +43,9 @@ class Config(Section):
     windows: WindowsConfig = Field(default=WindowsConfig(), description="HU window of each region.")
     model: ModelConfig = Field(default=ModelConfig(), description="The denoising U-Net.")
     diffusion: DiffusionConfig = Field(default=DiffusionConfig(), description="The diffusion process.")
+    augmentation: AugmentationConfig = Field(
+        default=AugmentationConfig(), description="Variation of the training samples."
+    )
     training: TrainingConfig = Field(default=TrainingConfig(), description="Pretraining.")
     distillation: DistillationConfig = Field(default=DistillationConfig(), description="The few-step model.")
     ablation: Literal["ends", "full"] = Field(

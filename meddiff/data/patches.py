@@ -57,7 +57,7 @@ class Draw(Protocol):
 
 def draw(record: Record, level: str, patch_vox: int, rng: np.random.Generator, index: int = 0) -> Sample:
     """Return one sample of a record at the given level, at a random place."""
-    return cut(record, level, patch_vox, random_corner(record, level, patch_vox, rng), index)
+    return cut(record, level, patch_vox, random_corner(record.meta.size_zyx, level, patch_vox, rng), index)
 
 
 class PatchDataset(Dataset):
@@ -101,14 +101,14 @@ def crop_size(level: str, patch_vox: int) -> int:
     return 2 * patch_vox if level == "double" else patch_vox
 
 
-def random_corner(record: Record, level: str, patch_vox: int, rng: np.random.Generator) -> list[int]:
-    """Return the first voxels of a random crop; a crop that is larger than the region reaches beyond it.
+def random_corner(size_zyx: Sequence[int], level: str, patch_vox: int, rng: np.random.Generator) -> list[int]:
+    """Return the first voxels of a random crop of a region; a crop that is larger than the region reaches beyond it.
 
     The level `image` is the whole region and has no crop, and nothing is drawn for it.
     """
     if level == "image":
         return [0, 0, 0]
-    room = [n - crop_size(level, patch_vox) for n in record.meta.size_zyx]
+    room = [n - crop_size(level, patch_vox) for n in size_zyx]
     return [int(rng.integers(min(0, r), max(0, r) + 1)) for r in room]
 
 

@@ -159,6 +159,7 @@ def store(
     memory_mb: float = math.inf,
 ) -> None:
     """Write one record of the crop store for every region of every case; `threads` and `memory_mb` as in `resample`."""
+    from meddiff.data.anatomy.misplaced import replace_misplaced
     from meddiff.data.lesions import read_lesion
     from meddiff.data.store import RecordMeta, write_record
 
@@ -196,7 +197,7 @@ def store(
         )
         label = (case.lesion_values, case.image, ct, case.lesion_on_scan_grid)
         lesion = read_lesion(case.lesion, *label) if case.lesion else None
-        arrays = (volumes.to_zyx(ct), volumes.to_zyx(labels))
+        arrays = (volumes.to_zyx(ct), replace_misplaced(volumes.to_zyx(labels), region))
         write_record(item.output.parent, meta, *arrays, config.model.patch_vox, lesion)
         return {"region": region, "evidence": box["evidence"]}
 

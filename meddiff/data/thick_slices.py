@@ -71,7 +71,7 @@ def draw_thick(
     The thick slices lie as those of the whole region do, so that a patch may begin within one. Super-resolution knows
     one voxel size alone, so the level is always `patch`.
     """
-    corner = random_corner(record, "patch", patch_vox, rng)
+    corner = random_corner(record.meta.size_zyx, "patch", patch_vox, rng)
     before = corner[0] % factor
     first, count = corner[0] // factor - 1, -(-(before + patch_vox) // factor) + 2  # the interpolation needs both ends
     last_whole = max(0, record.meta.size_zyx[0] // factor - 1)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from meddiff.config import Config
+from meddiff.data.augmentation import augmented
 from meddiff.data.shards import done_rows
 from meddiff.device import choose_device
 from meddiff.diffusion.schedule import Schedule
@@ -86,6 +87,7 @@ def _halve(teacher: MedDiffFM, steps: int, run: Run, regions: TrainingRegions, c
     student.activation_checkpointing = training.activation_checkpointing
     schedule = Schedule(diffusion.timesteps, run.device)
     objective = Distillation(student, teacher.network, schedule, diffusion.prediction, before, steps)
-    data = regions.patches(training, config.variant(teacher.name).levels, config.model.patch_vox, config.seed)
+    levels, drawer = config.variant(teacher.name).levels, augmented(config.augmentation)
+    data = regions.patches(training, levels, config.model.patch_vox, config.seed, drawer)
     averaged = train(run, objective, data, training, Monitor.of(regions.held_out(), config, run.device))
     return replace(teacher, network=averaged, diffusion=diffusion, steps=steps)

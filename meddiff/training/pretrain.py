@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from meddiff.config import Config
+from meddiff.data.augmentation import augmented
 from meddiff.data.shards import done_rows
 from meddiff.device import choose_device
 from meddiff.diffusion.schedule import Schedule
@@ -41,7 +42,8 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
     folder = runs / f"{name}-{digest([settings, regions.digest])}"
     run = Run(f"pretrain {name}", folder, config.seed, device, max_minutes)
     regions.claim(folder, settings)
-    data = regions.patches(training, config.variant(name).levels, config.model.patch_vox, config.seed)
+    levels, drawer = config.variant(name).levels, augmented(config.augmentation)
+    data = regions.patches(training, levels, config.model.patch_vox, config.seed, drawer)
     torch.manual_seed(config.seed)
     network = UNet(config.network(name)).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     network.activation_checkpointing = training.activation_checkpointing
