@@ -1,0 +1,190 @@
+"""The report's pictures: of a chosen few cases each figure of the paper, and the training curves."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from meddiff.config import DENOISERS, ORIGINS, SUPER_RESOLVERS, Config, Region
+from meddiff.data import volumes
+from meddiff.data.index import Case
+from meddiff.data.pairs import is_simulated, read_pair
+from meddiff.data.shards import Row, done_rows, record_folders
+from meddiff.data.store import Record
+from meddiff.evaluation.anomaly import (
+    lesion_rows,
+    map_name,
+    map_scorers,
+    organ_rows,
+    organ_timesteps,
+    paper_row,
+    read_case,
+)
+from meddiff.evaluation.lesions import GENERATED, INPAINTED, HeldOutLesion, held_out_lesions
+from meddiff.evaluation.super_resolution import read_scan
+from meddiff.report import figures
+from meddiff.report.chosen import chosen
+from meddiff.report.html import Picture
+from meddiff.report.layout import Results
+from meddiff.report.tables import read_metrics
+from meddiff.tasks.synthesis import held_out_rows
+
+SPLIT_SCANS = 12  # shown in the report; the page of quality control has all of them
+
+
+def draw_pictures(config: Config, results: Results, store: list[Path], cases: list[Case]) -> list[Picture]:
+    """Draw what the report shows into the folder of figures, and return it in order.
+
+    Args:
+        config: the sections of the stage `report`.
+        results: the output folder.
+        store: indices of the crop store.
+        cases: the manifest.
+    """
+    models = [variant.name for variant in config.models]
+    rows = done_rows(store)
+    return [
+        *_comparisons(results, held_out_rows(rows), models),
+        _curves(results, models),
+        *_denoised(results, store),
+        *_anomalies(results, organ_rows(rows), config),
+        *_lesions(results, held_out_lesions(lesion_rows(rows), config.lesions), config),
+        *_thin_slices(results, store),
+        *_cuts(results, cases),
+    ]
+
+
+def _comparisons(results: Results, rows: list[Row], models: list[str]) -> list[Picture]:
+    """Fig. 5: scans and their synthetic twins, three of each region by the LPIPS of the first model."""
+    lpips = _column(results.metrics(models[0]), "lpips")
+    records = {row.id: Record(row.path.parent) for row in rows}
+    pictures = []
+    for of_region in _by({name: record.meta.region for name, record in records.items()}).values():
+        reasons = chosen({name: lpips.get(name, np.nan) for name in of_region}, f"LPIPS of {models[0]}")
+        for name, reason in reasons.items():
+            path = results.figures / f"synthesis_{name}.png"
+            images = _read({model: results.synthetic(model) / f"{name}.nii.gz" for model in models})
+            figures.comparison(records[name], images, path)
+            pictures.append(
+                Picture(path, f"{name}: held-out scan and synthetic twins, same anatomy, middle planes; {reason}")
+            )
+    return pictures
+
+
+def _denoised(results: Results, store: list[Path]) -> list[Picture]:
+    """Fig. 6: three test pairs by the PSNR of the noisy scan."""
+    folders = record_folders(store)
+    rows = {row.id: row for row in done_rows([results.pairs])}
+    done = [n for n in rows if any((results.denoised(method) / f"{n}.nii.gz").exists() for method in DENOISERS)]
+    psnr = _column(results.denoising_metrics("ldct"), "psnr")
+    reasons = chosen({name: psnr.get(name, np.nan) for name in done}, "PSNR before denoising")
+    pictures = []
+    for name, reason in reasons.items():
+        path = results.figures / f"denoising_{name}.png"
+        images = _read({method: results.denoised(method) / f"{name}.nii.gz" for method in DENOISERS})
+        figures.denoised(read_pair(rows[name], folders).clean_zyx, images, path)
+        kind = "simulated low dose" if is_simulated(rows[name]) else "low dose"
+        words = f"{kind}, every method, and the difference to the normal dose"
+        pictures.append(Picture(path, f"{name}: {words}; {reason}"))
+    return pictures
+
+
+def _anomalies(results: Results, rows: list[Row], config: Config) -> list[Picture]:
+    """Fig. 7: what the paper's row of the last timestep scores, of three test cases of each dataset by lesion size."""
+    scores = read_metrics(results.anomaly_metrics)
+    found = {}
+    for row in rows:
+        record, t = Record(row.path.parent), organ_timesteps([row], config)[-1]
+        path = results.anomaly_maps / row.id / f"{map_name(t, masked=True)}.nii.gz"
+        if record.meta.split == "test" and path.exists():
+            found[row.id] = (row, record, t, path)
+    pictures = []
+    for dataset, names in _by({name: record.meta.dataset for name, (_, record, *_) in found.items()}).items():
+        sizes = {name: float((found[name][1].lesion[:] > 0).sum()) for name in names}
+        for name, reason in chosen(sizes, "lesion size").items():
+            row, record, t, path = found[name]
+            case, meta = read_case(row, config.anomaly.closing_mm), record.meta
+            score = map_scorers(results.anomaly_maps, (t,))[paper_row(t)](case)
+            of_method = scores[(scores["dataset"] == dataset) & (scores["method"] == paper_row(t))]
+            above = score >= of_method["threshold"].iloc[0]
+            map_hu = volumes.to_zyx(volumes.read_image(path)) * meta.window.width_hu / 2
+            picture = results.figures / f"anomaly_{name}.png"
+            figures.anomaly(record.ct[:], map_hu, above, case.lesion_zyx, meta.window, picture)
+            words = (
+                f"anomaly map of the {case.organ} alone at t = {t}, where its size reaches the threshold, the lesion"
+            )
+            pictures.append(Picture(picture, f"{name}: {words}; {reason}"))
+    return pictures
+
+
+def _lesions(results: Results, lesions: list[HeldOutLesion], config: Config) -> list[Picture]:
+    """Figs. 8 and 9: of each dataset three test lesions that were generated and three inpainted, by their Dice."""
+    of_id = {lesion.id: lesion for lesion in lesions}
+    datasets = {lesion.id: Record(lesion.row.path.parent).meta.dataset for lesion in lesions}
+    pictures = []
+    for dataset, names in _by(datasets).items():
+        scores = read_metrics(results.lesion_metrics(dataset))
+        for kind, words in ((GENERATED, "drawn from anatomy and mask"), (INPAINTED, "drawn into the scan")):
+            folders = {origin: results.lesions(dataset, origin) / kind for origin in ORIGINS}
+            there = [n for n in names if any((folder / f"{n}.nii.gz").exists() for folder in folders.values())]
+            own = scores[(scores["origin"] == ORIGINS[-1]) & (scores["kind"] == kind)] if len(scores) else scores
+            dice = dict(zip(own["id"], own["dice"], strict=True)) if len(own) else {}
+            for name, reason in chosen({n: dice.get(n, np.nan) for n in there}, f"Dice of {ORIGINS[-1]}").items():
+                view = of_id[name].view(config.model.patch_vox)
+                images = _read({origin: folder / f"{name}.nii.gz" for origin, folder in folders.items()})
+                path = results.figures / f"lesion_{kind}_{name}.png"
+                figures.lesions({"real": view.hu_zyx, **images}, view.lesion_zyx, view.window, path)
+                caption = f"{name}: lesion {words}, by either model; below with the mask; {reason}"
+                pictures.append(Picture(path, caption))
+    return pictures
+
+
+def _thin_slices(results: Results, store: list[Path]) -> list[Picture]:
+    """Three test regions by the PSNR of interpolation."""
+    folders = record_folders(store)
+    rows = {row.id: row for row in done_rows([results.thick_scans])}
+    psnr = _column(results.super_resolution_metrics(SUPER_RESOLVERS[0]), "psnr")
+    pictures = []
+    for name, reason in chosen({n: psnr.get(n, np.nan) for n in rows}, f"PSNR of {SUPER_RESOLVERS[0]}").items():
+        scan, thin = read_scan(rows[name], Record(folders[name]))
+        images = _read({method: results.super_resolved(method) / f"{name}.nii.gz" for method in SUPER_RESOLVERS})
+        path = results.figures / f"super_resolution_{name}.png"
+        figures.thin_slices({"thin slices": volumes.to_zyx(thin), **images}, scan.window, path)
+        words = "thin slices out of thick ones, coronal, and the difference"
+        pictures.append(Picture(path, f"{name}: {words}; {reason}"))
+    return pictures
+
+
+def _cuts(results: Results, cases: list[Case]) -> list[Picture]:
+    """Where whole bodies were cut into regions."""
+    whole = {case.id for case in cases if case.region == Region.WHOLE_BODY}
+    rows = [row for row in done_rows(results.checked) if row.id in whole]
+    return [Picture(row.path, f"{row.id}: regions, in their windows, and anatomy") for row in rows[:SPLIT_SCANS]]
+
+
+def _curves(results: Results, models: list[str]) -> Picture:
+    stats = {model: pd.read_json(results.training_statistics(model), lines=True) for model in models}
+    path = results.figures / "training.png"
+    figures.training_curves(stats, path)
+    return Picture(path, "Training loss, and validation loss where there is a validation split")
+
+
+def _read(files: Mapping[str, Path]) -> dict[str, np.ndarray]:
+    """Return the volumes of the files that are there."""
+    return {name: volumes.to_zyx(volumes.read_image(path)) for name, path in files.items() if path.exists()}
+
+
+def _column(path: Path, column: str) -> dict[str, float]:
+    """Return a metric by id; nothing where the table has none."""
+    table = read_metrics(path)
+    return dict(zip(table["id"], table[column], strict=True)) if column in table else {}
+
+
+def _by(keys: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the ids of every key."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, key in keys.items():
+        groups[key].append(name)
+    return dict(groups)
