@@ -22,12 +22,12 @@ class Stage:
 
 
 STAGES = {
-    "index": Stage(("seed", "data"), version=5),
+    "index": Stage(("seed", "data"), version=6),
     "resample": Stage(("data",), version=3),
     "anatomy-weights": Stage(("anatomy",)),
     "anatomy": Stage(("data", "anatomy", "device")),
     "regions": Stage(("data", "regions"), version=3),
-    "store": Stage(("data", "windows", "model"), version=4),
+    "store": Stage(("data", "windows", "model"), version=5),
     "qc": Stage(("data", "windows")),
     "qc-page": Stage(("data", "anatomy"), version=2),
     "train-anatomy": Stage(("anatomy", "windows")),

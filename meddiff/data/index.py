@@ -22,9 +22,9 @@ from meddiff.errors import UserError
 class Case:
     """One row of the manifest.
 
-    `header` is what the image's own header lacks (`meddiff.data.headers`), `lesion_values`, `lesion_on_scan_grid` and
-    `lesion_organ` are the dataset's, `quarantine` is why the case cannot be used, where that is known before it is
-    read, and `split_origin` says in words who made the split.
+    `header` is what the image's own header lacks (`meddiff.data.headers`), `lesion_values`, `lesion_on_scan_grid`,
+    `lesion_organ` and `lesion_hu` are the dataset's, `quarantine` is why the case cannot be used, where that is known
+    before it is read, and `split_origin` says in words who made the split.
     """
 
     dataset: str
@@ -43,6 +43,7 @@ class Case:
     quarantine: str = ""
     split_origin: str = ""
     lesion_organ: Organ | None = None
+    lesion_hu: tuple[float, ...] = ()
 
     @property
     def id(self) -> str:
@@ -86,6 +87,7 @@ def _cases_of(dataset: Dataset, config: DataConfig, seed: int) -> list[Case]:
             found.quarantine,
             split.origin,
             dataset.lesion_organ,
+            dataset.lesion_hu,
         )
         for found, split in zip(cases, split_cases(dataset, cases, config, seed), strict=True)
     ]
@@ -110,7 +112,10 @@ def check_present(cases: Iterable[Case], kind: Literal["image", "lesion"]) -> No
 
 
 def write_manifest(cases: list[Case], path: Path) -> None:
-    rows = [asdict(case) | {"lesion_values": " ".join(map(str, case.lesion_values))} for case in cases]
+    rows = [
+        asdict(case) | {name: " ".join(map(str, getattr(case, name))) for name in ("lesion_values", "lesion_hu")}
+        for case in cases
+    ]
     write_tsv(rows, [f.name for f in fields(Case)], path)
 
 
@@ -127,6 +132,7 @@ def read_manifest(path: Path) -> list[Case]:
             "region": Region(row["region"]),
             "shard": int(row["shard"]),
             "lesion_values": tuple(map(int, row["lesion_values"].split())),
+            "lesion_hu": tuple(map(float, row["lesion_hu"].split())),
             "lesion_on_scan_grid": row["lesion_on_scan_grid"] == "True",
             "lesion_organ": Organ(row["lesion_organ"]) if row["lesion_organ"] else None,
         }

@@ -160,6 +160,7 @@ def store(
 ) -> None:
     """Write one record of the crop store for every region of every case; `threads` and `memory_mb` as in `resample`."""
     from meddiff.data.anatomy.misplaced import replace_misplaced
+    from meddiff.data.lesion_patches import lesion_boxes
     from meddiff.data.lesions import read_lesion
     from meddiff.data.store import RecordMeta, write_record
 
@@ -195,11 +196,12 @@ def store(
             anatomy_weights=read_json(sidecar(labels_of[case_id]))["details"]["weights"],
             lesion_organ=case.lesion_organ,
         )
-        label = (case.lesion_values, case.image, ct, case.lesion_on_scan_grid)
+        label = (case.lesion_values, case.image, ct, case.lesion_on_scan_grid, case.lesion_hu)
         lesion = read_lesion(case.lesion, *label) if case.lesion else None
         arrays = (volumes.to_zyx(ct), replace_misplaced(volumes.to_zyx(labels), region))
         write_record(item.output.parent, meta, *arrays, config.model.patch_vox, lesion)
-        return {"region": region, "evidence": box["evidence"]}
+        count = 0 if lesion is None else len(lesion_boxes(lesion))
+        return {"region": region, "evidence": box["evidence"], "lesions": count}
 
     facts = {
         case.id: (
@@ -208,6 +210,7 @@ def store(
             *map(str, case.lesion_values),
             str(case.lesion_on_scan_grid),
             case.lesion_organ or "",
+            *map(str, case.lesion_hu),
         )
         for case in cases
     }

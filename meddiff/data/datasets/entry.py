@@ -63,6 +63,7 @@ class Dataset:
     lie: paths below the base with `{name}` and `{parent}` of the image and `{case}`, the first group, in them; the
     first that exists counts. `lesion_values` are the labels that are lesions, none given: all but 0.
     `lesion_on_scan_grid` says that a label map's voxels are those of the scan, whatever its header says.
+    `lesion_hu` is the range in which the median HU under a case's labels lies; labels elsewhere are misplaced.
     `lesion_organ` is where lesions lie, if it is one of those in which anomalies are looked for.
 
     `shares_scans_with` maps names of datasets to the number of their scans that this one is known to hold, too.
@@ -90,6 +91,7 @@ class Dataset:
     lesion: tuple[str, ...] = ()
     lesion_values: tuple[int, ...] = (1,)
     lesion_on_scan_grid: bool = False
+    lesion_hu: tuple[float, ...] = ()
     lesion_organ: Organ | None = None
     low_dose: tuple[str, ...] = ()
     thick: tuple[str, ...] = ()

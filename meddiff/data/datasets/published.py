@@ -245,6 +245,7 @@ DOWNSTREAM = (
         63,
         role="downstream",
         lesion=("labelsTr/{name}",),
+        lesion_hu=(-700, 200),  # also those of ground glass and with air around; the lung itself is darker
         lesion_organ=Organ.LUNG,
         licence="CC BY-SA 4.0",
         page="http://medicaldecathlon.com/",
@@ -259,6 +260,7 @@ DOWNSTREAM = (
         role="downstream",
         lesion=("labelsTr/{name}",),
         lesion_values=(2,),  # 1 is the liver
+        lesion_hu=(-50, 300),  # from cysts to lesions with contrast agent in them
         lesion_organ=Organ.LIVER,
         licence="CC BY-SA 4.0",
         page="http://medicaldecathlon.com/",
@@ -296,6 +298,7 @@ DOWNSTREAM = (
             ),
             lesion_values=(),  # every node has a label of its own
             lesion_on_scan_grid=True,
+            lesion_hu=(-50, 200),
             licence="CC BY 3.0",
             page="https://www.cancerimagingarchive.net/collection/ct-lymph-nodes/",
             steps="Get the series with the NBIA Data Retriever, and MED_ABD_LYMPH_MASKS.zip from the page, both into "
