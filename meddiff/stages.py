@@ -43,7 +43,7 @@ STAGES = {
     "denoise": Stage(("seed", "device", "denoising", "sampling"), version=2),
     "anomaly": Stage(("seed", "device", "anomaly", "sampling"), version=2),
     "supervised": Stage(("device", "nnunet"), version=2),
-    "score-anomaly": Stage(("anomaly",), version=2),
+    "score-anomaly": Stage(("anomaly",), version=3),
     "finetune-lesions": Stage(("seed", "device", "training", "finetuning"), version=2),
     "finetune-super-resolution": Stage(("seed", "device", "training", "finetuning", "super_resolution"), version=2),
     "lesions": Stage(("seed", "device", "lesions", "sampling"), version=2),
@@ -53,7 +53,7 @@ STAGES = {
     "super-resolve": Stage(("seed", "device", "super_resolution", "sampling"), version=2),
     "segment": Stage(("anatomy", "device")),
     "evaluate": Stage(("device", "anatomy", "evaluation"), version=3),
-    "tables": Stage(("data", "anatomy", "models", "evaluation", "super_resolution", "seed")),
+    "tables": Stage(("data", "anatomy", "models", "evaluation", "super_resolution", "seed"), version=2),
     "report": Stage(tuple(Config.model_fields)),
 }
 IGNORED = {"device"}  # where a stage runs is no reason to run it again

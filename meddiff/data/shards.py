@@ -175,6 +175,8 @@ def _run(item: Item, settings: str, work: Callable[[Item], Any]) -> tuple[Row, s
         if ends_the_job(error):
             error.add_note(item.id)
             raise
+        for path in (item.output, sidecar(item.output)):  # of other inputs or settings; later stages look for it
+            path.unlink(missing_ok=True)
         return _quarantine(item, _reason(error, item), start)
     checksum = sha256(item.output)
     write_json(

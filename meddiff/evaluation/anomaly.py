@@ -15,6 +15,7 @@ from meddiff.data.shards import Item, Row, run_shard
 from meddiff.data.store import Record
 from meddiff.data.windows import normalise
 from meddiff.device import choose_device
+from meddiff.evaluation.common_cases import common_ids
 from meddiff.evaluation.detection import LesionCounts, Rates, VoxelScores, count_lesions
 from meddiff.evaluation.nnunet import Images, NnUNet
 from meddiff.stages import params_of
@@ -164,19 +165,31 @@ def score_dataset(
 
 
 def score_all(store: list[Row], config: Config, maps: Path, probabilities: Path) -> list[dict[str, Any]]:
-    """Return the rows of Table 5 that can be measured: the datasets in the store, and the maps that were made."""
+    """Return the rows of Table 5 that can be measured: the datasets in the store, and the maps that were made.
+
+    All rows of a dataset are of the test cases that have every map, and nnU-Net's prediction if there are any; `note`
+    says which have not.
+    """
     table = []
     for dataset, rows in by_dataset(organ_rows(store)).items():
         ts = organ_timesteps(rows, config)
-        mapped = [row for row in rows if (maps / row.id / f"{map_name(ts[-1], masked=False)}.nii.gz").exists()]
-        scored = score_dataset(mapped, map_scorers(maps, ts), config.anomaly.closing_mm)
-        predicted = [row for row in mapped if (probabilities / f"{row.id}_probability.nii.gz").exists()]
+        choosing, test = learned_and_tested([row for row in rows if _has_maps(row, maps, ts)])
+        predicted = {row.id for row in rows if (probabilities / f"{row.id}_probability.nii.gz").exists()}
+        every = {INTENSITY: [row.id for row in learned_and_tested(rows)[1]], "a map": [row.id for row in test]}
+        common = common_ids(f"Table 5, {dataset},", every | {SUPERVISED: predicted & {*every[INTENSITY]}})
+        tested = [row for row in test if row.id in common.ids]
+        scored = score_dataset([*choosing, *tested], map_scorers(maps, ts), config.anomaly.closing_mm)
         if predicted:
             scored += score_dataset(
-                predicted, supervised_scorers(probabilities), config.anomaly.closing_mm, SUPERVISED_THRESHOLD
+                tested, supervised_scorers(probabilities), config.anomaly.closing_mm, SUPERVISED_THRESHOLD
             )
-        table += [{"dataset": dataset, **row} for row in scored]
+        table += [{"dataset": dataset, **row, "note": common.note} for row in scored]
     return table
+
+
+def _has_maps(row: Row, maps: Path, ts: tuple[int, ...]) -> bool:
+    files = (maps / row.id / f"{map_name(t, masked)}.nii.gz" for t in ts for masked in (True, False))
+    return all(file.exists() for file in files)
 
 
 def map_name(t: int, masked: bool) -> str:

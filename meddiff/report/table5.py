@@ -38,7 +38,8 @@ def _row(dataset: str, method: str, scores: pd.Series, made_with: str) -> dict:
     row = {"dataset": dataset, "method": method, "n": int(scores.get("n", 0))}
     row |= {metric: scores.get(metric, float("nan")) for metric in METRICS}
     row |= {f"{metric}_paper": value for metric, value in zip(TABLE_5_METRICS, paper, strict=True)}
+    note = scores.get("note")  # on the cases that some method lacks
     return row | {
-        "made_with": made_with if is_measured else "",
+        "made_with": f"{made_with}{note if isinstance(note, str) else ''}" if is_measured else "",
         "status": MEASURED if is_measured else ABSENT,
     }

@@ -121,6 +121,12 @@ def test_a_quarantined_case_is_tried_again_whenever_the_shard_runs(tmp_path, cap
     assert [row.status for row in rows] == ["done"] * 3
 
 
+def test_a_quarantined_case_leaves_no_earlier_output_that_a_later_stage_would_take(tmp_path):
+    run_shard("s", items(tmp_path), {"x": 1}, Work(), tmp_path / "i.tsv")
+    run_shard("s", items(tmp_path), {"x": 2}, Work({"b": CaseError("no lungs")}), tmp_path / "i.tsv")
+    assert sorted(path.name for path in tmp_path.glob("*.out*")) == ["a.out", "a.out.json", "c.out", "c.out.json"]
+
+
 def test_several_threads_work_at_the_same_time_and_keep_the_order(tmp_path):
     barrier = threading.Barrier(3, timeout=10)
     work = Work({"d": CaseError("bad")})

@@ -141,6 +141,27 @@ def test_the_threshold_does_not_see_the_test_scans(rows, maps, tmp_path):
         assert b["n"] == 0
 
 
+@pytest.mark.parametrize("lacking", ["a map", SUPERVISED])
+def test_all_rows_are_of_the_test_scans_that_have_every_map_and_prediction(rows, maps, tmp_path, lacking):
+    more = with_lesion(tmp_path / "store" / "more", 2, "test", -650)
+    shutil.copytree(maps, tmp_path / "maps")
+    shutil.copytree(maps / "test", tmp_path / "maps" / "more")
+    for row in (rows[2], more):
+        case = read_case(row, CLOSING_MM)
+        volumes.write_image(case.record.as_image(case.lesion_zyx.astype(np.float32)), probability_of(row, tmp_path))
+    config, scans = restrict(CONFIG, "score-anomaly"), [*rows, more]
+    both = score_all(scans, config, tmp_path / "maps", tmp_path)
+    assert {(row["n"], row["note"]) for row in both} == {(2, "")}
+    if lacking == "a map":
+        (tmp_path / "maps" / "more" / "900.nii.gz").unlink()  # of the two at this timestep one was quarantined
+    else:
+        probability_of(more, tmp_path).unlink()
+    one = score_all(scans, config, tmp_path / "maps", tmp_path)
+    assert [row["method"] for row in one] == [row["method"] for row in both]
+    note = f"; Table 5, phantom, on the 1 of 2 cases that all have: {lacking} lacks 1 (more)"
+    assert {(row["n"], row["note"]) for row in one} == {(1, note)}
+
+
 def test_nnunets_probabilities_are_scored_by_the_same_code(rows, maps, tmp_path):
     case = read_case(rows[2], CLOSING_MM)
     volumes.write_image(case.record.as_image(case.lesion_zyx.astype(np.float32)), probability_of(rows[2], tmp_path))
