@@ -47,7 +47,7 @@ def stub(folder: Path, times: int) -> tuple[Path, int]:
     """Write roots with an empty file per case, the manifest and the configuration; return that and the cases."""
     tree = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text())
     shares, cases = load_config(ROOT / "config" / "paper.yaml").data.split, []
-    shards = tree["data"]["shards"] = tree["data"]["shards"] * times
+    shards = tree["machine"]["data_shards"] = tree["machine"]["data_shards"] * times
     tree["output_dir"] = str(folder / "results")
     for entry in tree["data"]["datasets"]:
         dataset = REGISTRY[entry["name"]]

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from measure import Call, Candidate, Row, arguments, compare, measure, report
 
-from meddiff.config import Config, SamplingConfig, load_config
+from meddiff.config import Config, MachineConfig, SamplingConfig, load_config
 from meddiff.data.shards import Row as Case
 from meddiff.data.shards import done_rows, read_index, sidecar
 from meddiff.data.store import Record
@@ -36,9 +36,8 @@ FEW_STEPS = MODEL / "few-steps"
 SCANS = 1  # the smallest ones; the paper's recipe takes half an hour for each
 PAPER, REFERENCE = "paper: ddpm 1000", "ddim 10"
 # The paper's windows and nothing saved; its 1,000 ancestral steps, and ten steps of DDIM for the savings one by one.
-PLAIN = SamplingConfig(
-    windows="averaged", overlap=0.5, cache_conditions=False, skip_air=False, windows_per_batch=1, bfloat16=False
-)
+PLAIN = SamplingConfig(windows="averaged", overlap=0.5, skip_air=False, bfloat16=False)
+NOTHING_SAVED = MachineConfig(cache_conditions=False, windows_per_batch=1)
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ class Recipe:
 
     model: Path
     config: SamplingConfig
+    machine: MachineConfig = NOTHING_SAVED
 
 
 def recipes() -> dict[str, Recipe]:
@@ -54,36 +54,40 @@ def recipes() -> dict[str, Recipe]:
     ddim = PLAIN.model_copy(update={"solver": "ddim", "steps": 10})
     changes = {
         REFERENCE: {},
-        "ddim 10, conditions cached": {"cache_conditions": True},
         "ddim 10, air skipped": {"skip_air": True},
-        "ddim 10, 8 windows a batch": {"windows_per_batch": 8},
         "ddim 10, overlap 0.25": {"overlap": 0.25},
         "ddim 10, shifted windows": {"windows": "shifted"},
         "ddim 10, bfloat16": {"bfloat16": True},
     }
+    runs = {
+        "ddim 10, conditions cached": {"cache_conditions": True},
+        "ddim 10, 8 windows a batch": {"windows_per_batch": 8},
+    }
     if shutil.which("g++"):
-        changes["ddim 10, compiled"] = {"compile": True}
+        runs["ddim 10, compiled"] = {"compile": True}
     changes |= {f"{name}, bfloat16": {"bfloat16": True, "solver": solver, "steps": steps} for name, solver, steps in (
         ("ddim 50", "ddim", 50), ("ddim 25", "ddim", 25), ("ddim 8", "ddim", 8),
         ("dpm-solver++ 10", "dpm-solver++", 10), ("unipc 10", "unipc", 10),
     )}  # fmt: skip
     found = {name: Recipe(MODEL, ddim.model_copy(update=change)) for name, change in changes.items()}
-    found["defaults"] = Recipe(MODEL, SamplingConfig())
+    found |= {name: Recipe(MODEL, ddim, NOTHING_SAVED.model_copy(update=run)) for name, run in runs.items()}
+    found["defaults"] = Recipe(MODEL, SamplingConfig(), MachineConfig())
     if FEW_STEPS.exists():
-        found["few-step model, defaults"] = Recipe(FEW_STEPS, SamplingConfig())
+        found["few-step model, defaults"] = Recipe(FEW_STEPS, SamplingConfig(), MachineConfig())
         shifted = SamplingConfig().model_copy(update={"windows": "shifted"})
-        found["few-step model, shifted windows"] = Recipe(FEW_STEPS, shifted)
+        found["few-step model, shifted windows"] = Recipe(FEW_STEPS, shifted, MachineConfig())
         little = SamplingConfig().model_copy(update={"overlap": 0.125})
-        found["few-step model, overlap 0.125"] = Recipe(FEW_STEPS, little)
+        found["few-step model, overlap 0.125"] = Recipe(FEW_STEPS, little, MachineConfig())
     ancestral = {"solver": "ddpm", "steps": 1000}
     return {PAPER: Recipe(MODEL, PLAIN.model_copy(update=ancestral))} | found
 
 
-def to_draw(name: str, config: SamplingConfig) -> SamplingConfig:
+def to_draw(name: str, recipe: Recipe) -> Recipe:
     """Return the recipe with the savings that change its scans by rounding alone; one recipe shows by how much."""
     if name == REFERENCE:
-        return config
-    return config.model_copy(update={"cache_conditions": True, "windows_per_batch": 8, "bfloat16": True})
+        return recipe
+    machine = recipe.machine.model_copy(update={"cache_conditions": True, "windows_per_batch": 8})
+    return Recipe(recipe.model, recipe.config.model_copy(update={"bfloat16": True}), machine)
 
 
 def main() -> None:
@@ -113,7 +117,8 @@ def main() -> None:
 def quality(name: str, recipe: Recipe, cases: list[Case], config: Config) -> dict[str, float]:
     """Draw the held-out volumes, judge them, and return the means of their metrics and their cost in TFLOP."""
     folder = WORK / f"{len(cases)} {name}".replace(" ", "-").replace(":", "").replace(",", "")
-    sampler = Sampler(recipe.model, to_draw(name, recipe.config), "auto")
+    drawn_with = to_draw(name, recipe)
+    sampler = Sampler(recipe.model, drawn_with.config, drawn_with.machine)
     index = folder / "index.tsv"
     synthesize_records(sampler, cases, recipe.config.model_dump_json(), 0, folder, index)
     drawn = [row for row in read_index(index) if row.status == "done"]
@@ -128,7 +133,7 @@ def quality(name: str, recipe: Recipe, cases: list[Case], config: Config) -> dic
     features = [x.reshape(-1, x.shape[-1]) for x in (real, fake)]
     facts = [read_json(sidecar(row.path))["details"] for row in drawn]
     return {
-        "tflop": _tflop(sampler, recipe.config, facts),
+        "tflop": _tflop(sampler, recipe.machine, facts),
         **pd.DataFrame(metrics)[["dice", "ms_ssim", "lpips", "seams"]].mean().to_dict(),
         "fid": frechet_distance(*features),
         "mmd": maximum_mean_discrepancy(*features),
@@ -137,10 +142,10 @@ def quality(name: str, recipe: Recipe, cases: list[Case], config: Config) -> dic
     }
 
 
-def _tflop(sampler: Sampler, config: SamplingConfig, facts: list[dict]) -> float:
+def _tflop(sampler: Sampler, machine: MachineConfig, facts: list[dict]) -> float:
     estimate, encoding = window_flops(sampler.model.network.config)
     estimates, encodings = (sum(fact[name] for fact in facts) for name in ("estimates", "encodings"))
-    return (estimates * estimate + (encodings if config.cache_conditions else estimates) * encoding) / 1e12
+    return (estimates * estimate + (encodings if machine.cache_conditions else estimates) * encoding) / 1e12
 
 
 def costs(chosen: dict[str, Recipe], case: Case, repeats: int) -> pd.DataFrame:
@@ -153,7 +158,7 @@ def costs(chosen: dict[str, Recipe], case: Case, repeats: int) -> pd.DataFrame:
 def one_step(recipe: Recipe, case: Case) -> Call:
     """Return the estimate of one step of a volume; its result is the number of steps."""
     set_up_cpu(torch.get_num_threads())
-    sampler = Sampler(recipe.model, recipe.config, "auto")
+    sampler = Sampler(recipe.model, recipe.config, recipe.machine)
     record = Record(case.path.parent)
     windows = sampler.windows(record.anatomy[:], record.meta.region)
     x = torch.randn(windows.size_zyx)

@@ -45,9 +45,8 @@ def main() -> None:
         sys.exit(f"zero_shot: no results in {options.results}; run `make demo` first")
     logging.basicConfig(level=logging.WARNING)
     set_up_cpu(torch.get_num_threads())
-    sampler = Sampler(
-        options.model or options.results / "models/meddiff-fm", load_config(Path("config/config.yaml")).sampling, "auto"
-    )
+    config = load_config(Path("config/config.yaml"))
+    sampler = Sampler(options.model or options.results / "models/meddiff-fm", config.sampling, config.machine)
     store = {row.id: row.path.parent for row in done_rows(sorted((options.results / "data/store").glob("shard-*.tsv")))}
     pairs = [read_pair(row, store) for row in done_rows([options.results / "denoising/pairs/index.tsv"])]
     held_out = [pair for pair in pairs if pair.record.meta.split == "test"]

@@ -26,7 +26,7 @@ def choose_device(name: str, gpus: int = 1) -> torch.device:
     if name != "cpu":
         take_gpus(torch.cuda.device_count(), gpus)
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: 'cuda' is configured but torch sees no GPU; set device: auto")
+        raise UserError("machine.device: 'cuda' is configured but torch sees no GPU; set machine.device: auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 

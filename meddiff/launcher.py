@@ -17,7 +17,7 @@ def launcher(processes: int, nodes: int) -> str:
         return "python -m"
     if nodes == 1:
         return f"torchrun --standalone --nproc-per-node {processes} -m"
-    job = "${SLURM_JOB_ID:?training.nodes needs a cluster, --workflow-profile profiles/slurm}"
+    job = "${SLURM_JOB_ID:?machine.nodes needs a cluster, --workflow-profile profiles/slurm}"
     return (
         f"nodes=$(squeue --noheader --jobs {job} --format %N); SLURM_JOB_NODELIST=$nodes"
         f" srun --jobid $SLURM_JOB_ID --overlap --nodes {nodes} --ntasks {nodes} --ntasks-per-node 1 --cpu-bind none"

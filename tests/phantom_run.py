@@ -1,7 +1,10 @@
 """The phantom workflow that tests run: its configuration, and the tables that an undisturbed run of this code gave."""
 
 import hashlib
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,15 @@ ROOT = Path(__file__).parents[1]
 # Of a job, on this machine and on a cluster: sums of floats depend on it, and small jobs side by side are faster.
 THREADS = 1
 SOURCES = ("Snakefile", "workflow/**/*.smk", "meddiff/**/*.py", "config/*.yaml", "envs/*.lock", "tests/phantom_run.py")
+
+
+def snakemake(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake on this project's workflow; `check` lets a test fail that it fails."""
+    command = [sys.executable, "-m", "snakemake", "--directory", str(ROOT), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"COLUMNS": "200"})
+    if check and done.returncode:
+        pytest.fail(done.stdout[-4000:] + done.stderr[-8000:])
+    return done
 
 
 def write_config(folder: Path) -> Path:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from meddiff.config import Config, load_config, parse_config
+from meddiff.config import Config, Section, load_config, parse_config
 from meddiff.config.documents import paper_yaml, readme
 from meddiff.errors import UserError
-from meddiff.stages import STAGES, params_of, restrict, write_stage_config
+from meddiff.stages import STAGES, load_stage_config, params_of, restrict, settings_of, write_stage_config
 
 CONFIG_DIR = Path(__file__).parent.parent / "config"
 
@@ -32,6 +32,13 @@ def test_generated_documents_are_up_to_date(name, text):
     ("tree", "words"),
     [
         ({"trainin": {}}, ["trainin", "training"]),
+        ({"training": {"processes": 4}}, ["training.processes (value 4) is machine.processes now"]),
+        ({"device": "cpu"}, ["device (value 'cpu') is machine.device now"]),
+        ({"data": {"shards": 4}}, ["data.shards (value 4) is machine.data_shards now"]),
+        ({"sampling": {"shards": 4}}, ["sampling.shards (value 4) is machine.sampling_shards now"]),
+        ({"machine": {"procesess": 4}}, ["unknown key machine.procesess", "did you mean processes"]),
+        ({"machine": {"processes": 4, "nodes": 3}}, ["machine", "processes 4", "nodes 3", "choose a multiple"]),
+        ({"machine": {"processes": 3}}, ["training.accumulation 4", "machine.processes 3", "choose a multiple"]),
         ({"training": {"learning_rat": 1}}, ["training.learning_rat", "value 1", "learning_rate"]),
         ({"training": {"learning_rate": "fast"}}, ["training.learning_rate", "'fast'", "number"]),
         ({"training": {"steps": 0}}, ["training.steps", "0", "greater"]),
@@ -65,18 +72,94 @@ def test_missing_and_broken_files_are_user_errors(tmp_path):
         load_config(tmp_path / "broken.yaml")
 
 
-def test_a_stage_reads_its_own_sections_only():
+def test_a_stage_reads_its_own_keys_and_the_machine_only():
     config = restrict(Config(), "resample")
-    assert config.data == Config().data
-    with pytest.raises(AttributeError):
-        _ = config.training
+    assert config.data.spacing_mm == Config().data.spacing_mm
+    assert config.machine == Config().machine
+    for read in (lambda: config.training, lambda: config.data.datasets, lambda: config.data.split):
+        with pytest.raises(AttributeError):
+            read()
+    with pytest.raises(AttributeError):  # not the default sizes in the place of those that it may not read
+        parse_config({"model": {"channels": 64}}, "").with_model("ddpm").model_copy(
+            update={"model": restrict(Config(), "store").model}
+        ).network("ddpm")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_names_keys_that_exist(stage):
+    for key in (*STAGES[stage].reads, *STAGES[stage].selects):
+        place = Config()
+        for name in key.split("."):
+            place = getattr(place, name)
+
+
+def test_every_key_is_read_by_a_stage():
+    """But for the place of all results, what `models` is filled with, and what one verb for a single scan reads."""
+    read = {key for stage in STAGES.values() for key in stage.reads}
+    others = {"output_dir", "ablation", "denoising.method", "denoising.sigma_n"}
+    for name, value in Config():
+        for key in (f"{name}.{inner}" for inner, _ in value) if isinstance(value, Section) else (name,):
+            assert name == "machine" or {name, key} & (read | others | CHOICES), key
+
+
+CHOICES = {key for stage in STAGES.values() for key in stage.selects}
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "phantom.yaml", "paper.yaml"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_a_stage_reads_survives_its_file(tmp_path, name, stage):
+    config = load_config(CONFIG_DIR / name)
+    config = parse_config(config.model_dump(mode="json") | UNUSUAL, "")
+    read = load_stage_config(write_stage_config(config, stage, tmp_path), stage)
+    assert params_of(read, stage) == params_of(config, stage)
+    assert read.machine == config.machine
+
+
+# Values that contradict the defaults of the keys that belong to them, which a stage's file need not have.
+UNUSUAL = {
+    "model": {"patch_vox": 20, "channels": 12, "channel_multipliers": [1, 2], "attention_levels": [], "norm_groups": 4},
+    "anatomy": {"weights": "demo", "resolution": "fastest"},
+    "diffusion": {"timesteps": 100},
+    "distillation": {"steps": 4},
+    "lesions": {"jump_length": 60, "inpainting_steps": 70},
+    "training": {"accumulation": 6},
+    "machine": {"processes": 3, "device": "cpu"},
+}
+
+
+def test_a_stages_file_is_for_that_stage_and_a_whole_configuration_for_any(tmp_path):
+    file = write_stage_config(Config(), "resample", tmp_path)
+    assert "datasets" not in file.read_text()
+    with pytest.raises(UserError, match=r"resample-\w+\.yaml: holds what the stage resample reads, not regions"):
+        load_stage_config(file, "regions")
+    whole = tmp_path / "whole.yaml"
+    whole.write_text("model: {patch_vox: 20}")
+    with pytest.raises(UserError, match="patch_vox 20 is not a multiple of 8"):
+        load_stage_config(whole, "store")
+    whole.write_text("data: {spacing_mm: 2}")
+    assert load_stage_config(whole, "store").data.spacing_mm == 2
+
+
+def test_a_changed_machine_reaches_the_job(tmp_path):
+    files = [
+        write_stage_config(parse_config({"machine": {"device": device}}, ""), "anatomy", tmp_path)
+        for device in ("cpu", "cuda")
+    ]
+    assert [load_stage_config(file, "anatomy").machine.device for file in files] == ["cpu", "cuda"]
+
+
+def test_which_cases_are_chosen_does_not_change_what_comes_out_of_one():
+    before = Config()
+    after = parse_config({"low_dose": {"scans": 50}, "machine": {"sampling_shards": 3}}, "")
+    for stage in ("low-dose", "synthesize"):
+        assert params_of(before, stage) != params_of(after, stage)
+        assert settings_of(before, stage) == settings_of(after, stage)
 
 
 def test_the_learning_rate_concerns_the_training_alone():
     before, after = Config(), parse_config({"training": {"learning_rate": 0.5}}, "")
     changed = {stage for stage in STAGES if params_of(before, stage) != params_of(after, stage)}
-    trainings = {"pretrain", "distill", "finetune-lesions", "finetune-super-resolution"}
-    assert changed == trainings | {"report"}  # the report prints the whole configuration
+    assert changed == {"pretrain"}
 
 
 def test_one_model_does_not_depend_on_the_other(tmp_path):
@@ -84,11 +167,11 @@ def test_one_model_does_not_depend_on_the_other(tmp_path):
     after = parse_config({"models": [{"name": "meddiff-fm"}, {"name": "ddpm", "position": "coordinates"}]}, "")
 
     def file_of(config, model):
-        return write_stage_config(config, "pretrain", tmp_path, model)
+        return write_stage_config(config.with_model(model), "pretrain", tmp_path)
 
     assert file_of(before, "meddiff-fm") == file_of(after, "meddiff-fm")
     assert file_of(before, "ddpm") != file_of(after, "ddpm")
-    assert load_config(file_of(after, "ddpm")).variant("ddpm").position == "coordinates"
+    assert load_stage_config(file_of(after, "ddpm"), "pretrain").variant("ddpm").position == "coordinates"
 
 
 def test_a_restricted_configuration_gives_the_same_parameters():

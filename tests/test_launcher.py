@@ -54,5 +54,5 @@ def test_torchrun_starts_on_every_node_and_they_meet_at_the_first(slurm):
 def test_several_nodes_without_a_cluster_end_in_one_line(slurm):
     done = run(launcher(8, 2), {"PATH": slurm["PATH"]})
     assert done.returncode != 0
-    assert "training.nodes needs a cluster" in done.stderr
+    assert "machine.nodes needs a cluster" in done.stderr
     assert done.stderr.count("\n") == 1

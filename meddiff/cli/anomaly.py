@@ -21,7 +21,7 @@ def anomaly_maps(
 
     set_up_cpu(threads)
     settings = stage_config(config, "anomaly")
-    sampler = Sampler(model, settings.sampling, settings.device)
+    sampler = Sampler(model, settings.sampling, settings.machine)
     write_maps(organ_rows(done_rows(store)), sampler, settings, out, index)
 
 

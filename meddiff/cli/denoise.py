@@ -59,7 +59,7 @@ def denoise(
     from meddiff.tasks.scan import read_scan
 
     set_up_cpu(threads)
-    sampler = Sampler(model, settings.sampling, settings.device)
+    sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(scan):
         prepared = read_scan(scan, region, anatomy, sampler.model, settings)
     arguments = (prepared.hu_zyx, prepared.anatomy_zyx, region, prepared.window)

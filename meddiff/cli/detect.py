@@ -56,7 +56,7 @@ def detect(
 
     settings, region = own_config(config), REGION_OF[organ]
     set_up_cpu(threads)
-    sampler = Sampler(model, settings.sampling, settings.device)
+    sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(scan):
         prepared = read_scan(scan, region, anatomy, sampler.model, settings)
         mask = anomaly.organ_mask(prepared.anatomy_zyx, organ, prepared.spacing_mm, settings.anomaly.closing_mm)

@@ -33,7 +33,7 @@ def evaluate(
 
     set_up_cpu(threads)
     settings = stage_config(config, "evaluate")
-    network = networks.load(extractor, extractor_source, choose_device(settings.device))
+    network = networks.load(extractor, extractor_source, choose_device(settings.machine.device))
     rows = [r for r in held_out_rows(done_rows(store)) if (judged / f"{r.id}.nii.gz").exists()]
     threshold = settings.anatomy.body_threshold_hu
     metrics, vectors = score(rows, synthetic, judged, network, settings.evaluation, threshold, name)

@@ -39,7 +39,7 @@ def index(
         named = {entry.name for entry in data.datasets}
         others = (entry for entry in known_below(root) if entry.name not in named)
         data = data.model_copy(update={"datasets": (*data.datasets, *others)})
-    cases = find_cases(data, raw, settings.seed)
+    cases = find_cases(data, raw, settings.seed, settings.machine.data_shards)
     cases = quarantine_duplicates(cases, Fingerprints(out.with_suffix(".fingerprints.tsv"), threads))
     rows = inventory(cases)
     write_inventory(rows, out.with_suffix(".inventory.tsv"))

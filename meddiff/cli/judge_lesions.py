@@ -31,7 +31,7 @@ def draw_lesions(
 
     set_up_cpu(threads)
     settings = stage_config(config, "lesions")
-    sampler = Sampler(model, settings.sampling, settings.device, control)
+    sampler = Sampler(model, settings.sampling, settings.machine, control)
     lesions.draw_lesions(lesions.of_dataset(done_rows(store), dataset), sampler, settings, out, index)
 
 
@@ -61,7 +61,7 @@ def judge_lesions(
 
     set_up_cpu(threads)
     settings = stage_config(config, "judge-lesions")
-    device = choose_device(settings.device)
+    device = choose_device(settings.machine.device)
     judge = NnUNet(work / dataset, settings.nnunet, device.type)
     network = networks.load(extractor, extractor_source, device)
     folders = {folder.name: folder for folder in drawn}
@@ -94,9 +94,9 @@ def augment_lesions(
     set_up_cpu(threads)
     settings = stage_config(config, "augment-lesions")
     rows = lesions.of_dataset(done_rows(store), dataset)
-    sampler = Sampler(model, settings.sampling, settings.device, control)
+    sampler = Sampler(model, settings.sampling, settings.machine, control)
     made = augmentation.generate_training(rows, sampler, settings, out / "generated", out / "generated.tsv")
-    device = choose_device(settings.device).type
+    device = choose_device(settings.machine.device).type
     real, augmented = (NnUNet(work / name, settings.nnunet, device) for name in (dataset, f"{dataset}-augmented"))
     table = augmentation.compare(rows, [row for row in made if row.status == DONE], real, augmented, out)
     write_metrics(table, metrics, ("id", "training"))

@@ -101,4 +101,4 @@ def _sampler(model: str, control: Path, config: Config) -> "Sampler":
 
     if slice_factor(control) is not None:
         raise UserError(f"{control}: a ControlNet for super-resolution; give one for lesions with --control")
-    return Sampler(model, config.sampling, config.device, control)
+    return Sampler(model, config.sampling, config.machine, control)

@@ -10,7 +10,7 @@ import typer
 
 from meddiff.config import MODEL_REGIONS, Config, Region, load_config
 from meddiff.errors import CaseError, UserError
-from meddiff.stages import restrict
+from meddiff.stages import load_stage_config
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration, YAML.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder or file to write.")]
@@ -83,5 +83,5 @@ def one_thread_per_case() -> None:
 
 
 def stage_config(path: Path, stage: str) -> Config:
-    """Return the configuration with only what the stage may read."""
-    return restrict(load_config(path), stage)
+    """Return what the stage may read of a configuration."""
+    return load_stage_config(path, stage)

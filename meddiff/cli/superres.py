@@ -58,7 +58,7 @@ def superres(
         raise UserError(f"{control}: a ControlNet for lesions; give one for super-resolution with --control")
     thinning = settings.super_resolution.model_copy(update={"factor": factor})
     settings = settings.model_copy(update={"super_resolution": thinning})
-    sampler = Sampler(model, settings.sampling, settings.device, control)
+    sampler = Sampler(model, settings.sampling, settings.machine, control)
     with naming(scan):
         thick, grid = super_resolution.read_thick(scan, region, anatomy, sampler.model, settings)
     result = super_resolution.super_resolve(sampler, thick, settings.super_resolution, seed)

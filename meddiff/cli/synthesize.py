@@ -43,7 +43,7 @@ def synthesize(
 
     settings = own_config(config)
     set_up_cpu(threads)
-    sampler = Sampler(model, settings.sampling, settings.device)
+    sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(anatomy):
         mask = read_mask(anatomy, sampler.model.spacing_mm)
     synthesize_mask(sampler, mask, region, settings.regions, seed, out)
@@ -61,12 +61,12 @@ def synthesize_shard(
     """Draw a whole volume for the anatomy of every held-out scan of a shard."""
     from meddiff.data.shards import done_rows
     from meddiff.device import set_up_cpu
-    from meddiff.stages import params_of
+    from meddiff.stages import settings_of
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.synthesis import held_out_rows, synthesize_records
 
     set_up_cpu(threads)
     settings = stage_config(config, "synthesize")
-    rows = held_out_rows(done_rows(store))[shard :: settings.sampling.shards]
-    sampler = Sampler(model, settings.sampling, settings.device)
-    synthesize_records(sampler, rows, params_of(settings, "synthesize"), settings.seed, out, index)
+    rows = held_out_rows(done_rows(store))[shard :: settings.machine.sampling_shards]
+    sampler = Sampler(model, settings.sampling, settings.machine)
+    synthesize_records(sampler, rows, settings_of(settings, "synthesize"), settings.seed, out, index)

@@ -16,6 +16,7 @@ from meddiff.config.data import (
     WindowsConfig,
 )
 from meddiff.config.finetune import ORIGINS, SUPER_RESOLVERS, FinetuningConfig, LesionsConfig, SuperResolutionConfig
+from meddiff.config.machine import MachineConfig
 from meddiff.config.model import (
     PATCH_ALONE,
     AugmentationConfig,
@@ -37,7 +38,7 @@ from meddiff.config.tasks import (
     RedCnnConfig,
     SamplingConfig,
 )
-from meddiff.config.tree import Config, load_config, parse_config, parse_section
+from meddiff.config.tree import Config, load_config, parse_config, parse_section, read_tree
 
 __all__ = [
     "DENOISERS",
@@ -63,6 +64,7 @@ __all__ = [
     "LesionsConfig",
     "LevelWeights",
     "LowDoseConfig",
+    "MachineConfig",
     "ModelConfig",
     "NetworkConfig",
     "NnUNetConfig",
@@ -79,4 +81,5 @@ __all__ = [
     "load_config",
     "parse_config",
     "parse_section",
+    "read_tree",
 ]

@@ -51,7 +51,6 @@ class DatasetConfig(Section):
 
 class DataConfig(Section):
     datasets: tuple[DatasetConfig, ...] = Field(default=(), description="Datasets of this run [Table 1].")
-    shards: int = Field(default=84, ge=1, description="Jobs per preparation stage; about 64 cases each [Choice].")
     spacing_mm: float = Field(default=1.0, gt=0, description="Isotropic voxel spacing [4.1].")
     min_extent_mm: float = Field(
         default=64.0, ge=0, description="Shorter scans, along any axis, are refused [Choice: half a patch at 1 mm]."
@@ -95,11 +94,9 @@ class AnatomyConfig(Section):
     )
     demo_phantoms: int = Field(default=2, ge=1, description="Phantoms of each kind in their training [Choice].")
 
-    @model_validator(mode="after")
-    def _check(self) -> "AnatomyConfig":
+    def check(self) -> None:
         if self.weights == "demo" and self.resolution != "fastest":
             raise ValueError(f"weights demo with resolution {self.resolution}: they are a 6 mm model; set fastest")
-        return self
 
 
 class RegionsConfig(Section):

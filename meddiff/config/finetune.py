@@ -1,6 +1,6 @@
 """Fine-tuning with ControlNet and the tasks that need it: lesions and super-resolution."""
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from meddiff.config.base import Section
 from meddiff.config.model import PATCH_ALONE, LevelWeights
@@ -46,8 +46,7 @@ class LesionsConfig(Section):
         default=(10.0, 40.0), description="Smallest and largest size of their drawn masks [Choice]."
     )
 
-    @model_validator(mode="after")
-    def _check(self) -> "LesionsConfig":
+    def check(self) -> None:
         if self.jump_length > self.inpainting_steps:
             raise ValueError(
                 f"jump_length {self.jump_length} is more than inpainting_steps {self.inpainting_steps}; make it smaller"
@@ -55,7 +54,6 @@ class LesionsConfig(Section):
         low, high = self.augmentation_diameter_mm
         if not 0 < low <= high:
             raise ValueError(f"augmentation_diameter_mm ({low:g}, {high:g}) is no range; give the smaller one first")
-        return self
 
 
 class SuperResolutionConfig(Section):

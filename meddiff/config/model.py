@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from meddiff.config.base import Fraction, Section
 
@@ -35,8 +35,7 @@ class ModelConfig(Section):
         """Channels of each level."""
         return tuple(self.channels * multiplier for multiplier in self.channel_multipliers)
 
-    @model_validator(mode="after")
-    def _check(self) -> "ModelConfig":
+    def check(self) -> None:
         if self.patch_vox % self.divisor:
             raise ValueError(
                 f"patch_vox {self.patch_vox} is not a multiple of {self.divisor}, the downsampling of "
@@ -48,7 +47,6 @@ class ModelConfig(Section):
             raise ValueError(
                 f"attention_levels {bad} do not exist; there are levels 0 to {len(self.channel_multipliers) - 1}"
             )
-        return self
 
 
 class NetworkConfig(ModelConfig):
@@ -71,11 +69,9 @@ class LevelWeights(Section):
     double: float = Field(default=1 / 3, ge=0, description="A crop of twice the patch, resized [v3: 1/3].")
     patch: float = Field(default=1 / 3, ge=0, description="A crop of the patch size [v3: 1/3].")
 
-    @model_validator(mode="after")
-    def _check(self) -> "LevelWeights":
+    def check(self) -> None:
         if self.image + self.double + self.patch <= 0:
             raise ValueError("levels image, double and patch are all 0; give one a weight")
-        return self
 
 
 class AugmentationConfig(Section):
@@ -109,29 +105,7 @@ class TrainingConfig(Section):
     spike_factor: float = Field(
         default=10.0, gt=1, description="A step whose loss is this many times the usual one is skipped [Choice]."
     )
-    activation_checkpointing: bool = Field(default=False, description="Less memory, a third more time [Choice].")
-    processes: int = Field(
-        default=1, ge=1, description="Processes of torchrun, one per GPU, that share every step [Choice]."
-    )
-    nodes: int = Field(default=1, ge=1, description="Nodes of a cluster that the processes are spread over [Choice].")
     bfloat16: bool = Field(default=True, description="Autocast to bfloat16; weights stay float32 [Choice].")
-    workers: int = Field(default=4, ge=0, description="Processes that read patches [Choice].")
-    checkpoint_minutes: float = Field(default=30.0, gt=0, description="Time between checkpoints [Choice].")
-    keep_checkpoints: int = Field(default=2, ge=1, description="Checkpoints kept [Choice].")
-    status_seconds: float = Field(default=60.0, gt=0, description="Time between status lines [Choice].")
-    validate_every: int = Field(default=1000, ge=1, description="Steps between validations [Choice].")
-    validation_patches: int = Field(default=8, ge=1, description="Patches of each region and level [Choice].")
-    sample_every: int = Field(default=10_000, ge=1, description="Steps between sample images [Choice].")
-
-    @model_validator(mode="after")
-    def _check(self) -> "TrainingConfig":
-        if self.accumulation % self.processes:
-            raise ValueError(
-                f"accumulation {self.accumulation} cannot be shared by processes {self.processes}; choose a multiple"
-            )
-        if self.processes % self.nodes:
-            raise ValueError(f"processes {self.processes} cannot be spread over nodes {self.nodes}; choose a multiple")
-        return self
 
 
 class DistillationConfig(Section):
@@ -144,15 +118,13 @@ class DistillationConfig(Section):
     training_steps: int = Field(default=10_000, ge=1, description="Optimizer steps of each halving [Choice].")
     learning_rate: float = Field(default=1e-4, gt=0, description="Adam; decays to 0 over each halving [Choice].")
 
-    @model_validator(mode="after")
-    def _check(self) -> "DistillationConfig":
+    def check(self) -> None:
         ratio, rest = divmod(self.first_steps, self.steps)
         if rest or ratio < 2 or ratio & (ratio - 1):
             raise ValueError(
                 f"first_steps {self.first_steps} halved again and again does not lead to steps {self.steps}; "
                 f"choose {2 * self.steps}, {4 * self.steps} or {8 * self.steps}"
             )
-        return self
 
 
 PATCH_ALONE = LevelWeights(image=0, double=0, patch=1)

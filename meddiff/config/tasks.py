@@ -23,19 +23,8 @@ class SamplingConfig(Section):
     overlap: float = Field(
         default=0.5, ge=0, lt=1, description="Overlap of windows that are averaged [3.3, Fig. 4; share: Choice]."
     )
-    cache_conditions: bool = Field(
-        default=True, description="Encode the conditions of windows that stay once, as far as the memory goes [Choice]."
-    )
     skip_air: bool = Field(default=True, description="Windows without any anatomy are air, not computed [Choice].")
-    windows_per_batch: int = Field(default=4, ge=1, description="Windows per forward pass [Choice].")
     bfloat16: bool = Field(default=True, description="Network in bfloat16; the volume stays float32 [Choice].")
-    compile: bool = Field(default=False, description="Use torch.compile; needs a C++ compiler [Choice].")
-    memory_gb: float = Field(
-        default=8, gt=0, description="For a volume's arrays and, with what is left, its encoded conditions [Choice]."
-    )
-    save_every_steps: int = Field(default=10, ge=1, description="Steps between saved states of a volume [Choice].")
-    gpus: int = Field(default=1, ge=1, description="GPUs that share the windows of a volume [Choice].")
-    shards: int = Field(default=20, ge=1, description="Jobs per model [Choice].")
 
 
 # The rows of Table 4 that are run here; `ldct` is the noisy scan itself.

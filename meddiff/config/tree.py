@@ -7,9 +7,10 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from meddiff.config.base import AnySection, Section
+from meddiff.config.base import PART, AnySection, Section
 from meddiff.config.data import AnatomyConfig, DataConfig, LowDoseConfig, RegionsConfig, WindowsConfig
 from meddiff.config.finetune import FinetuningConfig, LesionsConfig, SuperResolutionConfig
+from meddiff.config.machine import MachineConfig, moved_to
 from meddiff.config.model import (
     ABLATION,
     DDPM,
@@ -36,7 +37,7 @@ from meddiff.errors import UserError
 class Config(Section):
     output_dir: Path = Field(default=Path("results"), description="Where everything is written.")
     seed: int = Field(default=0, ge=0, description="Seed of the split, training and sampling.")
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="`auto` is the GPU where there is one.")
+    machine: MachineConfig = Field(default=MachineConfig(), description="How and where jobs run.")
     data: DataConfig = Field(default=DataConfig(), description="Datasets and resampling.")
     anatomy: AnatomyConfig = Field(default=AnatomyConfig(), description="Anatomical structures c_a.")
     regions: RegionsConfig = Field(default=RegionsConfig(), description="Splitting whole-body scans.")
@@ -67,8 +68,7 @@ class Config(Section):
     red_cnn: RedCnnConfig = Field(default=RedCnnConfig(), description="RED-CNN, a baseline of denoising.")
     nnunet: NnUNetConfig = Field(default=NnUNetConfig(), description="nnU-Net, the fully supervised segmentation.")
 
-    @model_validator(mode="after")
-    def _check(self) -> "Config":
+    def check(self) -> None:
         names = [variant.name for variant in self.models]
         if len(set(names)) < len(names) or "real" in names:
             raise ValueError(f"models {names}: names must differ, and `real` is the name of the scans themselves")
@@ -77,7 +77,11 @@ class Config(Section):
                 f"distillation.steps {self.distillation.steps} does not divide diffusion.timesteps "
                 f"{self.diffusion.timesteps}, so DDIM's steps would not be even; choose a divisor"
             )
-        return self
+        if self.training.accumulation % self.machine.processes:
+            raise ValueError(
+                f"training.accumulation {self.training.accumulation} cannot be shared by machine.processes "
+                f"{self.machine.processes}; choose a multiple"
+            )
 
     @model_validator(mode="before")
     @classmethod
@@ -93,9 +97,14 @@ class Config(Section):
                 return variant
         raise UserError(f"models: no {name!r}; the configuration has {', '.join(v.name for v in self.models)}")
 
+    def with_model(self, name: str) -> "Config":
+        """Return the configuration with one of the models alone."""
+        return self.model_copy(update={"models": (self.variant(name),)})
+
     def network(self, name: str) -> NetworkConfig:
         """Return the network of the named model."""
-        return NetworkConfig(**self.model.model_dump(), position=self.variant(name).position)
+        sizes = {key: getattr(self.model, key) for key in ModelConfig.model_fields}  # a dump would leave out, not raise
+        return NetworkConfig(**sizes, position=self.variant(name).position)
 
 
 def load_config(path: Path) -> Config:
@@ -104,32 +113,42 @@ def load_config(path: Path) -> Config:
     Raises:
         UserError: a line per mistake, with the key, the value and the mend.
     """
+    return parse_config(read_tree(path), str(path))
+
+
+def read_tree(path: Path) -> Any:
+    """Return the plain values of a YAML file, as they are.
+
+    Raises:
+        UserError: there is no such file, or it is not YAML.
+    """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give --config, for example config/config.yaml") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    return parse_config(tree or {}, str(path))
 
 
-def parse_config(tree: Any, source: str) -> Config:
-    """Return the validated configuration of a tree of plain values; `source` names it in errors."""
+def parse_config(tree: Any, source: str, part: bool = False) -> Config:
+    """Return the validated configuration of a tree of plain values; `source` and `part` as in `parse_section`."""
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected keys and values, found {type(tree).__name__}")
-    return parse_section(Config, tree, source)
+    return parse_section(Config, tree, source, part)
 
 
-def parse_section(section: type[AnySection], tree: dict[str, Any], source: str) -> AnySection:
-    """Return one validated section of a configuration; `source` names it in errors."""
+def parse_section(section: type[AnySection], tree: dict[str, Any], source: str, part: bool = False) -> AnySection:
+    """Return one validated section of a configuration; `source` names it in errors, a `part` may lack values."""
     try:
-        return section.model_validate(tree)
+        return section.model_validate(tree, context=PART if part else None)
     except ValidationError as error:
         raise UserError("\n".join(f"{source}: {_explain(e)}" for e in error.errors())) from None
 
 
 def _explain(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden" and (place := moved_to(key)):
+        return f"{key} (value {error['input']!r}) is {place} now"
     if error["type"] == "extra_forbidden":
         close = get_close_matches(str(error["loc"][-1]), _known_keys(error["loc"][:-1]), n=1)
         mend = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(_known_keys(error['loc'][:-1]))}"

@@ -50,8 +50,8 @@ class Case:
         return f"{self.dataset}_{self.case}"
 
 
-def find_cases(config: DataConfig, raw_dir: Path, seed: int) -> list[Case]:
-    """Return the cases of all configured datasets, sorted.
+def find_cases(config: DataConfig, raw_dir: Path, seed: int, shards: int = 1) -> list[Case]:
+    """Return the cases of all configured datasets, sorted, and spread over so many shards.
 
     Raises:
         UserError: a root folder does not exist or has another layout, or two entries have the same name.
@@ -59,7 +59,7 @@ def find_cases(config: DataConfig, raw_dir: Path, seed: int) -> list[Case]:
     cases, problems = [], []
     for dataset in (resolve(entry, raw_dir) for entry in config.datasets):
         try:
-            cases += _cases_of(dataset, config, seed)
+            cases += _cases_of(dataset, config, seed, shards)
         except UserError as error:
             problems.append(str(error))
     if problems:
@@ -67,7 +67,7 @@ def find_cases(config: DataConfig, raw_dir: Path, seed: int) -> list[Case]:
     return sorted(cases, key=lambda case: (case.dataset, case.case))
 
 
-def _cases_of(dataset: Dataset, config: DataConfig, seed: int) -> list[Case]:
+def _cases_of(dataset: Dataset, config: DataConfig, seed: int, shards: int) -> list[Case]:
     cases = Layout(dataset).cases()
     return [
         Case(
@@ -77,7 +77,7 @@ def _cases_of(dataset: Dataset, config: DataConfig, seed: int) -> list[Case]:
             dataset.region,
             dataset.role,
             split.name,
-            hash_of(dataset.name, found.name) % config.shards,
+            hash_of(dataset.name, found.name) % shards,
             found.lesion,
             found.low_dose,
             found.thick,

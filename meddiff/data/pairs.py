@@ -15,7 +15,7 @@ from meddiff.data.shards import Item, Row, run_shard, sidecar
 from meddiff.data.store import Record
 from meddiff.files import digest, read_json
 from meddiff.seeds import seed_of
-from meddiff.stages import params_of
+from meddiff.stages import settings_of
 
 REGIONS = (Region.CHEST, Region.ABDOMEN)  # of Mayo 2016 (section 4.1)
 
@@ -81,7 +81,7 @@ def write_pairs(
         )
         for row, case in chosen
     ]
-    return run_shard("low-dose", items, params_of(config, "low-dose"), work, index)
+    return run_shard("low-dose", items, settings_of(config, "low-dose"), work, index)
 
 
 def read_pair(row: Row, store: dict[str, Path]) -> Pair:

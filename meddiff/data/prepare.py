@@ -20,7 +20,7 @@ from meddiff.data.regions import bounding_box
 from meddiff.data.shards import Item, MemoryBudget, Row, run_shard, sidecar
 from meddiff.errors import CaseError
 from meddiff.files import read_json, write_json
-from meddiff.stages import params_of
+from meddiff.stages import settings_of
 
 if TYPE_CHECKING:
     from meddiff.data.anatomy.segmenter import Segmenter
@@ -60,7 +60,7 @@ def resample(
         return {"source_spacing_mm": source.GetSpacing(), "source_size_xyz": source.GetSize()}
 
     items = [Item(case.id, (case.image,), out / f"{case.id}.nii.gz", (case.header, case.quarantine)) for case in cases]
-    run_shard("resample", items, params_of(config, "resample"), work, index, threads)
+    run_shard("resample", items, settings_of(config, "resample"), work, index, threads)
 
 
 def resampling_bytes(path: Path, spacing_mm: float) -> float:
@@ -100,8 +100,8 @@ def anatomy(resampled: list[Row], config: Config, out: Path, index: Path) -> Non
         return {"weights": config.anatomy.weights, "classes": len(np.unique(labels_zyx)) - 1}
 
     items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz") for row in resampled]
-    with Segmenter(config.anatomy, choose_device(config.device).type) as segmenter:
-        run_shard("anatomy", items, params_of(config, "anatomy"), work, index)
+    with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
+        run_shard("anatomy", items, settings_of(config, "anatomy"), work, index)
 
 
 def label_anatomy(ct: sitk.Image, segmenter: "Segmenter", body_threshold_hu: float) -> np.ndarray:
@@ -144,7 +144,7 @@ def regions(segmented: list[Row], cases: list[Case], config: Config, out: Path, 
         return {"regions": [box.region for box in boxes]}
 
     items = [Item(row.id, (row.path,), out / f"{row.id}.json", (known[row.id],)) for row in segmented]
-    run_shard("regions", items, params_of(config, "regions"), work, index)
+    run_shard("regions", items, settings_of(config, "regions"), work, index)
 
 
 def store(
@@ -219,4 +219,4 @@ def store(
         Item(name, (*inputs[case_id], *lesions[case_id]), out / name / "meta.json", facts[case_id])
         for name, (case_id, _) in boxes.items()
     ]
-    run_shard("store", items, params_of(config, "store"), work, index, threads)
+    run_shard("store", items, settings_of(config, "store"), work, index, threads)

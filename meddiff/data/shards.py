@@ -31,7 +31,11 @@ DONE, QUARANTINED = "done", "quarantined"
 
 @dataclass(frozen=True)
 class Item:
-    """One piece of work: its inputs, and other facts about it, decide whether an earlier result is still valid."""
+    """One piece of work: its inputs, and other facts about it, decide whether an earlier result is still valid.
+
+    An input is known by its name, size and time, so that a dataset may move to another folder. What a rule of the
+    workflow writes as its output is known by a checksum among the facts: the time changes whenever the rule runs.
+    """
 
     id: str
     inputs: tuple[Path, ...]
@@ -143,8 +147,8 @@ def read_index(path: Path) -> list[Row]:
 
 
 def done_rows(indices: Iterable[Path]) -> list[Row]:
-    """Return the finished cases of several shards, in their order."""
-    return [row for index in indices for row in read_index(index) if row.status == DONE]
+    """Return the finished cases of several shards, sorted by id, so that nothing depends on the number of shards."""
+    return sorted((r for index in indices for r in read_index(index) if r.status == DONE), key=lambda row: row.id)
 
 
 def record_folders(store: Iterable[Path]) -> dict[str, Path]:
@@ -165,7 +169,7 @@ def _remove_leftovers(files: list[Path]) -> None:
 
 def _run(item: Item, settings: str, work: Callable[[Item], Any]) -> tuple[Row, str]:
     start = time.monotonic()
-    key = digest([settings, item.facts, [(str(path), _stamp(path)) for path in item.inputs]])
+    key = digest([settings, item.facts, [(path.name, _stamp(path)) for path in item.inputs]])
     earlier = _earlier(item, key)
     if earlier is not None:
         return Row(item.id, DONE, item.output, earlier, 0.0, ""), "done before"

@@ -74,7 +74,7 @@ def sample_volume(windows: SlidingWindows, seed: int, name: str, saved: SavedSta
         is_last = step + 1 == len(solver.timesteps)
         solver.step(windows.estimate_x0(x, t, None if is_last else step), t, x, generator)
         progress.step("steps")
-        if saved and (step + 1) % config.save_every_steps == 0 and not is_last:
+        if saved and (step + 1) % windows.machine.save_every_steps == 0 and not is_last:
             saved.save(
                 step=step + 1, x=x, generator=generator.get_state(), solver=solver.state(), cost=vars(windows.cost)
             )

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from meddiff.config import DiffusionConfig, SamplingConfig
+from meddiff.config import DiffusionConfig, MachineConfig, SamplingConfig
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.solvers import SLAB_VOXELS
 from meddiff.diffusion.windows import (
@@ -81,8 +81,9 @@ class SlidingWindows:
         networks: the network, once for every device that shares the windows; their number does not change the result.
         diffusion: the model's process and what its network estimates.
         condition: anatomy and region of the volume.
-        config: where the windows lie, which are left out, windows per batch, memory.
+        config: where the windows lie, which are left out.
         seed: decides where windows that move lie at each step.
+        machine: windows per batch and memory; none: the defaults.
 
     Raises:
         UserError: the volume needs more memory than the configuration allows.
@@ -95,8 +96,10 @@ class SlidingWindows:
         condition: Condition,
         config: SamplingConfig,
         seed: int = 0,
+        machine: MachineConfig | None = None,
     ) -> None:
-        self.diffusion, self.config = diffusion, config
+        machine = machine or MachineConfig()
+        self.diffusion, self.config, self.machine = diffusion, config, machine
         self._networks, self._seed = networks, seed
         self._schedule = Schedule(diffusion.timesteps)
         self._window = networks[0].config.patch_vox
@@ -111,12 +114,12 @@ class SlidingWindows:
         self._target = None if target is None else self.padded(target, condition.target_outside)
         self._weight = window_weight(self._window)
         self._cached: dict[tuple[Corner, ...], Tensor] = {}
-        self._keeps_conditions = config.cache_conditions and config.windows == "averaged"
-        self._cache_bytes = config.memory_gb * 1e9 - array_bytes(self._anatomy.numel())
+        self._keeps_conditions = machine.cache_conditions and config.windows == "averaged"
+        self._cache_bytes = machine.memory_gb * 1e9 - array_bytes(self._anatomy.numel())
         if self._cache_bytes < 0:
             raise UserError(
                 f"a volume of {self._anatomy.numel():,} voxels needs {array_bytes(self._anatomy.numel()) / 1e9:.1f} GB "
-                f"and sampling.memory_gb is {config.memory_gb:g}; raise it, or cut the volume"
+                f"and machine.memory_gb is {machine.memory_gb:g}; raise it, or cut the volume"
             )
         self.cost = Cost()
 
@@ -181,7 +184,7 @@ class SlidingWindows:
 
     def _windows(self, corners: list[Corner], x_ZYX: Tensor, t: int) -> Iterator[tuple[Corner, Tensor]]:
         """Give each window's x_0, in the order of the corners whichever device makes it."""
-        count = self.config.windows_per_batch
+        count = self.machine.windows_per_batch
         batches = [tuple(corners[i : i + count]) for i in range(0, len(corners), count)]
         if len(self._networks) == 1:
             results = (self._x0(self._networks[0], batch, x_ZYX, t) for batch in batches)

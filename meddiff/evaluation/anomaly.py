@@ -18,7 +18,7 @@ from meddiff.device import choose_device
 from meddiff.evaluation.common_cases import common_ids
 from meddiff.evaluation.detection import LesionCounts, Rates, VoxelScores, count_lesions
 from meddiff.evaluation.nnunet import Images, NnUNet
-from meddiff.stages import params_of
+from meddiff.stages import settings_of
 from meddiff.tasks.anomaly import anomaly_map, organ_mask, timesteps
 from meddiff.tasks.sampler import Sampler
 
@@ -93,10 +93,10 @@ def write_maps(rows: list[Row], sampler: Sampler, config: Config, out: Path, ind
         return {"organ": case.organ, "t": t, "masked": masked}
 
     items = [
-        Item(name, (row.path, sampler.weights), out / row.id / f"{map_name(t, masked)}.nii.gz")
+        Item(name, (row.path,), out / row.id / f"{map_name(t, masked)}.nii.gz", (sampler.checksum,))
         for name, (row, t, masked) in work_of.items()
     ]
-    run_shard("anomaly maps", items, params_of(config, "anomaly"), work, index)
+    run_shard("anomaly maps", items, settings_of(config, "anomaly"), work, index)
 
 
 class MethodScores:
@@ -236,7 +236,7 @@ def predict_supervised(rows: list[Row], config: Config, work: Path, out: Path) -
         if not training:
             log.warning("%s: no training case; the fully supervised row stays empty", dataset)
             continue
-        network = NnUNet(work / dataset, config.nnunet, choose_device(config.device).type)
+        network = NnUNet(work / dataset, config.nnunet, choose_device(config.machine.device).type)
         network.train((name, *labelled_images(record)) for name, record in training.items())
         network.predict(Images(test, lambda name, test=test: ct_image(test[name])), out, probability=True)
 

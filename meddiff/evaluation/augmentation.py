@@ -20,7 +20,7 @@ from meddiff.evaluation.anomaly import ct_image, labelled_images, learned_and_te
 from meddiff.evaluation.nnunet import Images, NnUNet
 from meddiff.evaluation.overlap import dice
 from meddiff.seeds import seed_of
-from meddiff.stages import params_of
+from meddiff.stages import settings_of
 from meddiff.tasks.anomaly import organ_mask
 from meddiff.tasks.lesions import LesionView, generate
 from meddiff.tasks.sampler import Sampler
@@ -50,8 +50,8 @@ def generate_training(rows: list[Row], sampler: Sampler, config: Config, out: Pa
         volumes.write_image(image, item.output)
         return {"diameter_mm": diameter_mm}
 
-    items = [Item(name, (row.path, sampler.weights), out / f"{name}.nii.gz") for name, row in work_of.items()]
-    return run_shard("generate training lesions", items, params_of(config, "augment-lesions"), work, index)
+    items = [Item(name, (row.path,), out / f"{name}.nii.gz", (sampler.checksum,)) for name, row in work_of.items()]
+    return run_shard("generate training lesions", items, settings_of(config, "augment-lesions"), work, index)
 
 
 def compare(rows: list[Row], generated: list[Row], real: NnUNet, augmented: NnUNet, out: Path) -> list[dict[str, Any]]:

@@ -20,9 +20,9 @@ from meddiff.data.store import Record
 from meddiff.data.tsv import write_tsv
 from meddiff.device import choose_device
 from meddiff.evaluation.fidelity import SCORING_WINDOW, fidelity
-from meddiff.files import digest, read_json, write_json
+from meddiff.files import digest, read_json, sha256, write_json
 from meddiff.model.redcnn import RedCNN
-from meddiff.stages import params_of
+from meddiff.stages import settings_of
 from meddiff.tasks.baselines import BASELINES, STRENGTHS, best_strength
 from meddiff.tasks.denoising import denoise, noise_std
 from meddiff.tasks.sampler import Sampler
@@ -48,7 +48,7 @@ def filter_pairs(
         config: the sections of the stage `filter`.
         out: folder of the denoised scans and their index, `index.tsv`.
     """
-    return _denoise_pairs(method, partial(_filter, method), (), pairs, store, params_of(config, "filter"), out)
+    return _denoise_pairs(method, partial(_filter, method), (), pairs, store, settings_of(config, "filter"), out)
 
 
 def denoise_pairs(
@@ -71,7 +71,7 @@ def denoise_pairs(
     else:
         weights = model / "model.safetensors"
         prepare = partial(_model, method.removeprefix(MODEL_PREFIX), model, config)
-    return _denoise_pairs(method, prepare, (weights,), pairs, store, params_of(config, "denoise"), out)
+    return _denoise_pairs(method, prepare, (weights,), pairs, store, settings_of(config, "denoise"), out)
 
 
 def _denoise_pairs(
@@ -101,7 +101,8 @@ def _denoise_pairs(
         scores = fidelity(result, pair.clean_zyx)
         return {"region": pair.record.meta.region, "simulated": is_simulated(row_of[item.id]), **scores, **facts}
 
-    items = [Item(row.id, (row.path, *weights), out / f"{row.id}.nii.gz", (method, digest(facts))) for row in test]
+    decisive = (method, digest(facts), *map(sha256, weights))
+    items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz", decisive) for row in test]
     run_shard(f"denoise {method}", items, params, work, index)
     return [{"id": row.id, **read_json(sidecar(row.path))["details"]} for row in done_rows([index])]
 
@@ -111,7 +112,7 @@ def _splits(pairs: list[Row], store: dict[str, Path]) -> dict[str, str]:
 
 
 def _red_cnn(weights: Path, config: Config, _: list[Pair]) -> tuple[Denoiser, dict[str, float]]:
-    network = RedCNN.load(weights, choose_device(config.device))
+    network = RedCNN.load(weights, choose_device(config.machine.device))
     return lambda pair: keep_outside(network.denoise(pair.noisy_zyx), pair.noisy_zyx, network.window), {}
 
 
@@ -133,7 +134,7 @@ def _middle(volume_zyx: np.ndarray) -> np.ndarray:
 
 
 def _model(name: str, model: Path, config: Config, calibration: list[Pair]) -> tuple[Denoiser, dict[str, float]]:
-    sampler = Sampler(model, config.sampling, config.device)
+    sampler = Sampler(model, config.sampling, config.machine)
     stds = [noise_std(pair.noisy_zyx, pair.clean_zyx, pair.record.meta.window) for pair in calibration]
     sigma_hu = float(
         np.mean([std * pair.record.meta.window.width_hu / 2 for std, pair in zip(stds, calibration, strict=True)])
@@ -166,6 +167,6 @@ def train_red_cnn(pairs: list[Row], store: dict[str, Path], config: Config, out:
     if training:
         settings = config.red_cnn
         recipe = Recipe(settings.width, settings.steps, settings.batch_size)
-        device = choose_device(config.device)
+        device = choose_device(config.machine.device)
         train_redcnn(training, SCORING_WINDOW, recipe, config.seed, device, out / RED_CNN_WEIGHTS)
     write_json({"scans": len(training)}, out / "source.json")

@@ -11,7 +11,7 @@ from meddiff.data.anatomy.segmenter import Segmenter
 from meddiff.data.shards import Item, Row, run_shard
 from meddiff.data.store import Record
 from meddiff.device import choose_device
-from meddiff.stages import params_of
+from meddiff.stages import settings_of
 
 
 def segment_synthetic(rows: list[Row], config: Config, out: Path, index: Path) -> None:
@@ -38,5 +38,5 @@ def _segment(rows: list[Row], read: Callable[[Row], sitk.Image], config: Config,
         return {"weights": config.anatomy.weights}
 
     items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz") for row in rows]
-    with Segmenter(config.anatomy, choose_device(config.device).type) as segmenter:
-        run_shard("segment", items, params_of(config, "segment"), work, index)
+    with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
+        run_shard("segment", items, settings_of(config, "segment"), work, index)

@@ -22,7 +22,7 @@ from meddiff.evaluation.nnunet import Images, NnUNet
 from meddiff.evaluation.overlap import dice
 from meddiff.progress import Progress
 from meddiff.seeds import seed_of
-from meddiff.stages import params_of
+from meddiff.stages import settings_of
 from meddiff.tasks.lesions import LesionView, generate, inpaint_lesion
 from meddiff.tasks.sampler import Sampler
 
@@ -80,10 +80,10 @@ def draw_lesions(rows: list[Row], sampler: Sampler, config: Config, out: Path, i
         return {"seed": seed}
 
     items = [
-        Item(name, (lesion.row.path, sampler.weights), out / kind / f"{lesion.id}.nii.gz")
+        Item(name, (lesion.row.path,), out / kind / f"{lesion.id}.nii.gz", (sampler.checksum,))
         for name, (kind, lesion) in work_of.items()
     ]
-    run_shard(f"lesions, {sampler.model.name}", items, params_of(config, "lesions"), work, index)
+    run_shard(f"lesions, {sampler.model.name}", items, settings_of(config, "lesions"), work, index)
 
 
 def judge_lesions(

@@ -21,7 +21,7 @@ from meddiff.data.windows import normalise
 from meddiff.device import choose_device
 from meddiff.errors import UserError
 from meddiff.files import digest, read_json
-from meddiff.stages import params_of
+from meddiff.stages import settings_of
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.super_resolution import ThickScan, super_resolve
 
@@ -67,8 +67,8 @@ def write_thick(chosen: list[tuple[Row, Case]], resampled: list[Row], config: Co
     items = [
         Item(row.id, (row.path, case.thick or resampled_of[case.id]), out / f"{row.id}.nii.gz") for row, case in chosen
     ]
-    with Segmenter(config.anatomy, choose_device(config.device).type) as segmenter:
-        run_shard("thick slices", items, params_of(config, "thick-slices"), work, index)
+    with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
+        run_shard("thick slices", items, settings_of(config, "thick-slices"), work, index)
 
 
 def super_resolve_all(
@@ -95,7 +95,7 @@ def super_resolve_all(
     """
     if method not in SUPER_RESOLVERS:
         raise UserError(f"--method {method!r} is unknown; choose from {', '.join(SUPER_RESOLVERS)}")
-    run, inputs = _super_resolver(method, config, model, control)
+    run, checksums = _super_resolver(method, config, model, control)
     row_of = {row.id: row for row in rows}
 
     def work(item: Item) -> dict[str, Any]:
@@ -106,8 +106,8 @@ def super_resolve_all(
         facts = read_json(sidecar(row.path))["details"]
         return facts | fidelity_of_slices(result, volumes.to_zyx(thin), scan)
 
-    items = [Item(row.id, (row.path, *inputs), out / f"{row.id}.nii.gz", (method,)) for row in rows]
-    return run_shard(f"super-resolve {method}", items, params_of(config, "super-resolve"), work, index)
+    items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz", (method, *checksums)) for row in rows]
+    return run_shard(f"super-resolve {method}", items, settings_of(config, "super-resolve"), work, index)
 
 
 def fidelity_of_slices(result_zyx: np.ndarray, thin_zyx: np.ndarray, scan: ThickScan) -> dict[str, float]:
@@ -168,16 +168,16 @@ def _measured(case: Case, record: Record, factor: int) -> tuple[sitk.Image, sitk
     return cut, resample_onto(volumes.read_ct(case.image), thin_grid(cut, factor))
 
 
-def _super_resolver(method: str, config: Config, model: Path, control: Path) -> tuple[SuperResolver, tuple[Path, ...]]:
-    """Return a method ready to run, and the files that it depends on."""
+def _super_resolver(method: str, config: Config, model: Path, control: Path) -> tuple[SuperResolver, tuple[str, ...]]:
+    """Return a method ready to run, and the checksums of the weights that it depends on."""
     settings = config.super_resolution
     if method == LINEAR:
         return lambda scan: _as_hu(interpolate(torch.from_numpy(scan.thick_zyx), settings.factor).numpy()), ()
     if method == B_SPLINE:
         return lambda scan: _as_hu(b_spline(scan.thick_zyx, settings.factor)), ()
-    sampler = Sampler(model, config.sampling, config.device, control)
+    sampler = Sampler(model, config.sampling, config.machine, control)
     pulled = method == DIFFPIR
-    return lambda scan: super_resolve(sampler, scan, settings, config.seed, pulled), (sampler.weights,)
+    return lambda scan: super_resolve(sampler, scan, settings, config.seed, pulled), (sampler.checksum,)
 
 
 def _as_hu(hu_zyx: np.ndarray) -> np.ndarray:

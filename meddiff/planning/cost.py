@@ -78,7 +78,7 @@ class CostModel:
         """Return what a whole run leaves on the disk, by what it is; the datasets themselves are not counted."""
         config, regions = self.config, self._regions_mvox(self.test_regions)
         models = 2 * len(config.models) + 2 * len(ORIGINS) * len(self.lesion_scans) + 2
-        states = self.parameters * 4 * (1 + config.training.keep_checkpoints * STATES_PER_CHECKPOINT)
+        states = self.parameters * 4 * (1 + config.machine.keep_checkpoints * STATES_PER_CHECKPOINT)
         maps = self._regions_mvox(self.test_lesion_regions) * (1 + self._timesteps)
         mvox = {
             "resampled scans": self.scan_mvox * BYTES_PER_VOXEL["resample"],
@@ -142,7 +142,7 @@ class CostModel:
 
     def _shard(self, seconds: Callable[[Scans], float]) -> float:
         """Return the share of one shard of what all scans take, given what a scan of a dataset takes."""
-        return sum(s.count * seconds(s) for s in self.scans) / self.config.data.shards
+        return sum(s.count * seconds(s) for s in self.scans) / self.config.machine.data_shards
 
     def _anatomy_of(self, mvox: float) -> float:
         return mvox * RATES[f"anatomy {self.config.anatomy.resolution}"].value
@@ -159,7 +159,7 @@ class CostModel:
     def _training(self, steps: int, network: float = 1.0) -> float:
         training = self.config.training
         patches = steps * training.accumulation * training.batch_size
-        return self._passes(patches * STEP_PASSES * network) / training.processes
+        return self._passes(patches * STEP_PASSES * network) / self.config.machine.processes
 
     def _windows(self) -> int:
         """Windows of one region, as a cube."""
@@ -170,7 +170,7 @@ class CostModel:
 
     def _sampling(self, regions: float, steps: float, network: float = 1.0) -> float:
         """Return the seconds of `steps` estimates of whole regions."""
-        return self._passes(regions * steps * network * self._windows()) / self.config.sampling.gpus
+        return self._passes(regions * steps * network * self._windows()) / self.config.machine.gpus
 
     def _nnunet(self, trainings: int) -> float:
         settings = self.config.nnunet
@@ -239,7 +239,7 @@ _WORK: dict[str, _Work] = {
     "pretrain": lambda m, w: m._training(m.config.training.steps),
     "finetune_lesions": lambda m, w: m._training(m.config.finetuning.steps, CONTROLLED),
     "finetune_super_resolution": lambda m, w: m._training(m.config.finetuning.steps, CONTROLLED),
-    "synthesize": lambda m, w: m._sampling(m.test_regions / m.config.sampling.shards, m.config.sampling.steps),
+    "synthesize": lambda m, w: m._sampling(m.test_regions / m.config.machine.sampling_shards, m.config.sampling.steps),
     "segment_synthetic": lambda m, w: m._anatomy_of(m._regions_mvox(m.test_regions)),
     "segment_real": lambda m, w: m._anatomy_of(m._regions_mvox(m.test_regions)),
     "evaluate": lambda m, w: m._score(m.test_regions),

@@ -46,7 +46,7 @@ def read_past(model: CostModel, finished: Sequence[Job]) -> Past:
         finished: its jobs whose results are there, with the files of their benchmarks.
     """
     trainings = _read_trainings(model.config)
-    on_gpu = model.config.device == "cpu" or any("peak_gpu_gb" in row for run in trainings for row in run.rows)
+    on_gpu = model.config.machine.device == "cpu" or any("peak_gpu_gb" in row for run in trainings for row in run.rows)
     measured: dict[str, list[tuple[float, float]]] = {}
     for job in finished:
         seconds = _benchmark(job)
@@ -76,7 +76,7 @@ class _Training:
 
 def _read_trainings(config: Config) -> list[_Training]:
     """Return the trainings in the output folder that have this configuration."""
-    variants = [config.model_copy(update={"models": (variant,)}) for variant in config.models]
+    variants = [config.with_model(variant.name) for variant in config.models]
     rules = {params_of(each, stage): rule for rule, stage in TRAININGS.items() for each in (config, *variants)}
     found = []
     for path in sorted((config.output_dir / "runs").glob("*/run.json")):

@@ -15,7 +15,7 @@ from meddiff.data.shards import DONE, Item, Row, run_shard, sidecar
 from meddiff.data.tsv import write_tsv
 from meddiff.files import read_json
 from meddiff.report.qc_picture import draw_case
-from meddiff.stages import params_of
+from meddiff.stages import settings_of
 
 STATISTICS = (
     *("id", "dataset", "case", "region", "evidence", "size_zyx", "spacing_mm", "source_size_xyz", "source_spacing_mm"),
@@ -63,7 +63,7 @@ def check_shard(
     for case_id in ct_of:
         inputs = tuple(paths[case_id] for paths in (ct_of, labels_of, boxes_of) if case_id in paths)
         items.append(Item(case_id, inputs, out / f"{case_id}.png"))
-    rows = run_shard("qc", items, params_of(config, "qc"), work, index)
+    rows = run_shard("qc", items, settings_of(config, "qc"), work, index)
     checked = [read_json(sidecar(row.path))["details"] for row in rows if row.status == DONE]
     write_tsv([region for regions in checked for region in regions], STATISTICS, statistics)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from meddiff.config import MODEL_REGIONS, Region, SamplingConfig
+from meddiff.config import MODEL_REGIONS, MachineConfig, Region, SamplingConfig
 from meddiff.data.windows import air_scaled
 from meddiff.device import choose_device
 from meddiff.diffusion.sliding import Condition, Network, Place, SlidingWindows
@@ -23,7 +23,7 @@ class Sampler:
     Args:
         bundle: folder of a model bundle, or its id on the Hugging Face hub.
         config: solver, steps, windows; those of a few-step model are its own.
-        device: `auto`, `cpu` or `cuda`.
+        machine: device, GPUs, memory.
         control: folder of a ControlNet's bundle; the model then needs a target condition.
 
     Raises:
@@ -31,19 +31,22 @@ class Sampler:
             configured.
     """
 
-    def __init__(self, bundle: Path | str, config: SamplingConfig, device: str, control: Path | None = None) -> None:
+    def __init__(
+        self, bundle: Path | str, config: SamplingConfig, machine: MachineConfig, control: Path | None = None
+    ) -> None:
         folder = find_bundle(bundle)
         precision = torch.bfloat16 if config.bfloat16 else torch.float32
-        first = choose_device(device, config.gpus)
+        first = choose_device(machine.device, machine.gpus)
         if control:
             self.model = load_controlled(control, folder, first, precision)
             self.weights = control / CONTROL_WEIGHTS
         else:
             self.model = MedDiffFM.from_pretrained(folder, first, precision)
             self.weights = folder / WEIGHTS
-        self.config = self.model.recipe(config)
-        self.identity = [sha256(self.weights), self.config.model_dump(mode="json")]
-        self._networks = _on_every_device(self.model.network, config)
+        self.config, self._machine = self.model.recipe(config), machine
+        self.checksum = sha256(self.weights)
+        self.identity = [self.checksum, self.config.model_dump(mode="json")]
+        self._networks = _on_every_device(self.model.network, machine)
 
     @property
     def patch_vox(self) -> int:
@@ -58,16 +61,16 @@ class Sampler:
         """
         air = air_scaled(self.model.windows.of(region))
         condition = Condition(torch.from_numpy(anatomy_zyx), MODEL_REGIONS.index(region), place, air=air, **target)
-        return SlidingWindows(self._networks, self.model.diffusion, condition, self.config, seed)
+        return SlidingWindows(self._networks, self.model.diffusion, condition, self.config, seed, self._machine)
 
 
-def _on_every_device(network: Network, config: SamplingConfig) -> list[Network]:
+def _on_every_device(network: Network, machine: MachineConfig) -> list[Network]:
     networks = [network]
     if next(network.parameters()).is_cuda:
-        if config.gpus > torch.cuda.device_count():
-            raise UserError(f"sampling.gpus is {config.gpus} and torch sees {torch.cuda.device_count()}")
-        networks += [copy.deepcopy(network).to(f"cuda:{number}") for number in range(1, config.gpus)]
-    if config.compile:
+        if machine.gpus > torch.cuda.device_count():
+            raise UserError(f"machine.gpus is {machine.gpus} and torch sees {torch.cuda.device_count()}")
+        networks += [copy.deepcopy(network).to(f"cuda:{number}") for number in range(1, machine.gpus)]
+    if machine.compile:
         for each in networks:
             each.compile()
     return networks

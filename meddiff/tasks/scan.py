@@ -80,7 +80,7 @@ def read_scan(path: Path, region: Region, anatomy: Path | None, model: MedDiffFM
         mask = _named(anatomy, source)
         labels_zyx = volumes.to_zyx(sitk.Resample(mask, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
     else:
-        with Segmenter(config.anatomy, choose_device(config.device).type) as segmenter:
+        with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
             labels_zyx = label_anatomy(resampled, segmenter, config.anatomy.body_threshold_hu)
     box = find_region(labels_zyx, model.spacing_mm, region, config.regions)
     grid = volumes.crop(resampled, box.start_zyx, box.stop_zyx)

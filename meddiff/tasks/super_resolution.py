@@ -110,7 +110,7 @@ def read_thick(
         mask = read_mask_of(anatomy, source)
         labels_zyx = volumes.to_zyx(sitk.Resample(mask, thin, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
     else:
-        with Segmenter(config.anatomy, choose_device(config.device).type) as segmenter:
+        with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
             labels_zyx = label_anatomy(interpolated(thick, factor), segmenter, config.anatomy.body_threshold_hu)
     box = find_region(labels_zyx, spacing_mm, region, config.regions)
     start, stop = list(box.start_zyx), list(box.stop_zyx)

@@ -91,7 +91,7 @@ def synthesize_records(sampler: Sampler, rows: list[Row], settings: str, seed: i
         volumes.write_image(record.as_image(drawing.hu_zyx), item.output)
         return {"seed": case_seed, **drawing.facts()}
 
-    items = [Item(row.id, (row.path, sampler.weights), out / f"{row.id}.nii.gz") for row in rows]
+    items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz", (sampler.checksum,)) for row in rows]
     run_shard(f"synthesize {sampler.model.name}", items, settings, work, index)
 
 

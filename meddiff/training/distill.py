@@ -40,7 +40,7 @@ def distill(config: Config, teacher: Path, store: list[Path], runs: Path, out: P
     """
     began = time.monotonic()
     regions = TrainingRegions.of(done_rows(store))
-    device = distributed.local_device(choose_device(config.device))
+    device = distributed.local_device(choose_device(config.machine.device))
     bundle = find_bundle(teacher)
     settings = params_of(config, "distill")
     identity = digest([settings, regions.digest, sha256(bundle / WEIGHTS)])
@@ -50,7 +50,7 @@ def distill(config: Config, teacher: Path, store: list[Path], runs: Path, out: P
             folder = runs / f"{model.name}-{steps}-steps-{identity}"
             regions.claim(folder, settings)
             left = max_minutes - (time.monotonic() - began) / 60
-            run = Run(f"distill {model.name} to {steps} steps", folder, config.seed, device, left)
+            run = Run(f"distill {model.name} to {steps} steps", folder, config.seed, device, left, config.machine)
             model = _halve(model, steps, run, regions, config)
             if steps == config.distillation.steps and distributed.rank() == 0:
                 model.save(out, regions.facts(run, config.distillation.training_steps))
@@ -84,7 +84,7 @@ def _halve(teacher: MedDiffFM, steps: int, run: Run, regions: TrainingRegions, c
     before = teacher.diffusion.prediction
     diffusion = teacher.diffusion.model_copy(update={"prediction": "v" if before == "epsilon" else before})
     student = copy.deepcopy(teacher.network).train().requires_grad_(True)
-    student.activation_checkpointing = training.activation_checkpointing
+    student.activation_checkpointing = config.machine.activation_checkpointing
     schedule = Schedule(diffusion.timesteps, run.device)
     objective = Distillation(student, teacher.network, schedule, diffusion.prediction, before, steps)
     levels, drawer = config.variant(teacher.name).levels, augmented(config.augmentation)

@@ -90,7 +90,7 @@ def finetune(task: Task, config: Config, place: Place) -> None:
     Raises:
         TimeSliceEnded: the time is up; the same call goes on.
     """
-    device = distributed.local_device(choose_device(config.device))
+    device = distributed.local_device(choose_device(config.machine.device))
     foundation = find_bundle(place.foundation)
     model = MedDiffFM.from_pretrained(foundation, device)
 
@@ -113,7 +113,7 @@ def train_from_scratch(task: Task, config: Config, place: Place) -> None:
     Raises:
         TimeSliceEnded: the time is up; the same call goes on.
     """
-    device = distributed.local_device(choose_device(config.device))
+    device = distributed.local_device(choose_device(config.machine.device))
     model = MedDiffFM.from_pretrained(place.foundation, device)  # for its sizes
 
     def objective(schedule: Schedule) -> Objective:
@@ -156,17 +156,18 @@ def _train(
     settings = params_of(config, task.stage)
     device = next(model.network.parameters()).device
     folder = place.runs / f"{task.name}-{origin}-{digest([settings, task.regions.digest, begins_with])}"
-    run = Run(f"{origin} {task.name}", folder, config.seed, device, place.max_minutes)
+    run = Run(f"{origin} {task.name}", folder, config.seed, device, place.max_minutes, config.machine)
     task.regions.claim(folder, settings)
     training, patch_vox = training_config(config), model.network.config.patch_vox
     data = task.regions.patches(training, task.levels, patch_vox, config.seed, task.draw)
     monitor = None
     if held_out := task.regions.held_out():
         watched = tuple(level for level in LEVELS if getattr(task.levels, level))
-        monitor = Monitor(held_out, patch_vox, training.validation_patches, config.seed, device, task.draw, watched)
+        patches = config.machine.validation_patches
+        monitor = Monitor(held_out, patch_vox, patches, config.seed, device, task.draw, watched)
     loss = objective(Schedule(model.diffusion.timesteps, device))
     for network in (module for module in loss.whole.modules() if isinstance(module, Encoder)):
-        network.activation_checkpointing = training.activation_checkpointing
+        network.activation_checkpointing = config.machine.activation_checkpointing
     with distributed.process_group(device):
         averaged = train(run, loss, data, training, monitor)
     if distributed.rank() == 0:

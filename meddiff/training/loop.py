@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from meddiff.config import TrainingConfig
+from meddiff.config import MachineConfig, TrainingConfig
 from meddiff.data.patches import PatchDataset, Sample, collate
 from meddiff.errors import TimeSliceEnded, UserError
 from meddiff.locks import locked
@@ -40,13 +40,14 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 @dataclass(frozen=True)
 class Run:
-    """What a training run is given: a name for its messages, its folder, its seed and how long it may take."""
+    """What a training run is given: a name for its messages, its folder, its seed, how long it may take, and how."""
 
     name: str
     folder: Path
     seed: int
     device: torch.device
     max_minutes: float = float("inf")
+    machine: MachineConfig = field(default_factory=MachineConfig)
 
 
 def train(
@@ -75,11 +76,11 @@ def _train(
 ) -> nn.Module:
     state = State(objective.network, config)
     state.restore(run)
-    with _stop_requests() as stop, _status(run, state.step, config) as status:
+    with _stop_requests() as stop, _status(run, state.step, config.steps) as status:
         gradients = Gradients(run, objective, data, config, state.step)
         if status and state.step == 0:
             _watch(status, monitor, objective, state, run, config)
-        clock = Clock(stop, 60 * run.max_minutes, 60 * config.checkpoint_minutes)
+        clock = Clock(stop, 60 * run.max_minutes, 60 * run.machine.checkpoint_minutes)
         while state.step < config.steps:
             outcome = gradients.gather(state.step, clock)
             state.advance(outcome, run, data)
@@ -189,7 +190,7 @@ class State:
                 "ema": self.ema.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
             }
-            checkpoint.save(saved, self.step, run.folder, self.config.keep_checkpoints)
+            checkpoint.save(saved, self.step, run.folder, run.machine.keep_checkpoints)
         distributed.wait_for_all()
 
     def _is_spike(self, loss: float) -> bool:
@@ -245,7 +246,7 @@ class Gradients:
             DataLoader(
                 data,
                 batch_sampler=self._sample_numbers(step),
-                num_workers=config.workers,
+                num_workers=run.machine.workers,
                 collate_fn=collate,
                 pin_memory=run.device.type == "cuda",
             )
@@ -295,9 +296,9 @@ def _watch(
         return
     averaged = objective.of(state.ema.module)
     with torch.autocast(run.device.type, torch.bfloat16, enabled=config.bfloat16):
-        if state.step % config.validate_every == 0 or state.step == config.steps:
+        if state.step % run.machine.validate_every == 0 or state.step == config.steps:
             status.validation(state.step, monitor.losses(averaged))
-        if state.step and (state.step % config.sample_every == 0 or state.step == config.steps):
+        if state.step and (state.step % run.machine.sample_every == 0 or state.step == config.steps):
             status.pictures(state.step, monitor.pictures(averaged))
 
 
@@ -307,12 +308,12 @@ def _alone(run: Run) -> AbstractContextManager:
 
 
 @contextmanager
-def _status(run: Run, step: int, config: TrainingConfig) -> Iterator[Status | None]:
+def _status(run: Run, step: int, steps: int) -> Iterator[Status | None]:
     """Give the reports of a run to one of its processes."""
     if distributed.rank() != 0:
         yield None
         return
-    status = Status(run.name, run.folder, step, config.steps, config.status_seconds)
+    status = Status(run.name, run.folder, step, steps, run.machine.status_seconds)
     try:
         yield status
     finally:

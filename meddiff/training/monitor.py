@@ -41,7 +41,7 @@ class Monitor:
         """Return the monitor of a pretraining as configured; None where nothing is held out."""
         if not records:
             return None
-        return cls(records, config.model.patch_vox, config.training.validation_patches, config.seed, device)
+        return cls(records, config.model.patch_vox, config.machine.validation_patches, config.seed, device)
 
     @torch.no_grad()
     def losses(self, objective: Objective) -> dict[str, float]:

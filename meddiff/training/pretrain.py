@@ -24,7 +24,7 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
     """Train the named model and write its bundle.
 
     Args:
-        config: the sections of the stage `pretrain`.
+        config: what the stage reads, `pretrain`.
         name: an entry of `config.models`.
         store: the store's shard indices.
         runs: folder of the run folders; a run's folder is named by its configuration and data, so a stopped run goes
@@ -38,15 +38,15 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
     regions = TrainingRegions.of(done_rows(store))
     settings = params_of(config, "pretrain")
     training, diffusion = config.training, config.diffusion
-    device = distributed.local_device(choose_device(config.device))
+    device = distributed.local_device(choose_device(config.machine.device))
     folder = runs / f"{name}-{digest([settings, regions.digest])}"
-    run = Run(f"pretrain {name}", folder, config.seed, device, max_minutes)
+    run = Run(f"pretrain {name}", folder, config.seed, device, max_minutes, config.machine)
     regions.claim(folder, settings)
     levels, drawer = config.variant(name).levels, augmented(config.augmentation)
     data = regions.patches(training, levels, config.model.patch_vox, config.seed, drawer)
     torch.manual_seed(config.seed)
     network = UNet(config.network(name)).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    network.activation_checkpointing = training.activation_checkpointing
+    network.activation_checkpointing = config.machine.activation_checkpointing
     objective = Objective(network, Schedule(diffusion.timesteps, device), diffusion.prediction)
     monitor = Monitor.of(regions.held_out(), config, device)
     with distributed.process_group(device):

@@ -18,7 +18,7 @@ from meddiff.training.status import last_validation
 
 @dataclass(frozen=True)
 class TrainingRegions:
-    """Record folders of the training and of the validation split, and a digest of all that is stored."""
+    """Record folders of the training and of the validation split, and a digest of the former."""
 
     training: list[Path]
     validation: list[Path]
@@ -31,16 +31,16 @@ class TrainingRegions:
         Raises:
             UserError: there are none for training.
         """
-        metas = {row.path.parent: Record(row.path.parent).meta for row in rows}
+        metas = [(row, Record(row.path.parent).meta) for row in rows]
         training, validation = (
-            [folder for folder, meta in metas.items() if meta.role == role and meta.split == split]
-            for split in ("train", "val")
+            [row for row, meta in metas if meta.role == role and meta.split == split] for split in ("train", "val")
         )
         if not training:
             raise UserError(
                 f"no region of {len(rows)} is in the training split; add datasets or see the quarantine list"
             )
-        return cls(training, validation, digest([(row.id, row.sha256) for row in rows]))
+        records = digest([(row.id, row.sha256) for row in training])
+        return cls([row.path.parent for row in training], [row.path.parent for row in validation], records)
 
     def patches(
         self, training: TrainingConfig, levels: LevelWeights, patch_vox: int, seed: int, drawer: Draw = draw

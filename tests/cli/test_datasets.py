@@ -49,7 +49,7 @@ def test_all_datasets_below_a_folder_are_indexed_without_a_configuration(archive
 def test_a_configuration_may_add_to_the_folder_and_wins_over_it(archives):
     config = archives / "own.yaml"
     entry = {"name": "mine", "root": str(archives / "others"), "region": "abdomen"}
-    config.write_text(json.dumps({"data": {"datasets": [entry], "shards": 2}}))
+    config.write_text(json.dumps({"data": {"datasets": [entry]}, "machine": {"data_shards": 2}}))
     done = meddiff("index", "--config", config, "--root", archives, "--out", archives / "m.tsv")
     assert done.returncode == 0, done.stderr
     cases = read_manifest(archives / "m.tsv")

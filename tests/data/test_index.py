@@ -13,7 +13,7 @@ def own_folder(tmp_path, names):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     entry = DatasetConfig(name="mine", root=tmp_path / "mine", region=Region.CHEST)
-    return DataConfig(datasets=(entry,), shards=4)
+    return DataConfig(datasets=(entry,))
 
 
 def test_a_folder_of_scans_needs_four_lines(tmp_path):

@@ -216,11 +216,11 @@ def prepared(tmp_path_factory):
     tree = {
         "output_dir": str(folder),
         "data": {
-            "shards": 1,
             "spacing_mm": 5.0,
             "datasets": [{"name": "own", "root": str(folder / "raw"), "region": "chest"}],
         },
         "model": {"patch_vox": 32},
+        "machine": {"data_shards": 1},
     }
     config = parse_config(tree, "test")
     write_manifest(find_cases(config.data, folder / "raw", 0), folder / "manifest.tsv")

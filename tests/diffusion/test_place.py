@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from meddiff.config import DiffusionConfig, NetworkConfig, SamplingConfig
+from meddiff.config import DiffusionConfig, MachineConfig, NetworkConfig, SamplingConfig
 from meddiff.diffusion.sliding import Condition, Place, SlidingWindows
 
 SMALL = NetworkConfig(patch_vox=8, channels=8, channel_multipliers=(1, 2), attention_levels=(), norm_groups=4)
-PLAIN = SamplingConfig(bfloat16=False, skip_air=False, windows_per_batch=3)
+PLAIN, THREE_AT_ONCE = SamplingConfig(bfloat16=False, skip_air=False), MachineConfig(windows_per_batch=3)
 
 
 class Recording(torch.nn.Module):
@@ -31,7 +31,7 @@ class Recording(torch.nn.Module):
 def told(anatomy, **condition):
     """Return the windows' corners, and of each window its anatomy, coordinates and target."""
     network = Recording()
-    windows = SlidingWindows([network], DiffusionConfig(), Condition(anatomy, 0, **condition), PLAIN)
+    windows = SlidingWindows([network], DiffusionConfig(), Condition(anatomy, 0, **condition), PLAIN, 0, THREE_AT_ONCE)
     windows.estimate_x0(torch.zeros(windows.size_zyx), 500)
     starts = windows.starts_zyx(0)
     corners = [(z, y, x) for z in starts[0] for y in starts[1] for x in starts[2]]

@@ -10,7 +10,7 @@ from diffusers import RePaintScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meddiff.config import DiffusionConfig, Region, SamplingConfig
+from meddiff.config import DiffusionConfig, MachineConfig, Region
 from meddiff.diffusion.repaint import _add_noise, _ancestral_step, inpaint, walk
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.solvers import make_solver
@@ -175,7 +175,7 @@ def scan():
 
 def run(scan, windows_per_batch=4, seed=0):
     anatomy, known, unknown = scan
-    sampler = HealthySampler(VALUES, SamplingConfig(bfloat16=False, windows_per_batch=windows_per_batch))
+    sampler = HealthySampler(VALUES, MachineConfig(windows_per_batch=windows_per_batch))
     return inpainted(sampler.windows(anatomy, Region.ABDOMEN), known, unknown, seed)
 
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from meddiff.config import DiffusionConfig, NetworkConfig, SamplingConfig
+from meddiff.config import DiffusionConfig, MachineConfig, NetworkConfig, SamplingConfig
 from meddiff.diffusion.sampling import SavedState, sample_volume
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import Condition, SlidingWindows, array_bytes
@@ -16,7 +16,8 @@ from meddiff.model.position import patch_coordinates
 from meddiff.model.unet import UNet
 
 SMALL = NetworkConfig(patch_vox=8, channels=8, channel_multipliers=(1, 2), attention_levels=(), norm_groups=4)
-PLAIN = SamplingConfig(steps=8, overlap=0.5, windows_per_batch=3, bfloat16=False)
+PLAIN = SamplingConfig(steps=8, overlap=0.5, bfloat16=False)
+THREE_AT_ONCE = MachineConfig(windows_per_batch=3)
 
 
 class Oracle(torch.nn.Module):
@@ -41,8 +42,9 @@ def labels(size, seed=0):
     return torch.randint(1, 119, size, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
-def sampled(model, anatomy, config=PLAIN, prediction="epsilon", seed=0):
-    windows = SlidingWindows([model], DiffusionConfig(prediction=prediction), Condition(anatomy, 0), config, seed)
+def sampled(model, anatomy, config=PLAIN, prediction="epsilon", seed=0, machine=THREE_AT_ONCE):
+    diffusion = DiffusionConfig(prediction=prediction)
+    windows = SlidingWindows([model], diffusion, Condition(anatomy, 0), config, seed, machine)
     return sample_volume(windows, seed, "test")
 
 
@@ -68,8 +70,8 @@ def test_the_seed_decides_and_the_batching_does_not(network):
     anatomy = labels((13, 9, 20))
     first = sampled(network, anatomy, prediction="v")
     torch.testing.assert_close(first, sampled(network, anatomy, prediction="v"), atol=0, rtol=0)
-    one_by_one = PLAIN.model_copy(update={"windows_per_batch": 1})
-    torch.testing.assert_close(first, sampled(network, anatomy, one_by_one, "v"), atol=1e-4, rtol=0)
+    one_by_one = sampled(network, anatomy, prediction="v", machine=MachineConfig(windows_per_batch=1))
+    torch.testing.assert_close(first, one_by_one, atol=1e-4, rtol=0)
     assert not torch.allclose(first, sampled(network, anatomy, prediction="v", seed=1), atol=1e-2)
 
 
@@ -110,25 +112,27 @@ def test_windows_outside_the_body_are_air_and_are_not_computed(network, skip_air
 def test_conditions_are_encoded_once_as_far_as_the_memory_goes(network):
     anatomy = labels((8, 8, 40))
     for free_gb, encodings in ((1, 9), (0, 27)):
-        config = PLAIN.model_copy(update={"memory_gb": array_bytes(anatomy.numel()) / 1e9 + free_gb})
-        windows = SlidingWindows([network], DiffusionConfig(prediction="v"), Condition(anatomy, 0), config)
+        machine = MachineConfig(windows_per_batch=3, memory_gb=array_bytes(anatomy.numel()) / 1e9 + free_gb)
+        windows = SlidingWindows(
+            [network], DiffusionConfig(prediction="v"), Condition(anatomy, 0), PLAIN, machine=machine
+        )
         for step in range(3):
             windows.estimate_x0(torch.randn(8, 8, 40), 500, step)
         assert (windows.cost.estimates, windows.cost.encodings) == (27, encodings)
 
 
 def test_a_volume_beyond_the_memory_is_refused(network):
-    config = PLAIN.model_copy(update={"memory_gb": 1e-6})
-    with pytest.raises(UserError, match=r"4,096 voxels needs .* sampling.memory_gb is 1e-06; raise it"):
-        SlidingWindows([network], DiffusionConfig(prediction="v"), Condition(labels((16, 16, 16)), 0), config)
+    condition, little = Condition(labels((16, 16, 16)), 0), MachineConfig(memory_gb=1e-6)
+    with pytest.raises(UserError, match=r"4,096 voxels needs .* machine.memory_gb is 1e-06; raise it"):
+        SlidingWindows([network], DiffusionConfig(prediction="v"), condition, PLAIN, machine=little)
 
 
 @pytest.mark.parametrize("windows", ["averaged", "shifted"])
 def test_several_devices_give_the_result_of_one(network, windows):
-    config = PLAIN.model_copy(update={"windows": windows, "windows_per_batch": 2})
-    condition = Condition(labels((13, 9, 20)), 0)
+    config, two = PLAIN.model_copy(update={"windows": windows}), MachineConfig(windows_per_batch=2)
+    given = (DiffusionConfig(prediction="v"), Condition(labels((13, 9, 20)), 0), config, 0, two)
     one, three = (
-        sample_volume(SlidingWindows(networks, DiffusionConfig(prediction="v"), condition, config), 0, "test")
+        sample_volume(SlidingWindows(networks, *given), 0, "test")
         for networks in ([network], [network, copy.deepcopy(network), copy.deepcopy(network)])
     )
     torch.testing.assert_close(one, three, atol=1e-5, rtol=0)
@@ -149,11 +153,12 @@ class Killed(Exception):
 @pytest.mark.parametrize("solver", NAMES)
 @pytest.mark.parametrize("windows", ["averaged", "shifted"])
 def test_an_interrupted_volume_goes_on_with_the_same_result(network, tmp_path, monkeypatch, solver, windows):
-    config = PLAIN.model_copy(update={"solver": solver, "windows": windows, "save_every_steps": 3})
+    config = PLAIN.model_copy(update={"solver": solver, "windows": windows})
+    machine = MachineConfig(windows_per_batch=3, save_every_steps=3)
     condition, saved = Condition(labels((13, 9, 20)), 0), SavedState(tmp_path / "volume.pt", "this one")
 
     def draw(saved):
-        windows = SlidingWindows([network], DiffusionConfig(prediction="v"), condition, config)
+        windows = SlidingWindows([network], DiffusionConfig(prediction="v"), condition, config, machine=machine)
         return sample_volume(windows, 0, "test", saved), windows.cost.estimates
 
     whole, cost = draw(None)

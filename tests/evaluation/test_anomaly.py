@@ -65,7 +65,7 @@ def maps(rows, tmp_path_factory):
     record = Record(rows[0].path.parent)
     scaled, anatomy = normalise(record.ct[:], record.meta.window), record.anatomy[:]
     sampler = HealthySampler([scaled[anatomy == i].mean() if (anatomy == i).any() else -1 for i in range(119)])
-    sampler.weights = rows[0].path
+    sampler.checksum = "weights"
     index = out / "index.tsv"
     write_maps(lesion_rows(rows), sampler, restrict(CONFIG, "anomaly"), out, index)
     assert [row.status for row in read_index(index)] == 6 * [DONE]  # three scans, masked and whole

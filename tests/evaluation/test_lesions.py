@@ -47,9 +47,9 @@ def rows(tmp_path_factory):
 class Sampler(LesionSampler):
     """One with weights, as the indices want to know them."""
 
-    def __init__(self, weights):
+    def __init__(self):
         super().__init__()
-        self.weights, self.model = weights, SimpleNamespace(name="test")
+        self.checksum, self.model = "weights", SimpleNamespace(name="test")
 
 
 class Judge:
@@ -85,7 +85,7 @@ def test_rows_without_lesions_or_of_another_dataset_do_not_count(rows, tmp_path)
 @pytest.fixture(scope="module")
 def judged(rows, tmp_path_factory):
     out = tmp_path_factory.mktemp("lesions")
-    sampler = Sampler(rows[0].path)
+    sampler = Sampler()
     draw_lesions(rows, sampler, restrict(CONFIG, "lesions"), out / "fine-tune", out / "index.tsv")
     assert [row.status for row in read_index(out / "index.tsv")] == 4 * [DONE]
     torch.manual_seed(0)
@@ -119,7 +119,7 @@ def test_generated_patches_alone_are_compared_with_the_real_ones(judged):
 
 def test_training_lesions_are_drawn_in_the_organ_for_the_patients_that_are_learned_from(rows, tmp_path):
     settings = restrict(CONFIG, "augment-lesions")
-    made = generate_training(rows, Sampler(rows[0].path), settings, tmp_path, tmp_path / "index.tsv")
+    made = generate_training(rows, Sampler(), settings, tmp_path, tmp_path / "index.tsv")
     assert [(row.id, row.status) for row in made] == [("train-0", DONE)]
     mask = volumes.to_zyx(volumes.read_image(mask_path(made[0].path))) > 0
     drawn = volumes.to_zyx(volumes.read_image(made[0].path))

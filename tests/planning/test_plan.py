@@ -105,7 +105,9 @@ def test_rules_that_run_here_are_read_from_the_snakefile():
 
 
 def small_model(**changes):
-    config = Config.model_validate({"data": {"datasets": [{"name": "amos22", "root": "/x"}], "shards": 10}} | changes)
+    config = Config.model_validate(
+        {"data": {"datasets": [{"name": "amos22", "root": "/x"}]}, "machine": {"data_shards": 10}} | changes
+    )
     return CostModel(config, expected_scans(config))
 
 
@@ -117,11 +119,11 @@ def seconds(model, rule, **wildcards):
 
 def test_costs_follow_the_work():
     base = small_model()
-    data = {"datasets": [{"name": "amos22", "root": "/x"}], "shards": 20}
-    assert seconds(small_model(data=data), "resample") == pytest.approx(seconds(base, "resample") / 2)
-    coarse = small_model(data=data | {"shards": 10, "spacing_mm": 2.0})
+    data = {"datasets": [{"name": "amos22", "root": "/x"}]}
+    assert seconds(small_model(machine={"data_shards": 20}), "resample") == pytest.approx(seconds(base, "resample") / 2)
+    coarse = small_model(data=data | {"spacing_mm": 2.0})
     assert seconds(coarse, "resample") == pytest.approx(seconds(base, "resample") / 8)
-    four = small_model(training={"processes": 4})
+    four = small_model(machine={"data_shards": 10, "processes": 4})
     assert seconds(four, "pretrain") == pytest.approx(seconds(base, "pretrain") / 4)
     ddpm = small_model(sampling={"solver": "ddpm", "steps": 1000})
     assert seconds(ddpm, "synthesize") == pytest.approx(100 * seconds(base, "synthesize"))
@@ -188,7 +190,7 @@ def test_a_trainings_own_statistics_count_if_it_ran_on_a_gpu(tmp_path, gpu, fact
 
 
 def test_jobs_that_mostly_start_say_nothing_of_others(tmp_path):
-    tiny = small_model(data={"datasets": [{"name": "amos22", "root": "/x"}], "shards": 10, "spacing_mm": 6.0})
+    tiny = small_model(data={"datasets": [{"name": "amos22", "root": "/x"}], "spacing_mm": 6.0})
     jobs = [Job(rule, {"shard": "000"}, benchmark=write_benchmark(tmp_path / rule, 1)) for rule in ("store", "index")]
     assert read_past(tiny, jobs).factors == {}
 

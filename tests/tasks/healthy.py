@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from meddiff.config import MODEL_REGIONS, DiffusionConfig, NetworkConfig, SamplingConfig
+from meddiff.config import MODEL_REGIONS, DiffusionConfig, MachineConfig, NetworkConfig, SamplingConfig
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import Condition, SlidingWindows
 
@@ -32,10 +32,10 @@ class HealthyNetwork(torch.nn.Module):
 class HealthySampler:
     """A `Sampler` of that model; `values` are those of labels 0 to 118, in [-1, 1]."""
 
-    def __init__(self, values, config=None):
+    def __init__(self, values, machine=None):
         self.network = HealthyNetwork(values)
-        self.config = config or SamplingConfig(bfloat16=False)
+        self.config, self.machine = SamplingConfig(bfloat16=False), machine or MachineConfig()
 
     def windows(self, anatomy_zyx, region, seed=0):
         condition = Condition(torch.from_numpy(np.asarray(anatomy_zyx)), MODEL_REGIONS.index(region))
-        return SlidingWindows([self.network], DiffusionConfig(), condition, self.config, seed)
+        return SlidingWindows([self.network], DiffusionConfig(), condition, self.config, seed, self.machine)

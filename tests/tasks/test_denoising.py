@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from meddiff.config import DenoisingConfig, DiffusionConfig, Region, SamplingConfig, WindowsConfig
+from meddiff.config import DenoisingConfig, DiffusionConfig, MachineConfig, Region, WindowsConfig
 from meddiff.data.windows import denormalise
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import UserError
@@ -83,8 +83,8 @@ def test_voxels_outside_of_the_window_keep_their_value(scan, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_batching_of_windows_does_not_matter(scan, method):
-    many = HealthySampler(VALUES, SamplingConfig(bfloat16=False, windows_per_batch=8))
-    one = HealthySampler(VALUES, SamplingConfig(bfloat16=False, windows_per_batch=1))
+    many = HealthySampler(VALUES, MachineConfig(windows_per_batch=8))
+    one = HealthySampler(VALUES, MachineConfig(windows_per_batch=1))
     assert rmse(run(scan, method, many), run(scan, method, one)) == 0
 
 

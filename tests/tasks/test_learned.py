@@ -48,14 +48,13 @@ CONFIG = parse_config(
             "learning_rate_decay": "cosine",
             "warmup_steps": 10,
             "ema_decay": 0.99,
-            "workers": 0,
-            "validate_every": 800,
             "bfloat16": False,
         },
         "finetuning": {"steps": 400, "learning_rate": 2e-3, "ema_decay": 0.98},
         "sampling": {"bfloat16": False, "overlap": 0.25},
         "lesions": {"inpainting_steps": 20, "jump_length": 5, "resampling": 2, "margin_mm": 6.0},
         "models": [{"name": "meddiff-fm"}],
+        "machine": {"device": "cpu", "workers": 0, "validate_every": 800},
     },
     "test",
 )
@@ -103,7 +102,7 @@ def mapped(sampler, record, t=900):
 
 def test_lesions_of_low_contrast_stand_out_more_than_by_their_brightness(study):
     folder, rows = study
-    sampler = Sampler(folder / "model", SamplingConfig(bfloat16=False), "cpu")
+    sampler = Sampler(folder / "model", SamplingConfig(bfloat16=False), CONFIG.machine)
     scores, intensity = VoxelScores(), VoxelScores()
     for record in of(rows, "downstream", "test") + of(rows, "downstream", "val"):
         found, organ = mapped(sampler, record)
@@ -118,7 +117,7 @@ def test_lesions_of_low_contrast_stand_out_more_than_by_their_brightness(study):
 def test_a_body_without_lesions_has_a_flat_map(study):
     """Lesions rise by 330 HU. What is left over, at the edges of the veins, is less than a lesion."""
     folder, rows = study
-    sampler = Sampler(folder / "model", SamplingConfig(bfloat16=False), "cpu")
+    sampler = Sampler(folder / "model", SamplingConfig(bfloat16=False), CONFIG.machine)
     (healthy,) = of(rows, "pretraining", "test")
     found, organ = mapped(sampler, healthy)
     brighter_hu = found[organ] * WINDOW.width_hu / 2
@@ -137,7 +136,7 @@ def drawn(study):
     settings = restrict(CONFIG, "finetune-lesions")
     task = lesion_task(settings, "phantom", [folder / "index.tsv"], PATCH)
     finetune(task, settings, Training(folder / "model", folder / "runs", folder / "control", float("inf")))
-    sampler = Sampler(folder / "model", CONFIG.sampling, "cpu", folder / "control")
+    sampler = Sampler(folder / "model", CONFIG.sampling, CONFIG.machine, folder / "control")
     scans = []
     for record in of(rows, "downstream", "test") + of(rows, "downstream", "val"):
         place = Place((0, 0, 0), record.meta.size_zyx)

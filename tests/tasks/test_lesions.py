@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from meddiff.config import MODEL_REGIONS, DiffusionConfig, LesionsConfig, Region, SamplingConfig, WindowsConfig
+from meddiff.config import (
+    MODEL_REGIONS,
+    DiffusionConfig,
+    LesionsConfig,
+    MachineConfig,
+    Region,
+    SamplingConfig,
+    WindowsConfig,
+)
 from meddiff.data.windows import denormalise
 from meddiff.diffusion.sliding import Condition, Place, SlidingWindows
 from meddiff.errors import CaseError
@@ -30,11 +38,12 @@ class LesionSampler:
 
     def __init__(self, windows_per_batch=4):
         self.network = LesionNetwork([LUNG] * 119)
-        self.config = SamplingConfig(bfloat16=False, steps=3, windows_per_batch=windows_per_batch)
+        self.config = SamplingConfig(bfloat16=False, steps=3)
+        self.machine = MachineConfig(windows_per_batch=windows_per_batch)
 
     def windows(self, anatomy_zyx, region, seed=0, place=None, **target):
         condition = Condition(torch.from_numpy(anatomy_zyx), MODEL_REGIONS.index(region), place, **target)
-        return SlidingWindows([self.network], DiffusionConfig(), condition, self.config, seed)
+        return SlidingWindows([self.network], DiffusionConfig(), condition, self.config, seed, self.machine)
 
 
 @pytest.fixture

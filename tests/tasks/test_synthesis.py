@@ -10,7 +10,7 @@ import SimpleITK as sitk
 import torch
 import yaml
 
-from meddiff.config import DiffusionConfig, Region, RegionsConfig, SamplingConfig, WindowsConfig
+from meddiff.config import DiffusionConfig, MachineConfig, Region, RegionsConfig, SamplingConfig, WindowsConfig
 from meddiff.data.volumes import from_zyx, read_image, to_zyx
 from meddiff.model.foundation import MedDiffFM
 from meddiff.model.info import window_flops
@@ -21,7 +21,7 @@ from meddiff.tasks.synthesis import synthesize_mask
 from tests.training import SMALL
 
 SPACING_MM = 6.0
-SAMPLING = {"steps": 4, "bfloat16": False, "save_every_steps": 1}
+SAMPLING, MACHINE = {"steps": 4, "bfloat16": False}, {"device": "cpu", "save_every_steps": 1}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def bundle(tmp_path_factory):
     training = {"steps": 1, "seed": 0, "run": "r", "anatomy_weights": "demo", "validation": {}}
     model = MedDiffFM(network, DiffusionConfig(prediction="sample"), "tiny", SPACING_MM, WindowsConfig())
     model.save(folder, training | {"regions_per_dataset": {}})
-    (folder / "sampling.yaml").write_text(yaml.safe_dump({"sampling": SAMPLING}))
+    (folder / "sampling.yaml").write_text(yaml.safe_dump({"sampling": SAMPLING, "machine": MACHINE}))
     return folder
 
 
@@ -127,8 +127,9 @@ def test_the_cost_counts_windows_and_encodings(bundle, tmp_path):
     anatomy = np.full((16, 16, 40), 5, np.uint8)
     anatomy[:, :, 20:] = 0
     cost = {}
-    for name, recipe in {"plain": {"skip_air": False, "cache_conditions": False}, "saving": {}}.items():
-        sampler = Sampler(bundle, config.model_copy(update=recipe), "cpu")
+    for name, saving in {"plain": False, "saving": True}.items():
+        machine = MachineConfig(device="cpu", cache_conditions=saving)
+        sampler = Sampler(bundle, config.model_copy(update={"skip_air": saving}), machine)
         cost[name] = draw(sampler, anatomy, Region.CHEST, WindowsConfig().chest, 0, tmp_path / "ct.nii.gz")
     estimate, encoding = window_flops(SMALL)
     assert cost["plain"].tflop == pytest.approx(4 * 4 * (estimate + encoding) / 1e12)  # four steps, four windows
@@ -140,14 +141,16 @@ def test_the_cost_counts_windows_and_encodings(bundle, tmp_path):
 def test_windows_without_anatomy_are_the_regions_air(bundle, tmp_path, region, air_hu):
     anatomy = np.full((16, 16, 40), 5, np.uint8)
     anatomy[:, :, 12:] = 0
-    sampler = Sampler(bundle, SamplingConfig(**SAMPLING), "cpu")
+    sampler = Sampler(bundle, SamplingConfig(**SAMPLING), MachineConfig(**MACHINE))
     drawing = draw(sampler, anatomy, region, WindowsConfig().of(region), 0, tmp_path / "ct.nii.gz")
     assert (drawing.hu_zyx[:, :, 24:] == air_hu).all()
 
 
 @pytest.mark.parametrize(("region", "air"), [(Region.HAN, -1), (Region.CHEST, -5 / 9), (Region.ABDOMEN, -1)])
 def test_around_a_volume_smaller_than_a_window_is_the_regions_air(bundle, region, air):
-    windows = Sampler(bundle, SamplingConfig(**SAMPLING), "cpu").windows(np.full((4, 16, 16), 5, np.uint8), region)
+    windows = Sampler(bundle, SamplingConfig(**SAMPLING), MachineConfig(**MACHINE)).windows(
+        np.full((4, 16, 16), 5, np.uint8), region
+    )
     padded = windows.padded(torch.zeros(4, 16, 16))
     assert padded[6:10].abs().max() == 0
     np.testing.assert_allclose(torch.cat([padded[:6], padded[10:]]), air, atol=1e-6)
@@ -155,7 +158,11 @@ def test_around_a_volume_smaller_than_a_window_is_the_regions_air(bundle, region
 
 def test_a_mask_is_cut_as_the_store_cuts_and_around_it_is_air(bundle, labels_zyx, tmp_path):
     """In training coordinates go from edge to edge of the body and its margin, whatever the field of view."""
-    sampler, window, margin = Sampler(bundle, SamplingConfig(**SAMPLING), "cpu"), WindowsConfig().chest, 3
+    sampler, window, margin = (
+        Sampler(bundle, SamplingConfig(**SAMPLING), MachineConfig(**MACHINE)),
+        WindowsConfig().chest,
+        3,
+    )
     wide_zyx = np.pad(labels_zyx[20:40], ((0, 0), (30, 5), (9, 40)))
     rows, columns = (np.flatnonzero((wide_zyx == 118).any(axes)) for axes in ((0, 2), (0, 1)))
     y, x = (slice(each[0] - margin, each[-1] + 1 + margin) for each in (rows, columns))

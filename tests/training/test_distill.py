@@ -118,7 +118,8 @@ def case(tmp_path):
     teacher.save(tmp_path / "teacher", training | {"validation": {}, "regions_per_dataset": {}})
     config = {
         "model": {**SMALL.model_dump(exclude={"position"})},
-        "training": {"accumulation": 1, "workers": 0, "validation_patches": 1, "ema_decay": 0.5, "bfloat16": False},
+        "machine": {"workers": 0, "validation_patches": 1},
+        "training": {"accumulation": 1, "ema_decay": 0.5, "bfloat16": False},
         "distillation": {"first_steps": 8, "steps": 2, "training_steps": 3, "learning_rate": 1e-3},
         "models": [{"name": "tiny"}],
     }

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from meddiff.config import LevelWeights, TrainingConfig
+from meddiff.config import LevelWeights, MachineConfig, TrainingConfig
 from meddiff.data.patches import PatchDataset, draw
 from meddiff.data.store import Record
 from meddiff.data.thick_slices import thick_drawer
@@ -21,13 +21,11 @@ from meddiff.training.objective import Finetuning, Objective
 from tests.training import SMALL
 from tests.training.together import together
 
-CONFIG = TrainingConfig(
-    steps=4, batch_size=1, accumulation=4, learning_rate=1e-3, ema_decay=0.9, workers=0, bfloat16=False
-)
-CPU = torch.device("cpu")
+CONFIG = TrainingConfig(steps=4, batch_size=1, accumulation=4, learning_rate=1e-3, ema_decay=0.9, bfloat16=False)
+CPU, MACHINE = torch.device("cpu"), MachineConfig(workers=0)
 
 
-def run_training(folder, record_folder, minutes=float("inf"), controlled=False, config=CONFIG, monitor=None):
+def run_training(folder, record_folder, minutes=float("inf"), controlled=False, machine=MACHINE, monitor=None):
     torch.manual_seed(0)
     unet = UNet(SMALL)
     torch.nn.init.normal_(unet.conv_out.weight)  # without it no gradient would reach a ControlNet
@@ -35,8 +33,9 @@ def run_training(folder, record_folder, minutes=float("inf"), controlled=False, 
     if controlled:
         objective = Finetuning(ControlNet.of(unet), unet, Schedule(1000), "v")
     drawer = thick_drawer(2) if controlled else draw
-    data = PatchDataset([record_folder], LevelWeights(), 16, 0, config.steps * config.accumulation, drawer)
-    return train(Run("test", folder, 0, CPU, minutes), objective, data, config, monitor).state_dict()
+    data = PatchDataset([record_folder], LevelWeights(), 16, 0, CONFIG.steps * CONFIG.accumulation, drawer)
+    run = Run("test", folder, 0, CPU, minutes, machine)
+    return train(run, objective, data, CONFIG, monitor).state_dict()
 
 
 def train_whole_and_in_parts(rank, folder, record_folder, controlled):
@@ -102,13 +101,12 @@ def train_by_these_clocks(rank, folder, record_folder):
         monkeypatch.setattr(loop, "time", time)
         monkeypatch.setattr(loop.State, "advance", passing_time(loop.State.advance, time))
         monitor = SlowMonitor([Record(record_folder)], 16, clocks.validation_s, 0, CPU)
-        config = CONFIG.model_copy(
-            update={"checkpoint_minutes": clocks.checkpoint_s / 60, "validate_every": 2, "keep_checkpoints": 9}
-        )
+        changes = {"checkpoint_minutes": clocks.checkpoint_s / 60, "validate_every": 2, "keep_checkpoints": 9}
+        machine = MACHINE.model_copy(update=changes)
         for _ in range(clocks.stops):
             with pytest.raises(TimeSliceEnded):
-                run_training(folder / name, record_folder, clocks.slice_s / 60, config=config, monitor=monitor)
-        weights = run_training(folder / name, record_folder, config=config, monitor=monitor)
+                run_training(folder / name, record_folder, clocks.slice_s / 60, machine=machine, monitor=monitor)
+        weights = run_training(folder / name, record_folder, machine=machine, monitor=monitor)
         torch.save(weights, folder / name / f"rank-{rank}.pt")
         monkeypatch.undo()
 

@@ -31,7 +31,8 @@ from tests.training import SMALL
 
 CONFIG = parse_config(
     {
-        "training": {"batch_size": 2, "accumulation": 1, "workers": 0, "validation_patches": 2, "bfloat16": False},
+        "machine": {"workers": 0, "validation_patches": 2},
+        "training": {"batch_size": 2, "accumulation": 1, "bfloat16": False},
         "finetuning": {"steps": 3, "learning_rate": 0.01},
         "super_resolution": {"factor": 3},
     },

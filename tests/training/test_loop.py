@@ -7,7 +7,7 @@ import signal
 import pytest
 import torch
 
-from meddiff.config import LevelWeights, TrainingConfig
+from meddiff.config import LevelWeights, MachineConfig, TrainingConfig
 from meddiff.data.patches import PatchDataset
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
@@ -18,19 +18,17 @@ from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Objective
 from tests.training import SMALL
 
-CONFIG = TrainingConfig(
-    steps=6, batch_size=2, accumulation=2, learning_rate=1e-3, ema_decay=0.9, workers=0, status_seconds=1e-6
-)
-CPU = torch.device("cpu")
+CONFIG = TrainingConfig(steps=6, batch_size=2, accumulation=2, learning_rate=1e-3, ema_decay=0.9)
+CPU, MACHINE = torch.device("cpu"), MachineConfig(workers=0, status_seconds=1e-6)
 
 
 def make_data(record, config):
     return PatchDataset([record.folder], LevelWeights(), 16, 0, config.steps * config.accumulation * config.batch_size)
 
 
-def run_training(folder, record, config=CONFIG, minutes=float("inf")):
+def run_training(folder, record, config=CONFIG, minutes=float("inf"), machine=MACHINE):
     torch.manual_seed(0)
-    return train(Run("test", folder, 0, CPU, minutes), make_objective(), make_data(record, config), config)
+    return train(Run("test", folder, 0, CPU, minutes, machine), make_objective(), make_data(record, config), config)
 
 
 def make_objective():
@@ -43,12 +41,13 @@ def same(a, b):
 
 @pytest.mark.parametrize(("workers", "decay"), [(0, "constant"), (2, "constant"), (0, "cosine")])
 def test_a_stopped_run_goes_on_bit_by_bit(tmp_path, record, workers, decay):
-    config = CONFIG.model_copy(update={"workers": workers, "learning_rate_decay": decay})
-    whole = run_training(tmp_path / "whole", record, config.model_copy(update={"workers": 0}))
+    config = CONFIG.model_copy(update={"learning_rate_decay": decay})
+    machine = MACHINE.model_copy(update={"workers": workers})
+    whole = run_training(tmp_path / "whole", record, config)
     for _ in range(CONFIG.steps - 1):
         with pytest.raises(TimeSliceEnded, match="the same command goes on"):
-            run_training(tmp_path / "parts", record, config, minutes=0)
-    parts = run_training(tmp_path / "parts", record, config, minutes=0)
+            run_training(tmp_path / "parts", record, config, 0, machine)
+    parts = run_training(tmp_path / "parts", record, config, 0, machine)
     assert same(whole, parts)
 
 
@@ -134,7 +133,7 @@ def test_activation_checkpointing_changes_nothing_but_memory(tmp_path, record):
     torch.manual_seed(0)
     objective = make_objective()
     objective.network.activation_checkpointing = True
-    run = Run("test", tmp_path / "checkpointed", 0, CPU)
+    run = Run("test", tmp_path / "checkpointed", 0, CPU, machine=MACHINE)
     assert same(train(run, objective, make_data(record, CONFIG), CONFIG), run_training(tmp_path / "plain", record))
 
 
@@ -145,7 +144,7 @@ def test_the_network_learns_a_phantom_by_heart(tmp_path, record):
     data = PatchDataset([record.folder], LevelWeights(image=1, double=0, patch=0), 16, 0, 800)
     objective, monitor = make_objective(), Monitor([record], 16, 1, 0, CPU)
     untrained = difference(monitor.pictures(objective))
-    trained = train(Run("test", tmp_path, 0, CPU), objective, data, config)
+    trained = train(Run("test", tmp_path, 0, CPU, machine=MACHINE), objective, data, config)
     losses = [row["loss"] for row in statistics(tmp_path)]
     assert sum(losses[-50:]) / 50 < 0.4 * sum(losses[:20]) / 20
     assert difference(monitor.pictures(objective.of(trained))) < 0.15 * untrained

@@ -12,18 +12,10 @@ import yaml
 from meddiff.config import DENOISERS, SUPER_RESOLVERS, SUPERVISED
 from meddiff.evaluation.anomaly import INTENSITY
 from meddiff.locks import locked
-from tests.phantom_run import ROOT, THREADS, keep_tables, undisturbed_tables, write_config
+from tests.phantom_run import ROOT, THREADS, keep_tables, snakemake, undisturbed_tables, write_config
 
 CORES = ("--cores", 2, "--resources", "gpu=2", "--max-threads", THREADS)
 RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
-
-
-def snakemake(*arguments, check=True):
-    command = [sys.executable, "-m", "snakemake", "--directory", str(ROOT), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"COLUMNS": "200"})
-    if check and done.returncode:
-        pytest.fail(done.stdout[-4000:] + done.stderr[-8000:])
-    return done
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ rule anatomy:
         runtime=240,
         gpu=1,
     params:
+        reads=stage_reads("anatomy"),
         config=stage_config("anatomy"),
         out=subpath(output[0], parent=True),
     shell:

@@ -1,9 +1,10 @@
 """
 What all rules share: the validated configuration, the shards, the models and where results lie.
 
-A rule's parameter `config` is a file with the part of the configuration that its stage reads. The file is named by its
-content, so a changed value re-runs that stage and what follows from it, and no second invocation changes a file under
-a running job.
+A rule's parameter `reads` holds the values that its stage reads, so a changed one re-runs that stage and what follows
+from it. The parameter `config` is the file in which the job finds these and how to run. It is named by its content, so
+no second invocation changes a file under a running job. Like every parameter that is a function of the resources,
+Snakemake takes it as no reason to run a job again.
 """
 
 import sys
@@ -19,9 +20,9 @@ from meddiff.config import (
 )
 from meddiff.data.datasets import resolve
 from meddiff.errors import UserError
-from meddiff.launcher import launcher, resources
+from meddiff import launcher as training
 from meddiff.locks import hold
-from meddiff.stages import write_stage_config
+from meddiff.stages import params_of, write_stage_config
 
 try:
     CONFIG = parse_config(config, "configuration")
@@ -37,8 +38,8 @@ LOGS = f"{OUT}/logs"
 BENCHMARKS = f"{OUT}/benchmarks"
 ENVIRONMENT = "../../envs/meddiff.yaml"
 
-SHARDS = [f"{i:03d}" for i in range(CONFIG.data.shards)]
-SAMPLING_SHARDS = [f"{i:03d}" for i in range(CONFIG.sampling.shards)]
+SHARDS = [f"{i:03d}" for i in range(CONFIG.machine.data_shards)]
+SAMPLING_SHARDS = [f"{i:03d}" for i in range(CONFIG.machine.sampling_shards)]
 MODELS = [variant.name for variant in CONFIG.models]
 METHODS = [*MODELS, "real"]
 LESION_DATASETS = [dataset.name for dataset in DATASETS if dataset.lesion]
@@ -51,8 +52,7 @@ ON_CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not Non
 TRAINING_SLICE_MIN = int(0.95 * TRAINING_RUNTIME_MIN) if ON_CLUSTER else 525_600
 # A job on a cluster is a Snakemake itself, which must not retry within its own time limit.
 TRAINING_RETRIES = 100 if ON_CLUSTER and not workflow.remote_exec else 0
-LAUNCHER = launcher(CONFIG.training.processes, CONFIG.training.nodes)
-TRAINING_GPUS = resources(CONFIG.training.processes, CONFIG.training.nodes)
+TRAINING_GPUS = training.resources(CONFIG.machine.processes, CONFIG.machine.nodes)
 
 # The programs of the environment that runs Snakemake come first, also when that environment is not activated. A prefix
 # replaces Snakemake's own, without which a job that fails would end with the exit code of `tee`.
@@ -67,9 +67,25 @@ onstart:
         sys.exit(f"meddiff: {error}")
 
 
-def stage_config(stage, model=None):
-    """Return the path of the file with what a stage reads; with `model`, only that one of the models."""
-    return str(write_stage_config(CONFIG, stage, CONFIG.output_dir / "config", model))
+def stage_reads(stage, model=None):
+    """Return what decides whether a stage's job must run again; with `model`, of the models that one alone."""
+    return params_of(CONFIG.with_model(model) if model else CONFIG, stage)
+
+
+def stage_config(stage):
+    """Return the parameter with the file that a stage's job reads; of the models, the job's own where it has one."""
+
+    def file(wildcards, resources):
+        model = wildcards.get("model")
+        config = CONFIG.with_model(model) if model in MODELS else CONFIG
+        return str(write_stage_config(config, stage, CONFIG.output_dir / "config"))
+
+    return file
+
+
+def launcher(wildcards, resources):
+    """Return the words before the name of the package that start a training."""
+    return training.launcher(CONFIG.machine.processes, CONFIG.machine.nodes)
 
 
 wildcard_constraints:

@@ -24,6 +24,7 @@ rule filter:
         mem_mb=32000,
         runtime=1380,
     params:
+        reads=stage_reads("filter"),
         config=stage_config("filter"),
         out=lambda wildcards, output: Path(output.index[0]).parents[1],
         metrics=lambda wildcards, output: Path(output.metrics[0]).parent,
@@ -58,6 +59,7 @@ rule denoise:
         runtime=1380,
         gpu=1,
     params:
+        reads=stage_reads("denoise"),
         config=stage_config("denoise"),
         model=subpath(input.weights, parent=True),
         red_cnn=subpath(input.red_cnn, parent=True),

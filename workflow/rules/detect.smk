@@ -23,8 +23,9 @@ rule anomaly_maps:
     resources:
         mem_mb=32000,
         runtime=1380,
-        gpu=CONFIG.sampling.gpus,
+        gpu=CONFIG.machine.gpus,
     params:
+        reads=stage_reads("anomaly"),
         config=stage_config("anomaly"),
         model=subpath(input.weights, parent=True),
         out=subpath(output[0], parent=True),
@@ -53,6 +54,7 @@ rule supervised:
         runtime=TRAINING_RUNTIME_MIN,
         gpu=1,
     params:
+        reads=stage_reads("supervised"),
         config=stage_config("supervised"),
         work=f"{OUT}/runs/nnunet",
         out=subpath(output[0], parent=True),
@@ -81,6 +83,7 @@ rule score_anomaly:
         mem_mb=16000,
         runtime=240,
     params:
+        reads=stage_reads("score-anomaly"),
         config=stage_config("score-anomaly"),
         maps=subpath(input.maps, parent=True),
         probabilities=subpath(input.supervised, parent=True),

@@ -29,12 +29,13 @@ rule distill:
         runtime=TRAINING_RUNTIME_MIN,
         slice_min=TRAINING_SLICE_MIN,
     params:
-        config=lambda wildcards: stage_config("distill", wildcards.model),
+        reads=lambda wildcards: stage_reads("distill", wildcards.model),
+        config=stage_config("distill"),
         teacher=subpath(input.teacher, parent=True),
         out=subpath(output.weights, parent=True),
         runs=f"{OUT}/runs",
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],
-        launcher=LAUNCHER,
+        launcher=launcher,
     shell:
         "{params.launcher} meddiff distill --config {params.config:q} --model {params.teacher:q} {params.store:q}"
         " --runs {params.runs:q} --out {params.out:q} --max-minutes {resources.slice_min} --threads {threads}"

@@ -21,6 +21,7 @@ rule extractor:
         mem_mb=4000,
         runtime=60,
     params:
+        reads=stage_reads("extractor"),
         config=stage_config("extractor"),
     shell:
         "python -m meddiff extractor --config {params.config:q} --out {output.weights:q} --source {output.source:q}"
@@ -49,6 +50,7 @@ rule evaluate:
         runtime=240,
         gpu=1,
     params:
+        reads=stage_reads("evaluate"),
         config=stage_config("evaluate"),
         judged=subpath(input.judged, parent=True),
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],

@@ -27,12 +27,13 @@ rule finetune_lesions:
         runtime=TRAINING_RUNTIME_MIN,
         slice_min=TRAINING_SLICE_MIN,
     params:
+        reads=stage_reads("finetune-lesions"),
         config=stage_config("finetune-lesions"),
         model=subpath(input.foundation, parent=True),
         out=subpath(output.weights, parent=True),
         runs=f"{OUT}/runs",
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],
-        launcher=LAUNCHER,
+        launcher=launcher,
     shell:
         "{params.launcher} meddiff finetune --config {params.config:q} --dataset {wildcards.dataset}"
         " --origin {wildcards.origin} --model {params.model:q} {params.store:q} --runs {params.runs:q}"
@@ -61,12 +62,13 @@ rule finetune_super_resolution:
         runtime=TRAINING_RUNTIME_MIN,
         slice_min=TRAINING_SLICE_MIN,
     params:
+        reads=stage_reads("finetune-super-resolution"),
         config=stage_config("finetune-super-resolution"),
         model=subpath(input.foundation, parent=True),
         out=subpath(output.weights, parent=True),
         runs=f"{OUT}/runs",
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],
-        launcher=LAUNCHER,
+        launcher=launcher,
     shell:
         "{params.launcher} meddiff finetune --config {params.config:q} --model {params.model:q}"
         " {params.store:q} --runs {params.runs:q} --out {params.out:q} --max-minutes {resources.slice_min}"

@@ -28,6 +28,7 @@ rule index:
         mem_mb=1000,
         runtime=30,
     params:
+        reads=stage_reads("index"),
         config=stage_config("index"),
         raw=lambda wildcards: f"{OUT}/data/raw",
     shell:

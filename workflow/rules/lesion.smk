@@ -24,8 +24,9 @@ rule draw_lesions:
     resources:
         mem_mb=32000,
         runtime=1380,
-        gpu=CONFIG.sampling.gpus,
+        gpu=CONFIG.machine.gpus,
     params:
+        reads=stage_reads("lesions"),
         config=stage_config("lesions"),
         model=lambda wildcards, input: (
             f"{OUT}/models/lesions/{wildcards.dataset}/scratch/foundation"
@@ -66,6 +67,7 @@ rule judge_lesions:
         runtime=720,
         gpu=1,
     params:
+        reads=stage_reads("judge-lesions"),
         config=stage_config("judge-lesions"),
         drawn=lambda wildcards, input: [
             f"--drawn={Path(path).parent}" for path in input.drawn
@@ -102,6 +104,7 @@ rule augment_lesions:
         runtime=TRAINING_RUNTIME_MIN,
         gpu=1,
     params:
+        reads=stage_reads("augment-lesions"),
         config=stage_config("augment-lesions"),
         model=subpath(input.foundation, parent=True),
         control=subpath(input.control, parent=True),

@@ -24,6 +24,7 @@ rule low_dose:
         mem_mb=16000,
         runtime=720,
     params:
+        reads=stage_reads("low-dose"),
         config=stage_config("low-dose"),
         out=subpath(output[0], parent=True),
         resampled=lambda wildcards, input: [
@@ -54,6 +55,7 @@ rule red_cnn:
         runtime=720,
         gpu=1,
     params:
+        reads=stage_reads("red-cnn"),
         config=stage_config("red-cnn"),
         out=subpath(output[0], parent=True),
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],

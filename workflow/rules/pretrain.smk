@@ -6,7 +6,7 @@ Input: the crop store. Output: a model bundle. Checkpoints lie in runs/, which i
 
 
 rule pretrain:
-    """Train one model, on all GPUs of `training.processes`; a stopped one goes on from its newest checkpoint."""
+    """Train one model, on all GPUs of `machine.processes`; a stopped one goes on from its newest checkpoint."""
     input:
         store=STORE,
     output:
@@ -26,11 +26,12 @@ rule pretrain:
         runtime=TRAINING_RUNTIME_MIN,
         slice_min=TRAINING_SLICE_MIN,
     params:
-        config=lambda wildcards: stage_config("pretrain", wildcards.model),
+        reads=lambda wildcards: stage_reads("pretrain", wildcards.model),
+        config=stage_config("pretrain"),
         out=subpath(output.weights, parent=True),
         runs=f"{OUT}/runs",
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],
-        launcher=LAUNCHER,
+        launcher=launcher,
     shell:
         "{params.launcher} meddiff pretrain --config {params.config:q} --name {wildcards.model} {params.store:q}"
         " --runs {params.runs:q} --out {params.out:q} --max-minutes {resources.slice_min} --threads {threads}"

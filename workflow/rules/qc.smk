@@ -27,6 +27,7 @@ rule qc:
         mem_mb=8000,
         runtime=60,
     params:
+        reads=stage_reads("qc"),
         config=stage_config("qc"),
         out=f"{OUT}/qc/pictures",
     shell:
@@ -63,6 +64,7 @@ rule qc_page:
         mem_mb=2000,
         runtime=15,
     params:
+        reads=stage_reads("qc-page"),
         config=stage_config("qc-page"),
         results=subpath(output.page, ancestor=2),
     shell:

@@ -23,6 +23,7 @@ rule regions:
         mem_mb=8000,
         runtime=60,
     params:
+        reads=stage_reads("regions"),
         config=stage_config("regions"),
         out=subpath(output[0], parent=True),
     shell:

@@ -37,6 +37,7 @@ rule report:
         mem_mb=4000,
         runtime=30,
     params:
+        reads=stage_reads("report"),
         config=stage_config("report"),
         results=subpath(output.page, ancestor=2),
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],

@@ -22,6 +22,7 @@ rule resample:
         mem_mb=16000,
         runtime=120,
     params:
+        reads=stage_reads("resample"),
         config=stage_config("resample"),
         out=subpath(output[0], parent=True),
     shell:

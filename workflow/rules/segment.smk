@@ -27,6 +27,7 @@ rule segment_synthetic:
         runtime=720,
         gpu=1,
     params:
+        reads=stage_reads("segment"),
         config=stage_config("segment"),
         out=subpath(output[0], parent=True),
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],
@@ -57,6 +58,7 @@ rule segment_real:
         runtime=720,
         gpu=1,
     params:
+        reads=stage_reads("segment"),
         config=stage_config("segment"),
         out=subpath(output[0], parent=True),
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],

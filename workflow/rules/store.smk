@@ -25,6 +25,7 @@ rule store:
         mem_mb=16000,
         runtime=60,
     params:
+        reads=stage_reads("store"),
         config=stage_config("store"),
         out=subpath(output[0], parent=True),
     shell:

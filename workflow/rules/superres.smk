@@ -27,6 +27,7 @@ rule thick_slices:
         runtime=720,
         gpu=1,
     params:
+        reads=stage_reads("thick-slices"),
         config=stage_config("thick-slices"),
         out=subpath(output[0], parent=True),
         resampled=lambda wildcards, input: [
@@ -58,8 +59,9 @@ rule super_resolve:
     resources:
         mem_mb=32000,
         runtime=1380,
-        gpu=CONFIG.sampling.gpus,
+        gpu=CONFIG.machine.gpus,
     params:
+        reads=stage_reads("super-resolve"),
         config=stage_config("super-resolve"),
         model=subpath(input.foundation, parent=True),
         control=subpath(input.control, parent=True),

@@ -23,8 +23,9 @@ rule synthesize:
     resources:
         mem_mb=32000,
         runtime=720,
-        gpu=CONFIG.sampling.gpus,
+        gpu=CONFIG.machine.gpus,
     params:
+        reads=stage_reads("synthesize"),
         config=stage_config("synthesize"),
         model=subpath(input.weights, parent=True),
         out=subpath(output[0], parent=True),

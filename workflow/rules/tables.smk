@@ -50,6 +50,7 @@ rule tables:
         mem_mb=4000,
         runtime=30,
     params:
+        reads=stage_reads("tables"),
         config=stage_config("tables"),
         results=subpath(output[0], ancestor=2),
     shell:

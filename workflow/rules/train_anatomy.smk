@@ -28,6 +28,7 @@ rule train_anatomy:
         mem_mb=8000,
         runtime=240,
     params:
+        reads=stage_reads("train-anatomy"),
         config=stage_config("train-anatomy"),
         raw=subpath(input[0], ancestor=2),
         work=f"{OUT}/runs/demo-anatomy",
