@@ -1,15 +1,19 @@
 """Preparation: what memory a case needs is known from its header; what cannot be used is quarantined."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from meddiff.config import Config, DataConfig, Region
+from meddiff.config import Config, DataConfig, Region, parse_config
 from meddiff.data.index import Case
+from meddiff.data.phantom import make_phantom
 from meddiff.data.prepare import resample, resampling_bytes, volume_header
 from meddiff.data.shards import read_index
 from meddiff.data.volumes import from_zyx, write_image
 from meddiff.errors import UserError
+from meddiff.stages import restrict, settings_of
 
 
 def written(path, pixel_type, spacing):
@@ -82,3 +86,28 @@ def test_scans_that_are_too_small_or_were_marked_by_the_index_are_quarantined(tm
         "own_small": "too small: 90x90x63 mm, and 64 mm are needed",
         "own_twice": "the same scan as own_large",
     }
+
+
+ONE = {"datasets": [{"name": "own", "root": "/a", "region": "chest"}]}
+ANOTHER = {
+    "datasets": [{"name": "own", "root": "/b", "region": "chest"}, {"name": "new", "root": "/c", "region": "han"}],
+    "split": [0.8, 0.1, 0.1],
+}
+
+
+def test_one_more_dataset_another_root_or_another_machine_prepares_the_new_cases_alone(tmp_path):
+    for name in ("old", "new"):
+        write_image(from_zyx(make_phantom(0, 6.0, "chest").ct_zyx, 6.0), tmp_path / f"{name}.nii.gz")
+    place = (Region.CHEST, "pretraining", "train", 0)
+    old, new = (Case("own", name, tmp_path / f"{name}.nii.gz", *place) for name in ("old", "new"))
+    before = parse_config({"data": ONE}, "")
+    after = parse_config({"data": ANOTHER, "machine": {"data_shards": 3, "device": "cpu", "workers": 1}}, "")
+    resample([old], restrict(before, "resample"), tmp_path / "ct", tmp_path / "i.tsv")
+    first = (tmp_path / "ct" / "own_old.nii.gz").stat().st_mtime_ns
+    (tmp_path / "moved").mkdir()
+    moved = replace(old, image=old.image.rename(tmp_path / "moved" / "old.nii.gz"), split="val", shard=1)
+    resample([moved, new], restrict(after, "resample"), tmp_path / "ct", tmp_path / "i.tsv")
+    assert [row.status for row in read_index(tmp_path / "i.tsv")] == ["done"] * 2
+    assert (tmp_path / "ct" / "own_old.nii.gz").stat().st_mtime_ns == first
+    for stage in ("resample", "anatomy", "regions", "store", "qc"):
+        assert settings_of(after, stage) == settings_of(before, stage)

@@ -56,6 +56,30 @@ def test_what_is_done_is_not_done_again(tmp_path):
     assert read_index(tmp_path / "i.tsv") == rows
 
 
+def test_an_input_may_move_to_another_folder_with_its_time(tmp_path):
+    before = items(tmp_path)
+    run_shard("s", before, {}, Work(), tmp_path / "i.tsv")
+    shutil.copytree(tmp_path, tmp_path / "elsewhere")  # keeps the times
+    after = [replace(item, inputs=(tmp_path / "elsewhere" / item.inputs[0].name,)) for item in before]
+    again = Work()
+    run_shard("s", after, {}, again, tmp_path / "i.tsv")
+    assert again.calls == []
+    after[0].inputs[0].touch()
+    after[1] = replace(after[1], inputs=(after[1].inputs[0].rename(tmp_path / "elsewhere" / "other.in"),))
+    run_shard("s", after, {}, again, tmp_path / "i.tsv")
+    assert again.calls == ["a", "b"]
+
+
+def test_the_number_of_shards_moves_no_finished_case(tmp_path):
+    whole = items(tmp_path, "abcd")
+    run_shard("s", whole, {}, Work(), tmp_path / "all.tsv")
+    again, parts = Work(), (tmp_path / "odd.tsv", tmp_path / "even.tsv")
+    for number, index in enumerate(parts):
+        run_shard("s", whole[number::2], {}, again, index)
+    assert again.calls == []
+    assert [row.id for row in done_rows(parts)] == [row.id for row in done_rows([tmp_path / "all.tsv"])]
+
+
 def test_other_settings_inputs_or_outputs_do_the_case_again(tmp_path):
     run_shard("s", items(tmp_path), {"x": 1}, Work(), tmp_path / "i.tsv")
     (tmp_path / "a.in").write_text("longer than before")

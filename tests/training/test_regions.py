@@ -1,15 +1,19 @@
 """Which regions train, and which run folder they may use."""
 
+from dataclasses import replace
+
 import pytest
 
 from meddiff.data.shards import DONE, Row
 from meddiff.errors import UserError
+from meddiff.files import read_json, write_json
 from meddiff.training.regions import TrainingRegions
 from tests.conftest import make_record
 
 
-def row(folder, split):
-    make_record(folder, seed=1, split=split)
+def row(folder, split, role="pretraining"):
+    record = make_record(folder, seed=1, split=split)
+    write_json({**read_json(folder / "meta.json"), "role": role}, record.folder / "meta.json")
     return Row(folder.name, DONE, folder / "meta.json", "0", 0.0, "")
 
 
@@ -22,6 +26,15 @@ def regions(tmp_path_factory):
 def test_the_split_decides(regions):
     assert [path.name for path in regions.training] == ["train"]
     assert [record.meta.id for record in regions.held_out()] == ["val"]
+
+
+def test_what_does_not_train_starts_no_training_anew(tmp_path):
+    rows = [row(tmp_path / name, "train") for name in ("a", "b")]
+    known = TrainingRegions.of(rows)
+    others = [row(tmp_path / "c", "val"), row(tmp_path / "d", "test"), row(tmp_path / "e", "train", "downstream")]
+    assert TrainingRegions.of(rows + others).digest == known.digest
+    assert TrainingRegions.of([*rows, row(tmp_path / "f", "train")]).digest != known.digest
+    assert TrainingRegions.of([rows[0], replace(rows[1], sha256="1")]).digest != known.digest
 
 
 def test_a_store_without_training_regions_is_refused(tmp_path):

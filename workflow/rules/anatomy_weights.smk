@@ -20,6 +20,7 @@ rule anatomy_weights:
         mem_mb=4000,
         runtime=120,
     params:
+        reads=stage_reads("anatomy-weights"),
         config=stage_config("anatomy-weights"),
     shell:
         "python -m meddiff anatomy-weights --config {params.config:q} --out {output:q} 2>&1 | tee {log:q}"

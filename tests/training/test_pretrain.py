@@ -1,0 +1,57 @@
+"""Pretraining from the store to a bundle."""
+
+import pytest
+
+from meddiff.config import parse_config
+from meddiff.data.shards import DONE, Row
+from meddiff.data.tsv import write_tsv
+from meddiff.files import read_json, sha256, write_json
+from meddiff.model.foundation import WEIGHTS
+from meddiff.stages import restrict
+from meddiff.training import loop
+from meddiff.training.pretrain import pretrain
+from tests.conftest import make_record
+from tests.training import SMALL
+
+TREE = {
+    "model": SMALL.model_dump(exclude={"position"}),
+    "training": {"steps": 2, "accumulation": 1, "bfloat16": False},
+    "models": [{"name": "tiny"}],
+    "machine": {"device": "cpu", "workers": 0, "validation_patches": 1, "validate_every": 1},
+}
+
+
+def stored(folder, split, role):
+    record = make_record(folder, seed=1, split=split)
+    write_json({**read_json(folder / "meta.json"), "role": role}, folder / "meta.json")
+    return vars(Row(record.meta.id, DONE, folder / "meta.json", sha256(folder / "meta.json"), 0.0, ""))
+
+
+def test_a_downstream_dataset_and_another_machine_train_nothing_anew(tmp_path, monkeypatch):
+    rows = [stored(tmp_path / "a", "train", "pretraining"), stored(tmp_path / "b", "val", "pretraining")]
+    write_tsv(rows, tuple(rows[0]), tmp_path / "store.tsv")
+
+    def run(**machine):
+        config = restrict(parse_config(TREE | {"machine": TREE["machine"] | machine}, ""), "pretrain")
+        pretrain(config, "tiny", [tmp_path / "store.tsv"], tmp_path / "runs", tmp_path / "out", float("inf"))
+        return sha256(tmp_path / "out" / WEIGHTS)
+
+    first = run()
+    rows.append(stored(tmp_path / "0-downstream", "train", "downstream"))
+    write_tsv(rows, tuple(rows[0]), tmp_path / "store.tsv")
+    monkeypatch.setattr(loop.State, "advance", lambda *_: pytest.fail("it trains"))
+    changed = {"status_seconds": 7, "workers": 1, "keep_checkpoints": 1, "checkpoint_minutes": 3, "validate_every": 2}
+    assert run(activation_checkpointing=True, **changed) == first
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_how_often_a_training_is_watched_does_not_change_it(tmp_path):
+    rows = [stored(tmp_path / "a", "train", "pretraining"), stored(tmp_path / "b", "val", "pretraining")]
+    write_tsv(rows, tuple(rows[0]), tmp_path / "store.tsv")
+    found = set()
+    for name, machine in {"often": {"sample_every": 1}, "once": {"validate_every": 9, "validation_patches": 2}}.items():
+        config = restrict(parse_config(TREE | {"machine": TREE["machine"] | machine}, ""), "pretrain")
+        out = tmp_path / name
+        pretrain(config, "tiny", [tmp_path / "store.tsv"], out / "runs", out, float("inf"))
+        found.add(sha256(out / WEIGHTS))
+    assert len(found) == 1
