@@ -61,6 +61,7 @@ rule all:
     default_target: True
     input:
         f"{OUT}/tables/table1.csv",
+        f"{OUT}/tables/table2.csv",
         f"{OUT}/tables/table3.csv",
         f"{OUT}/tables/table4.csv",
         f"{OUT}/tables/table5.csv",

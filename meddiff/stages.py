@@ -118,7 +118,7 @@ STAGES = {
     "segment": Stage(SEGMENTER),
     "evaluate": Stage(("anatomy.body_threshold_hu", *SCORES), version=3),
     "tables": Stage(
-        (*MADE_WITH, "data.datasets", "models", "super_resolution.factor", "evaluation.bootstrap_draws"), version=2
+        (*MADE_WITH, "data.datasets", "models", "super_resolution.factor", "evaluation.bootstrap_draws"), version=3
     ),
     "report": Stage((*MADE_WITH, "seed", "models", "model.patch_vox", *TEST_LESIONS, *ANOMALY_SCORES)),
 }

@@ -6,14 +6,14 @@ from meddiff.cli.options import ConfigFile, ResultsFolder, stage_config
 
 
 def tables(config: ConfigFile, results: ResultsFolder) -> None:
-    """Write Tables 1, 3, 4, 5, 6, of super-resolution and of augmentation as CSV, Markdown and LaTeX."""
+    """Write Tables 1 to 6, and those of super-resolution and of augmentation as CSV, Markdown and LaTeX."""
     import numpy as np
     import pandas as pd
 
     from meddiff.config import DENOISERS, SUPER_RESOLVERS
     from meddiff.data.index import read_manifest
     from meddiff.evaluation.common_cases import common_cases, common_ids
-    from meddiff.report import table1, table3, table4, table5, table6, table_sr
+    from meddiff.report import table1, table2, table3, table4, table5, table6, table_sr
     from meddiff.report.layout import Results, made_with, scans_and_anatomy
     from meddiff.report.tables import read_metrics, write_table
 
@@ -21,6 +21,9 @@ def tables(config: ConfigFile, results: ResultsFolder) -> None:
     cases = read_manifest(layout.manifest)
     first = table1.table1(settings.data, cases, layout.prepared)
     write_table(first, table1.METRICS, layout.tables / "table1", table1.CAPTION)
+
+    second = table2.table2(settings.data, cases, layout.prepared)
+    write_table(second, table2.METRICS, layout.tables / "table2", table2.CAPTION)
 
     methods = [*(variant.name for variant in settings.models), "real"]
     scores = {name: pd.read_csv(layout.metrics(name)) for name in methods}

@@ -8,7 +8,7 @@ import pandas as pd
 from meddiff.config import Config
 from meddiff.data.index import read_manifest
 from meddiff.files import write_json
-from meddiff.report import table1, table3, table4, table5, table6, table_sr
+from meddiff.report import table1, table2, table3, table4, table5, table6, table_sr
 from meddiff.report.html import quarantine_list, write_report
 from meddiff.report.layout import Results, made_with
 from meddiff.report.pictures import draw_pictures
@@ -16,6 +16,7 @@ from meddiff.report.tables import for_people
 
 TABLES = {
     "Table 1": ("table1", table1.CAPTION, table1.METRICS),
+    "Table 2": ("table2", table2.CAPTION, table2.METRICS),
     "Table 3": ("table3", table3.CAPTION, table3.METRICS),
     "Table 3, organ by organ": ("table3_organs", table3.ORGANS_CAPTION, table3.ORGAN_METRICS),
     "Table 4": ("table4", table4.CAPTION, table4.METRICS),

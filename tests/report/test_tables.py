@@ -9,7 +9,8 @@ from meddiff.data.index import Case
 from meddiff.data.shards import COLUMNS
 from meddiff.data.tsv import write_tsv
 from meddiff.evaluation.distribution import split_half
-from meddiff.report import table1, table3, table5, table6, table_sr
+from meddiff.files import write_json
+from meddiff.report import table1, table2, table3, table5, table6, table_sr
 from meddiff.report.tables import bootstrap_interval, for_people, write_table
 
 
@@ -91,12 +92,17 @@ def test_tables_are_written_for_programs_and_for_people(metrics, features, tmp_p
     assert r"phantoms \& 100 \%" in latex
 
 
+def shard_index(folder, stage, rows):
+    """Write a stage's index; `rows` are id -> status."""
+    path = folder / f"{stage}.tsv"
+    blank = {"sha256": "", "seconds": 0, "reason": ""}
+    write_tsv([blank | {"id": i, "status": s, "path": folder / i / "meta.json"} for i, s in rows], COLUMNS, path)
+    return [path]
+
+
 def test_table_1_counts_what_was_found_prepared_and_quarantined(tmp_path):
     def index(stage, rows):
-        path = tmp_path / f"{stage}.tsv"
-        blank = {"path": "p", "sha256": "", "seconds": 0, "reason": ""}
-        write_tsv([blank | {"id": i, "status": s} for i, s in rows], COLUMNS, path)
-        return [path]
+        return shard_index(tmp_path, stage, rows)
 
     entries = (
         DatasetConfig(name="btcv", root=tmp_path),
@@ -125,6 +131,55 @@ def test_table_1_counts_what_was_found_prepared_and_quarantined(tmp_path):
     assert np.isnan(row(table, dataset="WORD")["cases"])
     total = row(table, dataset="Total")
     assert (total["cases_paper"], total["cases"], total["n"]) == (5376, 3, 2)
+
+
+def test_table_2_has_the_papers_counts_and_nothing_else_without_data():
+    second = table2.table2(DataConfig(), [], {"store": []})
+    papers = second.dropna(subset="cases_paper").set_index(["task", "dataset"])["cases_paper"]
+    assert papers.to_dict() == {
+        ("image denoising", "Mayo 2016"): 10,
+        ("anomaly detection", "MSD-Lung"): 63,
+        ("anomaly detection", "MSD-Liver"): 131,
+        ("lesion generation and inpainting", "MSD-Lung"): 63,
+        ("lesion generation and inpainting", "MSD-Liver"): 131,
+        ("lesion generation and inpainting", "MED-LN"): 90,
+        ("lesion generation and inpainting", "ABD-LN"): 86,
+    }
+    assert row(second, task="super-resolution")["dataset"] == "RPLHR-CT"
+    assert set(second["status"]) == {"absent"}
+    assert (second["n"] == 0).all()
+    assert second[table2.METRICS].isna().all(axis=None)
+
+
+def test_table_2_counts_cases_by_split_and_lesions_and_says_who_divided_them(tmp_path):
+    def lung(number, split):
+        origin = "random split by patient, seed 0"
+        return Case("msd-lung", str(number), tmp_path, Region.CHEST, "downstream", split, 0, split_origin=origin)
+
+    cases = [lung(number, split) for number, split in enumerate(["train", "train", "train", "test", "test"])]
+    done, refused = ("done",) * 3, ("quarantined",)
+    ids = [f"msd-lung_{number}_chest" for number in range(4)]
+    for name, lesions in zip(ids, (2, 1, 0), strict=False):
+        write_json({"details": {"lesions": lesions}}, tmp_path / name / "meta.json.json")
+    indices = {
+        "resample": shard_index(tmp_path, "resample", [("msd-lung_4", "quarantined")]),
+        "store": shard_index(tmp_path, "store", zip(ids, done + refused, strict=True)),
+    }
+    second = table2.table2(DataConfig(datasets=(DatasetConfig(name="msd-lung", root=tmp_path),)), cases, indices)
+    for task in ("anomaly detection", "lesion generation and inpainting"):
+        found = row(second, task=task, dataset="MSD-Lung")
+        assert tuple(found[["n", "cases", "cases_paper", "prepared", "quarantined"]]) == (3, 5, 63, 3, 2)
+        assert tuple(found[["train", "val", "test", "lesions"]]) == (3, 0, 0, 3)
+        assert (found["status"], found["made_with"]) == ("measured", "test set by random split by patient, seed 0")
+    write_table(second, table2.METRICS, tmp_path / "table2", table2.CAPTION)
+    (line,) = [s for s in (tmp_path / "table2.md").read_text().splitlines() if "MSD-Lung" in s and "anomaly" in s]
+    assert [cell.strip() for cell in line.split("|")[3:6]] == ["3", "5", "63"]
+
+
+def test_own_lesions_are_a_row_of_their_own(tmp_path):
+    entry = DatasetConfig(name="mine", root=tmp_path, region=Region.CHEST, lesion="{name}")
+    second = table2.table2(DataConfig(datasets=(entry,)), [], {"store": []})
+    assert row(second, dataset="mine")["task"] == "lesion generation and inpainting"
 
 
 def test_bootstrap_interval():
