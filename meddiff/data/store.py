@@ -16,17 +16,18 @@ replaced meanwhile is read to the end as it was.
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 
 from meddiff.config import Organ, Region, Window
-from meddiff.data import volumes
 from meddiff.data.windows import clip_hu
 from meddiff.files import read_json, remove_leftovers, temporary_beside, write_json
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 CHUNK_ZYX, BLOCK_ZYX = (64, 64, 64), (16, 32, 32)  # what is compressed together, and what is read at least
 
@@ -88,8 +89,10 @@ class Record:
     def image_anatomy(self) -> Any:
         return _open(self.folder / "image_anatomy.b2nd")
 
-    def as_image(self, hu_zyx: np.ndarray) -> sitk.Image:
+    def as_image(self, hu_zyx: np.ndarray) -> "sitk.Image":
         """Return voxels of this record's size in its place in space."""
+        from meddiff.data import volumes
+
         return volumes.from_zyx(hu_zyx, self.meta.spacing_mm, self.meta.origin_mm)
 
 

@@ -4,18 +4,20 @@ All volumes are `zyx`, and slices lie along z. A thick slice is the mean of `fac
 """
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from meddiff.data import volumes
 from meddiff.data.patches import Sample, cut, padded, random_corner
 from meddiff.data.store import Record
 from meddiff.data.windows import air_hu, normalise
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 
 def thicken(thin_ZYX: Tensor, factor: int) -> Tensor:
@@ -45,8 +47,10 @@ def b_spline(thick_zyx: np.ndarray, factor: int) -> np.ndarray:
     return ndimage.zoom(thick, (factor, 1, 1), order=3, mode="nearest", grid_mode=True)
 
 
-def thin_grid(thick: sitk.Image, factor: int) -> sitk.Image:
+def thin_grid(thick: "sitk.Image", factor: int) -> "sitk.Image":
     """Return an empty image whose slices divide those of a scan with thick slices."""
+    import SimpleITK as sitk
+
     x_mm, y_mm, z_mm = thick.GetSpacing()
     width, height, depth = thick.GetSize()
     grid = sitk.Image((width, height, depth * factor), sitk.sitkInt16)
@@ -57,8 +61,10 @@ def thin_grid(thick: sitk.Image, factor: int) -> sitk.Image:
     return grid
 
 
-def interpolated(thick: sitk.Image, factor: int) -> sitk.Image:
+def interpolated(thick: "sitk.Image", factor: int) -> "sitk.Image":
     """Return a scan with thick slices on the grid of its thin ones, linearly interpolated, int16 HU."""
+    from meddiff.data import volumes
+
     thin_zyx = interpolate(torch.from_numpy(volumes.to_zyx(thick)), factor).numpy()
     return volumes.like(np.round(thin_zyx).astype(np.int16), thin_grid(thick, factor))
 

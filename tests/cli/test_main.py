@@ -23,6 +23,15 @@ def test_help_and_snakefile_import_nothing_heavy(module):
     assert done.stdout.strip() == "[]"
 
 
+def test_training_needs_no_reader_of_scans():
+    """A machine for training alone has the store's records and torch; what reads scans need not be installed."""
+    modules = ", ".join(f"meddiff.training.{name}" for name in ("pretrain", "distill", "finetune"))
+    readers = ("SimpleITK", "pydicom", "pandas", "monai")
+    code = f"import sys, {modules}; print([m for m in {readers} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_every_verb_has_help():
     listed = meddiff("--help").stdout
     verbs = [line.split()[0] for line in listed.split("Commands:")[1].splitlines() if line.strip()]
