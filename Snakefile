@@ -53,6 +53,7 @@ localrules:
     anatomy_weights,
     index,
     qc_page,
+    gather_scores,
     tables,
     report,
 

@@ -22,9 +22,9 @@ from meddiff.data.shards import done_rows, read_index, sidecar
 from meddiff.data.store import Record
 from meddiff.device import set_up_cpu
 from meddiff.evaluation import extractor
-from meddiff.evaluation.distribution import frechet_distance, maximum_mean_discrepancy
+from meddiff.evaluation.distribution import distances
 from meddiff.evaluation.judge import segment_synthetic
-from meddiff.evaluation.synthesis import score
+from meddiff.evaluation.synthesis import Scorer
 from meddiff.files import read_json
 from meddiff.model.info import window_flops
 from meddiff.tasks.sampler import Sampler
@@ -126,19 +126,17 @@ def quality(name: str, recipe: Recipe, cases: list[Case], config: Config) -> dic
     network = extractor.load(
         RESULTS / "models/extractor/weights.safetensors", RESULTS / "models/extractor/source.json", torch.device("cpu")
     )
-    threshold = config.anatomy.body_threshold_hu
-    metrics, fake = score(cases, folder, folder / "judged", network, config.evaluation, threshold, name)
+    scorer = Scorer(folder, folder / "judged", network, config)
+    metrics, fake = zip(*(scorer.score(row) for row in cases), strict=True)
     names = pd.read_csv(RESULTS / "metrics" / "real.csv")["id"].tolist()
     real = np.load(RESULTS / "metrics" / "real.npz")["features"][[names.index(row.id) for row in cases]]
-    features = [x.reshape(-1, x.shape[-1]) for x in (real, fake)]
     facts = [read_json(sidecar(row.path))["details"] for row in drawn]
     return {
         "tflop": _tflop(sampler, recipe.machine, facts),
         **pd.DataFrame(metrics)[["dice", "ms_ssim", "lpips", "seams"]].mean().to_dict(),
-        "fid": frechet_distance(*features),
-        "mmd": maximum_mean_discrepancy(*features),
+        **distances(real, np.stack(fake)),
         "scans": len(cases),
-        "features": len(features[0]),
+        "features": real.shape[0] * real.shape[1],
     }
 
 

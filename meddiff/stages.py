@@ -116,7 +116,7 @@ STAGES = {
         version=2,
     ),
     "segment": Stage(SEGMENTER),
-    "evaluate": Stage(("anatomy.body_threshold_hu", *SCORES), version=3),
+    "evaluate": Stage(("anatomy.body_threshold_hu", *SCORES), selects=("machine.sampling_shards",), version=3),
     "tables": Stage(
         (*MADE_WITH, "data.datasets", "models", "super_resolution.factor", "evaluation.bootstrap_draws"), version=3
     ),

@@ -1,42 +1,54 @@
-"""`meddiff evaluate`: score synthetic scans."""
+"""`meddiff evaluate` and `meddiff gather-scores`: score synthetic scans, a shard at a time."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from meddiff.cli.options import ConfigFile, Out, StoreIndices, Threads, stage_config
+from meddiff.cli.options import ConfigFile, IndexOut, Out, StoreIndices, Threads, stage_config
 
 
 def evaluate(
     config: ConfigFile,
     name: Annotated[str, typer.Option(help="Name of the model, or `real`.")],
     store: StoreIndices,
+    shard: Annotated[int, typer.Option(min=0, help="Which share of the scans.")],
     judged: Annotated[Path, typer.Option(help="Folder of TotalSegmentator's labels of these scans.")],
     extractor: Annotated[Path, typer.Option(help="Weights of the feature network.")],
     extractor_source: Annotated[Path, typer.Option(help="What these weights are.")],
     out: Out,
-    features: Annotated[Path, typer.Option(help="File for the feature vectors, .npz.")],
+    index: IndexOut,
     synthetic: Annotated[Path | None, typer.Option(help="Folder of the synthetic scans; none: the scans.")] = None,
     threads: Threads = None,
 ) -> None:
-    """Score the synthetic twins of the held-out scans, or the scans themselves, one row per scan."""
-    import numpy as np
-
+    """Score the synthetic twins of a shard of the held-out scans, or the scans themselves; a stopped one goes on."""
     from meddiff.data.shards import done_rows
     from meddiff.device import choose_device, set_up_cpu
     from meddiff.evaluation import extractor as networks
-    from meddiff.evaluation.synthesis import score
-    from meddiff.files import temporary_beside
-    from meddiff.report.tables import write_metrics
+    from meddiff.evaluation.synthesis import Scorer, score_records
     from meddiff.tasks.synthesis import held_out_rows
 
     set_up_cpu(threads)
     settings = stage_config(config, "evaluate")
     network = networks.load(extractor, extractor_source, choose_device(settings.machine.device))
-    rows = [r for r in held_out_rows(done_rows(store)) if (judged / f"{r.id}.nii.gz").exists()]
-    threshold = settings.anatomy.body_threshold_hu
-    metrics, vectors = score(rows, synthetic, judged, network, settings.evaluation, threshold, name)
+    rows = held_out_rows(done_rows(store))[shard :: settings.machine.sampling_shards]
+    rows = [row for row in rows if (judged / f"{row.id}.nii.gz").exists()]
+    score_records(name, rows, Scorer(synthetic, judged, network, settings), extractor, out, index)
+
+
+def gather_scores(
+    index: Annotated[list[Path], typer.Option(help="Indices of the shards.")],
+    out: Out,
+    features: Annotated[Path, typer.Option(help="File for the feature vectors, .npz.")],
+) -> None:
+    """Write the metrics of all shards as one table, a row per scan, and their feature vectors beside."""
+    import numpy as np
+
+    from meddiff.evaluation.synthesis import gather
+    from meddiff.files import temporary_beside
+    from meddiff.report.tables import write_metrics
+
+    metrics, vectors = gather(index)
     with temporary_beside(features) as temporary, temporary.open("wb") as file:
         np.savez(file, features=vectors, region=np.array([m["region"] for m in metrics]))
     write_metrics(metrics, out, ("id", "dataset", "region"))

@@ -1,15 +1,17 @@
 """Scoring the synthetic twins of the held-out scans, one row per scan (Table 3)."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from meddiff.config import EvaluationConfig
+from meddiff.config import Config
 from meddiff.data import volumes
 from meddiff.data.anatomy.body import body_mask
-from meddiff.data.shards import Row, sidecar
+from meddiff.data.shards import Item, Row, done_rows, run_shard, sidecar
 from meddiff.data.store import Record
 from meddiff.data.windows import normalise
 from meddiff.evaluation.extractor import Extractor
@@ -18,58 +20,94 @@ from meddiff.evaluation.lpips import lpips
 from meddiff.evaluation.ms_ssim import ms_ssim
 from meddiff.evaluation.overlap import dice, organ_dice
 from meddiff.evaluation.seams import seam_ratio
-from meddiff.files import read_json
-from meddiff.progress import Progress
+from meddiff.files import read_json, temporary_beside
+from meddiff.stages import settings_of
 
+# Choice: an organ with less in the anatomy is not judged. Where a scan ends within an organ a few voxels of it remain,
+# whose Dice says nothing of the model and would weigh as much as that of a whole liver.
 MIN_ORGAN_ML = 5.0
 
 
-def score(
-    rows: list[Row],
-    synthetic: Path | None,
-    judged: Path,
-    extractor: Extractor,
-    config: EvaluationConfig,
-    body_threshold_hu: float,
-    name: str,
-) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Return one row of metrics per record, and the features of all records' tiles, (records, tiles, C).
+@dataclass(frozen=True)
+class Scorer:
+    """What the scans of one method are scored with.
 
     Args:
-        rows: store rows of the held-out regions.
         synthetic: folder of the synthetic twins; None scores the scans themselves, the ceiling of the Dice.
         judged: folder of TotalSegmentator's labels of the synthetic (or real) scans.
         extractor: the feature network.
-        config: sizes and scales.
-        body_threshold_hu: threshold of the body; its Dice is given where the region's window holds that value.
-        name: for the progress lines.
+        config: the sections of the stage `evaluate`.
     """
-    progress = Progress(f"evaluate {name}", len(rows))
-    metrics, features = [], []
-    for row in rows:
+
+    synthetic: Path | None
+    judged: Path
+    extractor: Extractor
+    config: Config
+
+    def score(self, row: Row) -> tuple[dict[str, Any], np.ndarray]:
+        """Return the metrics of one row of the store, and the features of its tiles, (tiles, C)."""
         record = Record(row.path.parent)
-        meta = record.meta
-        condition = record.anatomy[:]
-        real_hu = record.ct[:]
-        fake_hu = volumes.to_zyx(volumes.read_image(synthetic / f"{row.id}.nii.gz")) if synthetic else real_hu
-        labels = volumes.to_zyx(volumes.read_image(judged / f"{row.id}.nii.gz"))
-        real, fake = (torch.from_numpy(normalise(hu, meta.window)) for hu in (real_hu, fake_hu))
+        meta, evaluation = record.meta, self.config.evaluation
+        condition, real_hu = record.anatomy[:], record.ct[:]
+        file = self.synthetic / f"{row.id}.nii.gz" if self.synthetic else None
+        fake_hu = volumes.to_zyx(volumes.read_image(file)) if file else real_hu
+        fake = torch.from_numpy(normalise(fake_hu, meta.window))
         line: dict[str, Any] = {"id": row.id, "dataset": meta.dataset, "region": meta.region.value}
-        if synthetic:
-            line["ms_ssim"] = ms_ssim(real, fake, config.ms_ssim_scales)
-            line["lpips"] = lpips(*(resized(x, extractor, config) for x in (real, fake)), extractor).item()
-            drawing = read_json(sidecar(synthetic / f"{row.id}.nii.gz"))["details"]
+        if file:
+            real = torch.from_numpy(normalise(real_hu, meta.window))
+            line["ms_ssim"] = ms_ssim(real, fake, evaluation.ms_ssim_scales)
+            a, b = (resized(x, self.extractor, evaluation) for x in (real, fake))
+            line["lpips"] = lpips(a, b, self.extractor).item()
+            drawing = read_json(sidecar(file))["details"]
             line["seams"] = seam_ratio(fake_hu, condition > 0, drawing["borders_zyx"])
             line["tflop"] = drawing["tflop"]
-        voxels = MIN_ORGAN_ML * 1000 / meta.spacing_mm**3
-        organs = organ_dice(condition, labels, meta.region, round(voxels))
-        line["dice"] = (
-            float(np.nanmean(list(organs.values()))) if not all(np.isnan(list(organs.values()))) else float("nan")
-        )
-        line |= {f"dice_{organ}": value for organ, value in organs.items()}
-        if meta.window.low_hu < body_threshold_hu < meta.window.high_hu:
-            line["dice_body"] = dice(condition > 0, body_mask(fake_hu, meta.spacing_mm, body_threshold_hu))
-        metrics.append(line)
-        features.append(tile_features(fake, extractor, config))
-        progress.step(row.id)
-    return metrics, np.stack(features) if features else np.zeros((0, config.tiles**3, 0))
+        line |= self._dice(condition, volumes.to_zyx(volumes.read_image(self.judged / f"{row.id}.nii.gz")), record)
+        threshold_hu = self.config.anatomy.body_threshold_hu
+        if meta.window.low_hu < threshold_hu < meta.window.high_hu:  # else the window does not show the body's edge
+            line["dice_body"] = dice(condition > 0, body_mask(fake_hu, meta.spacing_mm, threshold_hu))
+        return line, tile_features(fake, self.extractor, evaluation)
+
+    def inputs(self, row: Row) -> tuple[Path, ...]:
+        files = (folder / f"{row.id}.nii.gz" for folder in (self.synthetic, self.judged) if folder)
+        return (row.path, *files)
+
+    @staticmethod
+    def _dice(condition_zyx: np.ndarray, labels_zyx: np.ndarray, record: Record) -> dict[str, float]:
+        """Return the Dice of each organ, and their mean over those that are judged."""
+        smallest_vox = round(MIN_ORGAN_ML * 1000 / record.meta.spacing_mm**3)
+        organs = organ_dice(condition_zyx, labels_zyx, record.meta.region, smallest_vox)
+        judged = [value for value in organs.values() if not np.isnan(value)]
+        mean = float(np.mean(judged)) if judged else float("nan")
+        return {"dice": mean} | {f"dice_{organ}": value for organ, value in organs.items()}
+
+
+def score_records(name: str, rows: list[Row], scorer: Scorer, weights: Path, out: Path, index: Path) -> None:
+    """Score the given records, each into a file of features with its metrics beside; those done before are skipped.
+
+    Args:
+        name: the method, for the progress lines.
+        rows: store rows of held-out regions.
+        scorer: what they are scored with.
+        weights: file of the feature network.
+        out: folder of the results.
+        index: their index.
+    """
+    row_of = {row.id: row for row in rows}
+
+    def work(item: Item) -> dict[str, Any]:
+        line, features = scorer.score(row_of[item.id])
+        item.output.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_beside(item.output) as temporary, temporary.open("wb") as file:
+            np.savez(file, features=features)
+        return line
+
+    items = [Item(row.id, (*scorer.inputs(row), weights), out / f"{row.id}.npz") for row in rows]
+    run_shard(f"evaluate {name}", items, settings_of(scorer.config, "evaluate"), work, index)
+
+
+def gather(indices: Iterable[Path]) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Return the metrics of all shards and their features, (scans, tiles, C), in an order that no shard decides."""
+    rows = sorted(done_rows(indices), key=lambda row: row.id)
+    metrics = [read_json(sidecar(row.path))["details"] for row in rows]
+    features = [np.load(row.path)["features"] for row in rows]
+    return metrics, np.stack(features) if features else np.zeros((0, 0, 0))

@@ -58,7 +58,7 @@ def test_jobs_ask_for_what_their_rules_and_the_profile_say(paper):
     assert (by_rule["anatomy"].threads, by_rule["anatomy"].gpus, by_rule["anatomy"].mem_mb) == (4, 1, 16000)
     assert by_rule["pretrain"].runtime_min == 1380
     assert {rule for rule, job in by_rule.items() if not job.submitted} == {
-        *("index", "extractor", "anatomy_weights", "qc_page", "tables", "report")
+        *("index", "extractor", "anatomy_weights", "qc_page", "gather_scores", "tables", "report")
     }
     assert str(by_rule["tables"].benchmark).endswith("results/benchmarks/tables.tsv")
 
