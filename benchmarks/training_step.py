@@ -13,8 +13,10 @@ from meddiff.data.patches import Sample
 from meddiff.device import choose_device, set_up_cpu
 from meddiff.diffusion.schedule import Schedule
 from meddiff.model.unet import UNet
-from meddiff.training.loop import Outcome, Run, State
+from meddiff.training.gradients import Outcome
+from meddiff.training.loop import State
 from meddiff.training.objective import Noising, Objective
+from meddiff.training.run import Run
 
 TIMESTEPS = 1000
 

@@ -158,8 +158,8 @@ class CostModel:
 
     def _training(self, steps: int, network: float = 1.0) -> float:
         training = self.config.training
-        patches = steps * training.accumulation * training.batch_size
-        return self._passes(patches * STEP_PASSES * network) / self.config.machine.processes
+        patches = steps * math.ceil(training.accumulation / self.config.machine.processes) * training.batch_size
+        return self._passes(patches * STEP_PASSES * network)
 
     def _windows(self) -> int:
         """Windows of one region, as a cube."""

@@ -18,10 +18,11 @@ from meddiff.files import digest, sha256
 from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
 from meddiff.stages import params_of
 from meddiff.training import distributed
-from meddiff.training.loop import Run, train
+from meddiff.training.loop import train
 from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Distillation
 from meddiff.training.regions import TrainingRegions
+from meddiff.training.run import Run
 
 
 def distill(config: Config, teacher: Path, store: list[Path], runs: Path, out: Path, max_minutes: float) -> None:

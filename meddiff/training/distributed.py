@@ -47,6 +47,51 @@ def add_up(values: Tensor) -> Tensor:
     return values
 
 
+def of_all(number: int, device: torch.device) -> list[int]:
+    """Return the numbers of all processes; all of them call this."""
+    numbers = torch.zeros(world_size(), dtype=torch.int64, device=device)
+    numbers[rank()] = number
+    return add_up(numbers).tolist()
+
+
+class SumInOrder:
+    """Adds up vectors of the processes in their order, so that every bit of the sum is that of one process alone.
+
+    In each round the processes have one vector each, or only the first of them. Each process adds up its own share of
+    the elements, and the shares are then put together: as much is sent as by an all-reduce.
+
+    Args:
+        size: elements of a vector.
+        device: where they are.
+    """
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        self._size, share = size, -(-size // world_size())
+        self._sent = torch.zeros(world_size(), share, device=device)
+        self._received = torch.zeros_like(self._sent)
+        self._sum = torch.full((share,), -0.0, device=device)  # unlike 0, changes no sign of a zero
+
+    def add(self, vector: Tensor | None, vectors: int) -> None:
+        """Add a round; all processes call this.
+
+        Args:
+            vector: of this process, (size), float32; None when it has none.
+            vectors: how many are left for this round and those to come; the first processes have them.
+        """
+        if vector is not None:
+            self._sent.view(-1)[: self._size] = vector
+        dist.all_to_all_single(self._received, self._sent)
+        for row in self._received[:vectors]:
+            self._sum += row
+
+    def take(self) -> Tensor:
+        """Return the sum, (size), and begin a new one; all processes call this."""
+        whole = torch.empty_like(self._sent)
+        dist.all_gather(list(whole), self._sum)
+        self._sum.fill_(-0.0)
+        return whole.view(-1)[: self._size]
+
+
 def wait_for_all() -> None:
     if world_size() > 1:
         dist.barrier()

@@ -23,10 +23,11 @@ from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
 from meddiff.model.unet import Encoder, UNet
 from meddiff.stages import params_of
 from meddiff.training import distributed
-from meddiff.training.loop import Run, train
+from meddiff.training.loop import train
 from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Finetuning, Objective
 from meddiff.training.regions import TrainingRegions
+from meddiff.training.run import Run
 
 SCRATCH_FOUNDATION = "foundation"  # folder of the U-Net that was trained together with its ControlNet
 

@@ -28,7 +28,7 @@ class Noising(NamedTuple):
 
 
 class Objective(nn.Module):
-    """The loss of a network as a module, so that it can be shared over processes as a whole.
+    """The loss of a network, as a module.
 
     Args:
         network: a network with the interface of `UNet`.

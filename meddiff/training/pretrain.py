@@ -14,10 +14,11 @@ from meddiff.model.foundation import MedDiffFM
 from meddiff.model.unet import UNet
 from meddiff.stages import params_of
 from meddiff.training import distributed
-from meddiff.training.loop import Run, train
+from meddiff.training.loop import train
 from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Objective
 from meddiff.training.regions import TrainingRegions
+from meddiff.training.run import Run
 
 
 def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path, max_minutes: float) -> None:

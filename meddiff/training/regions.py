@@ -12,7 +12,7 @@ from meddiff.data.store import Record, RecordMeta
 from meddiff.errors import UserError
 from meddiff.files import digest, read_json, write_json
 from meddiff.training import distributed
-from meddiff.training.loop import Run
+from meddiff.training.run import Run
 from meddiff.training.status import last_validation
 
 

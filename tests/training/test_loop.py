@@ -13,9 +13,10 @@ from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
 from meddiff.locks import locked
 from meddiff.model.unet import UNet
-from meddiff.training.loop import Run, learning_rate, train
+from meddiff.training.loop import learning_rate, train
 from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Objective
+from meddiff.training.run import Run
 from tests.training import SMALL
 
 CONFIG = TrainingConfig(steps=6, batch_size=2, accumulation=2, learning_rate=1e-3, ema_decay=0.9)

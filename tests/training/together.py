@@ -1,5 +1,6 @@
 """Several processes that train together over Gloo; when they wait for each other without end, the test fails."""
 
+import multiprocessing
 import os
 import socket
 import time
@@ -13,6 +14,8 @@ import torch.multiprocessing
 from meddiff.training import distributed
 
 DEADLOCK_SECONDS = 240
+# The processes fork from one that has imported all this: each of them would take seconds for it.
+multiprocessing.set_forkserver_preload(["torch", "meddiff.training.loop", "meddiff.model.controlnet"])
 
 
 def together(processes: int, work: Callable[..., None], *args: Any) -> None:
@@ -20,7 +23,9 @@ def together(processes: int, work: Callable[..., None], *args: Any) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = torch.multiprocessing.spawn(_join, (processes, port, work, args), nprocs=processes, join=False)
+    context = torch.multiprocessing.start_processes(
+        _join, (processes, port, work, args), nprocs=processes, join=False, start_method="forkserver"
+    )
     assert context
     deadline = time.monotonic() + DEADLOCK_SECONDS
     while not context.join(timeout=1):
