@@ -1,8 +1,12 @@
 """Locks: one process at a time works in a folder or on a GPU, and another one is told who holds it.
 
-Choice: the lock is the kernel's (`flock`) and ends with its process, however that ends, so none is ever stale; what
-stands in the file only tells who holds it. A file created with O_EXCL would outlive a process that was killed. NFS and
-Lustre (mounted with `flock`) carry such locks from node to node.
+Choice: the lock is the kernel's (POSIX, `fcntl`) and ends with its process, however that ends, so none is ever stale;
+what stands in the file only tells who holds it. A file created with O_EXCL would outlive a process that was killed, and
+so does a lock of `flock`: the processes that the killed one has forked, readers of data, share it. NFS and Lustre
+(mounted with `flock`) carry POSIX locks from node to node.
+
+A process loses such a lock when it closes any descriptor of the file, so nothing but this module opens one, and what
+this process holds is noted here, since the kernel would grant it again.
 """
 
 import errno
@@ -12,6 +16,7 @@ import json
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +27,12 @@ from meddiff.errors import UserError
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TRIES = 2
+MOST_BYTES = 10_000  # of what stands in a lock file
+HELD = {errno.EACCES, errno.EAGAIN}
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-_open: set[int] = set()
+_FileId = tuple[int, int]  # device and inode
+_held: dict[_FileId, int] = {}  # with descriptors
+_guard = threading.RLock()
 
 
 @contextmanager
@@ -70,19 +79,22 @@ def hold(path: Path, what: str) -> int:
 
 
 def try_hold(path: Path) -> int | None:
-    """Take the lock of a file; None when another process holds it."""
-    descriptor = _open_shared(path)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            os.close(descriptor)
-            raise
-        log.warning("%s: this file system has no locks, so another process here would go unnoticed", path.parent)
-    _open.add(descriptor)
+    """Take the lock of a file; None when it is held, by another process or by this one."""
+    with _guard:
+        if _own(path) is not None:
+            return None
+        descriptor = _open_shared(path)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in HELD:
+                os.close(descriptor)
+                return None
+            if error.errno not in NO_LOCKS:
+                os.close(descriptor)
+                raise
+            log.warning("%s: this file system has no locks, so another process here would go unnoticed", path.parent)
+        _held[_file_id(os.fstat(descriptor))] = descriptor
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(_myself()).encode(), 0)
     return descriptor
@@ -90,17 +102,33 @@ def try_hold(path: Path) -> int | None:
 
 def release(lock: int) -> None:
     os.ftruncate(lock, 0)
-    _open.remove(lock)
-    os.close(lock)
+    with _guard:
+        del _held[_file_id(os.fstat(lock))]
+        os.close(lock)
 
 
 def holder(path: Path) -> str:
     """Return who holds the lock of a file, as words."""
     try:
-        who = json.loads(path.read_text())
+        with _guard:
+            own = _own(path)
+            text = path.read_bytes() if own is None else os.pread(own, MOST_BYTES, 0)
+        who = json.loads(text)
     except (OSError, ValueError):
         return "another process"
     return f"process {who['pid']} of {who['user']} on {who['host']} since {who['since']}"
+
+
+def _own(path: Path) -> int | None:
+    """Return the descriptor with which this process holds the lock of a file; opens nothing."""
+    try:
+        return _held.get(_file_id(os.lstat(path)))
+    except FileNotFoundError:
+        return None
+
+
+def _file_id(status: os.stat_result) -> _FileId:
+    return status.st_dev, status.st_ino
 
 
 def _myself() -> dict[str, str | int]:
@@ -125,10 +153,12 @@ def _open_shared(path: Path) -> int:
 
 
 def _leave_to_parent() -> None:
-    """Let go of what a forked process got from its parent: a reader of data must not outlive it with its lock."""
-    for descriptor in _open:
+    """Forget in a forked process what its parent holds; the kernel gave it none of these locks."""
+    global _guard
+    _guard = threading.RLock()  # another thread of the parent may have been in it
+    for descriptor in _held.values():
         os.close(descriptor)
-    _open.clear()
+    _held.clear()
 
 
 os.register_at_fork(after_in_child=_leave_to_parent)

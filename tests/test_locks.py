@@ -1,18 +1,18 @@
 """Locks between real processes: who holds one is told, and none outlives its process."""
 
-import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import pytest
 
 from meddiff.errors import UserError
-from meddiff.locks import locked, try_hold
+from meddiff.locks import holder, locked, release, try_hold
 
 HOLD = """
 import sys, time
@@ -24,12 +24,13 @@ print("held", flush=True)
 time.sleep(60)
 """
 FORK = """
-import os
-if os.fork() == 0:
+import ctypes, os
+if {fork}() == 0:
     os.close(1)
-    time.sleep(60)
+    time.sleep({seconds})
     os._exit(0)
 """
+FORKS = ("os.fork", "ctypes.CDLL(None).fork")  # the second: a child that has not come to run anything of ours
 
 
 @contextmanager
@@ -61,17 +62,40 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
         os.kill(other.pid, signal.SIGKILL)
         other.wait()
         with locked(tmp_path / "lock", "it"):
-            assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+            assert holder(tmp_path / "lock").startswith(f"process {os.getpid()} of ")
 
 
-def test_a_forked_reader_does_not_keep_the_lock_of_a_killed_process(tmp_path):
-    with another_process(tmp_path / "lock", then=FORK) as other:
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_forked_reader_does_not_keep_the_lock_of_a_killed_process(tmp_path, fork):
+    with another_process(tmp_path / "lock", then=FORK.format(fork=fork, seconds=60)) as other:
         assert try_hold(tmp_path / "lock") is None
         os.kill(other.pid, signal.SIGKILL)
         other.wait()
         os.killpg(other.pid, 0)  # the reader lives on
         with locked(tmp_path / "lock", "it"):
             pass
+
+
+@pytest.mark.parametrize("fork", FORKS)
+def test_the_end_of_a_forked_reader_does_not_give_the_lock_back(tmp_path, fork):
+    with another_process(tmp_path / "lock", then=FORK.format(fork=fork, seconds=0) + "os.wait()"):
+        assert try_hold(tmp_path / "lock") is None
+
+
+def test_looking_at_a_lock_that_this_process_holds_does_not_give_it_back(tmp_path):
+    with locked(tmp_path / "lock", "it"):
+        assert holder(tmp_path / "lock").startswith(f"process {os.getpid()} of ")
+        assert try_hold(tmp_path / "lock") is None
+        command = [sys.executable, "-c", HOLD.format(then=""), str(tmp_path / "lock")]
+        refused = subprocess.run(command, capture_output=True, text=True)
+    assert f"it is in use by process {os.getpid()} of " in refused.stderr
+
+
+def test_threads_do_not_share_a_lock(tmp_path):
+    with ThreadPoolExecutor(8) as threads:
+        held = list(threads.map(try_hold, [tmp_path / "lock"] * 8))
+    (lock,) = [lock for lock in held if lock is not None]
+    release(lock)
 
 
 def test_a_lock_can_be_taken_again_when_it_was_given_back(tmp_path):

@@ -77,11 +77,6 @@ class Config(Section):
                 f"distillation.steps {self.distillation.steps} does not divide diffusion.timesteps "
                 f"{self.diffusion.timesteps}, so DDIM's steps would not be even; choose a divisor"
             )
-        if self.training.accumulation % self.machine.processes:
-            raise ValueError(
-                f"training.accumulation {self.training.accumulation} cannot be shared by machine.processes "
-                f"{self.machine.processes}; choose a multiple"
-            )
 
     @model_validator(mode="before")
     @classmethod

@@ -125,7 +125,7 @@ def test_costs_follow_the_work():
     assert seconds(coarse, "resample") == pytest.approx(seconds(base, "resample") / 8)
     four = small_model(machine={"data_shards": 10, "processes": 4})
     assert seconds(four, "pretrain") == pytest.approx(seconds(base, "pretrain") / 4)
-    eight = small_model(training={"processes": 8})  # a step has four passes, so half of them wait
+    eight = small_model(machine={"processes": 8})  # a step has four passes, so half of them wait
     assert seconds(eight, "pretrain") == pytest.approx(seconds(four, "pretrain"))
     ddpm = small_model(sampling={"solver": "ddpm", "steps": 1000})
     assert seconds(ddpm, "synthesize") == pytest.approx(100 * seconds(base, "synthesize"))
