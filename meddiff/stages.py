@@ -63,7 +63,7 @@ STAGES = {
     "index": Stage(
         ("seed", *_keys("data", "datasets", "split_by", "split", "downstream_split")),
         selects=("machine.data_shards",),
-        version=6,
+        version=7,
     ),
     "resample": Stage(_keys("data", "spacing_mm", "min_extent_mm"), version=3),
     "anatomy-weights": Stage(SEGMENTER),

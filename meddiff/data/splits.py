@@ -36,14 +36,15 @@ def split_cases(dataset: Dataset, found: Sequence[Found], config: DataConfig, se
     scans = Counter(case.patient for case in found if case.patient not in official)
     shares = shares_of(dataset, config)
     if dataset.cases_expected:
-        drawn, how = draw_exact(dataset.name, scans, shares, seed), "random"
+        drawn, how = draw_exact(dataset.name, scans, shares, seed), "a random split by patient"
     else:
-        drawn, how = {patient: draw_by_hash(dataset.name, patient, shares, seed) for patient in scans}, "hash"
-    owner = f"{dataset.split_of or 'publisher'}'s split"
+        drawn, how = {patient: draw_by_hash(dataset.name, patient, shares, seed) for patient in scans}
+        how = "a split by a hash of the patient"
+    owner = f"the split of {dataset.split_of or 'the publisher'}"
     return [
         Split(case.official_split or official[case.patient], owner)
         if case.patient in official
-        else Split(drawn[case.patient], f"{how} split by patient, seed {seed}")
+        else Split(drawn[case.patient], f"{how}, seed {seed}")
         for case in found
     ]
 

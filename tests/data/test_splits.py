@@ -158,7 +158,7 @@ def test_own_shares_are_about_right_and_new_scans_move_no_others(tmp_path):
     patients = splits_of(many, lambda case: case.case.split("-")[0])
     assert {len(splits) for splits in patients.values()} == {1}
     assert len(set().union(*patients.values())) > 1
-    assert {case.split_origin for case in many} == {"hash split by patient, seed 0"}
+    assert {case.split_origin for case in many} == {"a split by a hash of the patient, seed 0"}
 
 
 def test_the_publishers_split_counts_where_it_is_asked_for(tmp_path):
@@ -167,7 +167,7 @@ def test_the_publishers_split_counts_where_it_is_asked_for(tmp_path):
     assert sizes(index("amos22", tmp_path)) == (44, 3, 3)
     official = index("amos22", tmp_path, split_by="publisher")
     assert sizes(official) == (20, 10, 20)
-    assert {case.split_origin for case in official} == {"publisher's split"}
+    assert {case.split_origin for case in official} == {"the split of the publisher"}
     assert expected_sizes(REGISTRY["amos22"], 500, DataConfig(split_by="publisher")) == dict(
         zip(SPLITS, (200, 100, 200), strict=True)
     )
@@ -179,7 +179,7 @@ def test_super_resolution_and_denoising_keep_the_split_of_the_numbers_beside_the
     plant(tmp_path / "b", (f"{case}/full_1mm/1.IMA" for case in ("L067", "L310", "L333", "L506")))
     mayo = index("mayo2016", tmp_path / "b")
     assert {case.case for case in mayo if case.split == "test"} == {"L333", "L506"}
-    assert {case.split_origin for case in mayo} == {"Noise2Sim's split"}
+    assert {case.split_origin for case in mayo} == {"the split of Noise2Sim"}
 
 
 def test_scans_of_one_dicom_patient_stay_together_and_the_identifier_is_written_nowhere(tmp_path, caplog):

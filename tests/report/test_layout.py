@@ -12,10 +12,10 @@ def case(dataset, origin, name="1", **facts):
 
 
 def test_who_made_the_test_set_is_told_of_most_datasets_and_of_the_exceptions():
-    random = "random split by patient, seed 3"
+    random = "a random split by patient, seed 3"
     assert divided_by([case("btcv", random), case("btcv", random)]) == f"test set by {random}"
-    others = [case("mayo2016", "Noise2Sim's split"), case("btcv", random), case("word", random)]
-    assert divided_by(others) == f"test set by {random}, that of mayo2016 by Noise2Sim's split"
+    others = [case("mayo2016", "the split of Noise2Sim"), case("btcv", random), case("word", random)]
+    assert divided_by(others) == f"test set by {random}, that of mayo2016 by the split of Noise2Sim"
     assert divided_by([]) == "test set by nobody"
 
 

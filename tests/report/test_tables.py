@@ -153,7 +153,7 @@ def test_table_2_has_the_papers_counts_and_nothing_else_without_data():
 
 def test_table_2_counts_cases_by_split_and_lesions_and_says_who_divided_them(tmp_path):
     def lung(number, split):
-        origin = "random split by patient, seed 0"
+        origin = "a random split by patient, seed 0"
         return Case("msd-lung", str(number), tmp_path, Region.CHEST, "downstream", split, 0, split_origin=origin)
 
     cases = [lung(number, split) for number, split in enumerate(["train", "train", "train", "test", "test"])]
@@ -170,7 +170,7 @@ def test_table_2_counts_cases_by_split_and_lesions_and_says_who_divided_them(tmp
         found = row(second, task=task, dataset="MSD-Lung")
         assert tuple(found[["n", "cases", "cases_paper", "prepared", "quarantined"]]) == (3, 5, 63, 3, 2)
         assert tuple(found[["train", "val", "test", "lesions"]]) == (3, 0, 0, 3)
-        assert (found["status"], found["made_with"]) == ("measured", "test set by random split by patient, seed 0")
+        assert (found["status"], found["made_with"]) == ("measured", "test set by a random split by patient, seed 0")
     write_table(second, table2.METRICS, tmp_path / "table2", table2.CAPTION)
     (line,) = [s for s in (tmp_path / "table2.md").read_text().splitlines() if "MSD-Lung" in s and "anomaly" in s]
     assert [cell.strip() for cell in line.split("|")[3:6]] == ["3", "5", "63"]

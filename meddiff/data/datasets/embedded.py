@@ -10,7 +10,7 @@ DEMO = (
         Region.CHEST,
         ("*/ct.nii.gz",),
         provider="demo",
-        split_of="demo",
+        split_of="the demo",
         official_split={"cxr": "train"},
     ),
     Dataset(
@@ -19,7 +19,7 @@ DEMO = (
         Region.CHEST,
         ("*/ct.nii.gz",),
         provider="demo",
-        split_of="demo",
+        split_of="the demo",
         official_split={"cta": "test"},
     ),
     Dataset(
@@ -27,7 +27,7 @@ DEMO = (
         "Demo: chests, 5 mm",
         Region.CHEST,
         provider="demo",
-        split_of="demo",
+        split_of="the demo",
         official_split={"lung-pet-ct": "train", "tcga": "train"},
     ),
     Dataset(
@@ -36,7 +36,7 @@ DEMO = (
         Region.ABDOMEN,
         ("*/ct.nii.gz",),
         provider="demo",
-        split_of="demo",
+        split_of="the demo",
         official_split={"abdomen": "train"},
     ),
     Dataset(
@@ -45,7 +45,7 @@ DEMO = (
         Region.WHOLE_BODY,
         ("*/ct.nii.gz",),
         provider="demo",
-        split_of="demo",
+        split_of="the demo",
         official_split={"s0015": "test", "s0024": "val", "s0028": "train", "s0029": "test"},
     ),
     Dataset(
@@ -53,7 +53,7 @@ DEMO = (
         "Demo: head",
         Region.HAN,
         provider="demo",
-        split_of="demo",
+        split_of="the demo",
         official_split={"visible-male": "train"},
     ),
     Dataset(
@@ -61,7 +61,7 @@ DEMO = (
         "Demo: a child's head",
         Region.HAN,
         provider="demo",
-        split_of="demo",
+        split_of="the demo",
         official_split={"child": "test"},
     ),
     Dataset(
@@ -69,7 +69,7 @@ DEMO = (
         "Demo: lung lesions",
         Region.CHEST,
         provider="demo",
-        split_of="demo",
+        split_of="the demo",
         role="downstream",
         official_split={"ibsi-1": "train", "ibsi-2": "val", "ibsi-3": "test", "ibsi-4": "test"},
         lesion=("{name}",),  # contours in the scan's own folder
@@ -82,7 +82,7 @@ DEMO = (
         ("*/ct.nrrd",),
         provider="demo",
         role="downstream",
-        split_of="demo",
+        split_of="the demo",
         official_split={"lung-1": "train", "lung-2": "train"},
         lesion=("{parent}/lesion.nrrd",),
         lesion_organ=Organ.LUNG,
@@ -97,7 +97,7 @@ PHANTOMS = (
         Region.WHOLE_BODY,
         ("*/ct.nii.gz",),
         provider="phantom",
-        split_of="phantoms",
+        split_of="the phantoms",
         official_split=_PHANTOM_SPLIT,
     ),
     Dataset(
@@ -106,7 +106,7 @@ PHANTOMS = (
         Region.CHEST,
         ("*/ct.nii.gz",),
         provider="phantom",
-        split_of="phantoms",
+        split_of="the phantoms",
         official_split=_PHANTOM_SPLIT,
     ),
     Dataset(
@@ -115,7 +115,7 @@ PHANTOMS = (
         Region.CHEST,
         ("*/ct.nii.gz",),
         provider="phantom",
-        split_of="phantoms",
+        split_of="the phantoms",
         role="downstream",
         official_split={"body0": "train", "body1": "val", "body2": "test"},
         lesion=("{parent}/lesion.nii.gz",),
