@@ -46,12 +46,15 @@ def score_anomaly(
     store: StoreIndices,
     maps: Maps,
     probabilities: Annotated[Path, typer.Option(help="Folder of nnU-Net's probability maps.")],
+    out: Out,
     metrics: Annotated[Path, typer.Option(help="Table of metrics to write, CSV.")],
+    threads: Threads = None,
 ) -> None:
-    """Score maps, intensity and nnU-Net on the test scans, a row per dataset and method."""
+    """Score maps, intensity and nnU-Net on the test scans, a row per dataset and method; a stopped one goes on."""
     from meddiff.data.shards import done_rows
-    from meddiff.evaluation.anomaly import score_all
+    from meddiff.evaluation.anomaly_scores import score_all
     from meddiff.report.tables import write_metrics
 
-    rows = score_all(done_rows(store), stage_config(config, "score-anomaly"), maps, probabilities)
+    settings = stage_config(config, "score-anomaly")
+    rows = score_all(done_rows(store), settings, maps, probabilities, out, threads or 1)
     write_metrics(rows, metrics, ("dataset", "method", "n"))

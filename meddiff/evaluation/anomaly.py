@@ -1,4 +1,4 @@
-"""Anomaly maps of the scans with lesion labels, and how well they find the lesions (Table 5)."""
+"""Anomaly maps of the scans with lesion labels, nnU-Net beside them, and the scores that both are (Table 5)."""
 
 import logging
 from collections.abc import Callable
@@ -15,8 +15,6 @@ from meddiff.data.shards import Item, Row, run_shard
 from meddiff.data.store import Record
 from meddiff.data.windows import normalise
 from meddiff.device import choose_device
-from meddiff.evaluation.common_cases import common_ids
-from meddiff.evaluation.detection import LesionCounts, Rates, VoxelScores, count_lesions
 from meddiff.evaluation.nnunet import Images, NnUNet
 from meddiff.stages import settings_of
 from meddiff.tasks.anomaly import anomaly_map, organ_mask, timesteps
@@ -25,7 +23,6 @@ from meddiff.tasks.sampler import Sampler
 log = logging.getLogger(__name__)
 
 INTENSITY, BRIGHTER = "intensity alone", "whole scan, brighter only"
-SUPERVISED_THRESHOLD = 0.5  # of a probability: where nnU-Net's own segmentation has a lesion
 Scorer = Callable[["LesionCase"], np.ndarray]
 
 
@@ -99,99 +96,6 @@ def write_maps(rows: list[Row], sampler: Sampler, config: Config, out: Path, ind
     run_shard("anomaly maps", items, settings_of(config, "anomaly"), work, index)
 
 
-class MethodScores:
-    """The scores of one method on one dataset.
-
-    `auc`, `spe`, `sen` and `acc` count every voxel of the cropped scan, as the paper does; those with `organ_` count
-    the voxels of the organ, since most of the others are trivial. A score counts as 0 outside of the organ for every
-    method alike, since the lesions there are left out.
-
-    Args:
-        scorer: reads the method's score of a case.
-        threshold: of SPE, SEN and ACC; None: the one that is best on other cases than those that are scored.
-    """
-
-    def __init__(self, scorer: Scorer, threshold: float | None = None) -> None:
-        self.scorer = lambda case: np.where(case.organ_zyx, scorer(case), 0)
-        self._threshold = threshold
-        self.choosing, self.whole, self.organ = VoxelScores(), VoxelScores(), VoxelScores()
-        self.lesions = LesionCounts(0, 0, 0)
-
-    def choose(self, case: LesionCase) -> None:
-        self.choosing.add(self.scorer(case), case.lesion_zyx, case.organ_zyx)
-
-    @property
-    def threshold(self) -> float:
-        """The threshold; nan where the cases that choose it have no lesion."""
-        return self.choosing.best_threshold() if self._threshold is None else self._threshold
-
-    def test(self, case: LesionCase) -> None:
-        score_zyx = self.scorer(case)
-        self.whole.add(score_zyx, case.lesion_zyx)
-        self.organ.add(score_zyx, case.lesion_zyx, case.organ_zyx)
-        counts = count_lesions(score_zyx >= self.threshold, case.lesion_zyx)
-        self.lesions = LesionCounts(*(a + b for a, b in zip(self.lesions, counts, strict=True)))
-
-    def row(self) -> dict[str, float]:
-        threshold = self.threshold
-        known = not np.isnan(threshold)
-        rates = self.whole.rates(threshold) if known else Rates(*3 * [threshold])
-        scores = {"threshold": threshold, "auc": self.whole.auc(), **rates._asdict()}
-        scores |= {"organ_auc": self.organ.auc(), "organ_ap": self.organ.average_precision()}
-        return scores | self.lesions._asdict()
-
-
-def score_dataset(
-    rows: list[Row], scorers: dict[str, Scorer], closing_mm: float, threshold: float | None = None
-) -> list[dict[str, Any]]:
-    """Return a row of scores for each method on the test cases of one dataset.
-
-    Choice: where no threshold is given the validation cases choose it; without any, the training cases do.
-    """
-    splits: dict[str, list[Row]] = {}
-    for row in rows:
-        splits.setdefault(Record(row.path.parent).meta.split, []).append(row)
-    methods = {name: MethodScores(scorer, threshold) for name, scorer in scorers.items()}
-    choosing, test = splits.get("val") or splits.get("train", []), splits.get("test", [])
-    for row in choosing if threshold is None else ():
-        case = read_case(row, closing_mm)
-        for method in methods.values():
-            method.choose(case)
-    for row in test:
-        case = read_case(row, closing_mm)
-        for method in methods.values():
-            method.test(case)
-    return [{"method": name, "n": len(test), **method.row()} for name, method in methods.items()]
-
-
-def score_all(store: list[Row], config: Config, maps: Path, probabilities: Path) -> list[dict[str, Any]]:
-    """Return the rows of Table 5 that can be measured: the datasets in the store, and the maps that were made.
-
-    All rows of a dataset are of the test cases that have every map, and nnU-Net's prediction if there are any; `note`
-    says which have not.
-    """
-    table = []
-    for dataset, rows in by_dataset(organ_rows(store)).items():
-        ts = organ_timesteps(rows, config)
-        choosing, test = learned_and_tested([row for row in rows if _has_maps(row, maps, ts)])
-        predicted = {row.id for row in rows if (probabilities / f"{row.id}_probability.nii.gz").exists()}
-        every = {INTENSITY: [row.id for row in learned_and_tested(rows)[1]], "a map": [row.id for row in test]}
-        common = common_ids(f"Table 5, {dataset},", every | {SUPERVISED: predicted & {*every[INTENSITY]}})
-        tested = [row for row in test if row.id in common.ids]
-        scored = score_dataset([*choosing, *tested], map_scorers(maps, ts), config.anomaly.closing_mm)
-        if predicted:
-            scored += score_dataset(
-                tested, supervised_scorers(probabilities), config.anomaly.closing_mm, SUPERVISED_THRESHOLD
-            )
-        table += [{"dataset": dataset, **row, "note": common.note} for row in scored]
-    return table
-
-
-def _has_maps(row: Row, maps: Path, ts: tuple[int, ...]) -> bool:
-    files = (maps / row.id / f"{map_name(t, masked)}.nii.gz" for t in ts for masked in (True, False))
-    return all(file.exists() for file in files)
-
-
 def map_name(t: int, masked: bool) -> str:
     """Return the stem of a map's file."""
     return f"{t}" if masked else f"{t}-whole"
@@ -205,8 +109,10 @@ def paper_row(t: int) -> str:
 def map_scorers(out: Path, ts: tuple[int, ...]) -> dict[str, Scorer]:
     """Return the scores of Table 5's rows that need no training: the intensity and the maps.
 
-    The rows that are named as the paper's are the absolute difference of the organ alone. The others see the whole
-    scan; the last of them counts what is brighter than expected, as lesions of the lung are.
+    The rows that are named as the paper's are of the organ alone. The others see the whole scan; the last of them
+    counts what is brighter than expected, as lesions of the lung are.
+    Choice: |A_map|. The paper's A_map = x_0 - x_0' has a sign, and it names none to look for: a lesion may be darker or
+    brighter than healthy tissue.
     """
     scorers: dict[str, Scorer] = {INTENSITY: _intensity}
     for t in ts:
@@ -221,9 +127,14 @@ def supervised_scorers(out: Path) -> dict[str, Scorer]:
     """Return the score of nnU-Net's probability maps."""
 
     def read(case: LesionCase) -> np.ndarray:
-        return volumes.to_zyx(volumes.read_image(out / f"{case.record.meta.id}_probability.nii.gz"))
+        return volumes.to_zyx(volumes.read_image(probability_path(out, case.record.meta.id)))
 
     return {SUPERVISED: read}
+
+
+def probability_path(out: Path, case_id: str) -> Path:
+    """Return where nnU-Net's probability of a lesion lies."""
+    return out / f"{case_id}_probability.nii.gz"
 
 
 def predict_supervised(rows: list[Row], config: Config, work: Path, out: Path) -> None:

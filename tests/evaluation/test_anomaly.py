@@ -12,9 +12,8 @@ from meddiff.config import SUPERVISED, AnomalyConfig, Config, Organ
 from meddiff.data import volumes
 from meddiff.data.shards import DONE, Row, read_index
 from meddiff.data.store import Record, write_record
-from meddiff.data.tsv import write_tsv
 from meddiff.data.windows import normalise
-from meddiff.evaluation import anomaly
+from meddiff.evaluation import anomaly, anomaly_scores
 from meddiff.evaluation.anomaly import (
     BRIGHTER,
     INTENSITY,
@@ -22,10 +21,10 @@ from meddiff.evaluation.anomaly import (
     organ_rows,
     predict_supervised,
     read_case,
-    score_all,
     write_maps,
 )
-from meddiff.report import build
+from meddiff.evaluation.anomaly_scores import score_all
+from meddiff.report import pictures
 from meddiff.stages import restrict
 from tests.conftest import make_record
 from tests.tasks.healthy import HealthySampler
@@ -77,7 +76,7 @@ def test_lesions_of_no_organ_have_no_maps_and_no_row_but_a_judge(rows, maps, tmp
     nodes = [with_lesion(tmp_path / split, seed, split, -650, None) for seed, split in ((0, "train"), (2, "test"))]
     assert lesion_rows(nodes) == nodes
     assert organ_rows([*rows, *nodes]) == rows[:3]
-    assert score_all(nodes, restrict(CONFIG, "score-anomaly"), maps, tmp_path) == []
+    assert score_all(nodes, restrict(CONFIG, "score-anomaly"), maps, tmp_path, tmp_path / "scores") == []
     trained = judges(monkeypatch)
     predict_supervised(nodes, restrict(Config(), "supervised"), tmp_path / "work", tmp_path / "out")
     assert trained == {"phantom": (["train"], ["test"])}
@@ -116,7 +115,8 @@ def test_only_scans_with_labels_count_and_only_lesions_in_the_organ(rows):
 
 
 def test_a_map_finds_what_is_not_bright_and_intensity_does_not(rows, maps, tmp_path):
-    table = {row["method"]: row for row in score_all(rows, restrict(CONFIG, "score-anomaly"), maps, tmp_path)}
+    scored = score_all(rows, restrict(CONFIG, "score-anomaly"), maps, tmp_path, tmp_path / "scores")
+    table = {row["method"]: row for row in scored}
     assert set(table) == {
         "meddiff-fm (900)",
         "meddiff-fm (900), whole scan",
@@ -134,11 +134,39 @@ def test_a_map_finds_what_is_not_bright_and_intensity_does_not(rows, maps, tmp_p
 
 def test_the_threshold_does_not_see_the_test_scans(rows, maps, tmp_path):
     config = restrict(CONFIG, "score-anomaly")
-    everything = score_all(rows, config, maps, tmp_path)
-    without_test = score_all(rows[:2], config, maps, tmp_path)
+    everything = score_all(rows, config, maps, tmp_path, tmp_path / "scores")
+    without_test = score_all(rows[:2], config, maps, tmp_path, tmp_path / "scores")
     for a, b in zip(everything, without_test, strict=True):
         assert a["threshold"] == b["threshold"]
         assert b["n"] == 0
+
+
+def test_a_stopped_scoring_goes_on_and_a_changed_map_is_scored_anew(rows, maps, tmp_path, monkeypatch):
+    config, own_maps = restrict(CONFIG, "score-anomaly"), tmp_path / "maps"
+    shutil.copytree(maps, own_maps)
+    more = with_lesion(tmp_path / "store" / "more", 2, "test", -650)
+    shutil.copytree(maps / "test", own_maps / "more")
+    scans, read = [*rows, more], []
+    expected = score_all(scans, config, own_maps, tmp_path, tmp_path / "at-once", threads=2)
+
+    def until_stopped(row, closing_mm):
+        if len(read) == 2:
+            raise KeyboardInterrupt
+        read.append(row.id)
+        return read_case(row, closing_mm)
+
+    monkeypatch.setattr(anomaly_scores, "read_case", until_stopped)
+    with pytest.raises(KeyboardInterrupt):
+        score_all(scans, config, own_maps, tmp_path, tmp_path / "scores")
+    assert read == ["val", "test"]
+    monkeypatch.setattr(anomaly_scores, "read_case", lambda row, mm: read.append(row.id) or read_case(row, mm))
+    assert score_all(scans, config, own_maps, tmp_path, tmp_path / "scores") == expected
+    assert read == ["val", "test", "more"]
+
+    file = own_maps / "test" / "900.nii.gz"
+    volumes.write_image(volumes.read_image(file) * 0.5, file)
+    assert score_all(scans, config, own_maps, tmp_path, tmp_path / "scores") != expected
+    assert read == ["val", "test", "more", "test"]  # no other, since the thresholds are the same
 
 
 @pytest.mark.parametrize("lacking", ["a map", SUPERVISED])
@@ -150,13 +178,13 @@ def test_all_rows_are_of_the_test_scans_that_have_every_map_and_prediction(rows,
         case = read_case(row, CLOSING_MM)
         volumes.write_image(case.record.as_image(case.lesion_zyx.astype(np.float32)), probability_of(row, tmp_path))
     config, scans = restrict(CONFIG, "score-anomaly"), [*rows, more]
-    both = score_all(scans, config, tmp_path / "maps", tmp_path)
+    both = score_all(scans, config, tmp_path / "maps", tmp_path, tmp_path / "scores")
     assert {(row["n"], row["note"]) for row in both} == {(2, "")}
     if lacking == "a map":
         (tmp_path / "maps" / "more" / "900.nii.gz").unlink()  # of the two at this timestep one was quarantined
     else:
         probability_of(more, tmp_path).unlink()
-    one = score_all(scans, config, tmp_path / "maps", tmp_path)
+    one = score_all(scans, config, tmp_path / "maps", tmp_path, tmp_path / "scores")
     assert [row["method"] for row in one] == [row["method"] for row in both]
     note = f"; Table 5, phantom, on the 1 of 2 cases that all have: {lacking} lacks 1 (more)"
     assert {(row["n"], row["note"]) for row in one} == {(1, note)}
@@ -189,13 +217,12 @@ def test_the_picture_shows_what_the_papers_row_scores(rows, maps, tmp_path, monk
     shutil.copytree(maps, tmp_path / "maps")
     darker = -volumes.read_image(maps / "test" / "900.nii.gz")
     volumes.write_image(darker, tmp_path / "maps" / "test" / "900.nii.gz")
-    table = pd.DataFrame(score_all(rows, restrict(CONFIG, "score-anomaly"), maps, tmp_path))
+    table = pd.DataFrame(score_all(rows, restrict(CONFIG, "score-anomaly"), maps, tmp_path, tmp_path / "scores"))
     table.to_csv(tmp_path / "anomaly.csv")
-    write_tsv([vars(row) for row in rows], list(vars(rows[0])), tmp_path / "index.tsv")
     shown = []
     monkeypatch.setattr("meddiff.report.figures.anomaly", lambda *arguments: shown.append(arguments))
     places = {"anomaly_metrics": tmp_path / "anomaly.csv", "anomaly_maps": tmp_path / "maps", "figures": tmp_path}
-    (picture,) = build._anomalies(SimpleNamespace(**places), [tmp_path / "index.tsv"], CONFIG)
+    (picture,) = pictures._anomalies(SimpleNamespace(**places), organ_rows(rows), CONFIG)
     _, map_hu, above, _, window, _ = shown[0]
     masked = volumes.to_zyx(darker)
     np.testing.assert_array_equal(map_hu, masked * window.width_hu / 2)
@@ -211,5 +238,5 @@ def probability_of(row, folder):
 
 
 def supervised_row(rows, maps, folder):
-    table = {row["method"]: row for row in score_all(rows, restrict(CONFIG, "score-anomaly"), maps, folder)}
-    return table[SUPERVISED]
+    scored = score_all(rows, restrict(CONFIG, "score-anomaly"), maps, folder, folder / "scores")
+    return {row["method"]: row for row in scored}[SUPERVISED]

@@ -65,7 +65,7 @@ rule supervised:
 
 
 rule score_anomaly:
-    """Score maps, intensity alone and nnU-Net with the same code."""
+    """Score maps, intensity alone and nnU-Net with the same code; a stopped job goes on with the next scan."""
     input:
         maps=f"{OUT}/anomaly/maps/index.tsv",
         supervised=f"{OUT}/anomaly/supervised/done.json",
@@ -78,16 +78,17 @@ rule score_anomaly:
         f"{BENCHMARKS}/detect/score.tsv"
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: 4
     resources:
-        mem_mb=16000,
+        mem_mb=32000,
         runtime=240,
     params:
         reads=stage_reads("score-anomaly"),
         config=stage_config("score-anomaly"),
+        out=f"{OUT}/anomaly/scores",
         maps=subpath(input.maps, parent=True),
         probabilities=subpath(input.supervised, parent=True),
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],
     shell:
         "python -m meddiff score-anomaly --config {params.config:q} {params.store:q} --maps {params.maps:q}"
-        " --probabilities {params.probabilities:q} --metrics {output:q} 2>&1 | tee {log:q}"
+        " --probabilities {params.probabilities:q} --out {params.out:q} --metrics {output:q} --threads {threads} 2>&1 | tee {log:q}"
