@@ -115,7 +115,7 @@ STAGES = {
         ),
         version=2,
     ),
-    "segment": Stage(SEGMENTER),
+    "segment": Stage(SEGMENTER, version=2),
     "evaluate": Stage(("anatomy.body_threshold_hu", *SCORES), selects=("machine.sampling_shards",), version=3),
     "tables": Stage(
         (*MADE_WITH, "data.datasets", "models", "super_resolution.factor", "evaluation.bootstrap_draws"), version=3

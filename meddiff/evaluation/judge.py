@@ -5,8 +5,9 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from meddiff.config import Config
+from meddiff.config import Config, Region
 from meddiff.data import volumes
+from meddiff.data.anatomy.misplaced import replace_misplaced
 from meddiff.data.anatomy.segmenter import Segmenter
 from meddiff.data.shards import Item, Row, run_shard
 from meddiff.data.store import Record
@@ -29,12 +30,18 @@ def segment_real(rows: list[Row], config: Config, out: Path, index: Path) -> Non
     _segment(rows, read, config, out, index)
 
 
+def _region(record: str) -> Region:
+    """Return the region of a record, with which its id ends."""
+    return Region(record.rsplit("_", 1)[1])
+
+
 def _segment(rows: list[Row], read: Callable[[Row], sitk.Image], config: Config, out: Path, index: Path) -> None:
     row_of = {row.id: row for row in rows}
 
     def work(item: Item) -> dict[str, str]:
         image = read(row_of[item.id])
-        volumes.write_image(volumes.like(segmenter.segment(image), image), item.output)
+        labels_zyx = replace_misplaced(segmenter.segment(image), _region(item.id))
+        volumes.write_image(volumes.like(labels_zyx, image), item.output)
         return {"weights": config.anatomy.weights}
 
     items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz") for row in rows]
