@@ -38,7 +38,7 @@ def split_cases(dataset: Dataset, found: Sequence[Found], config: DataConfig, se
     if dataset.cases_expected:
         drawn, how = draw_exact(dataset.name, scans, shares, seed), "a random split by patient"
     else:
-        drawn, how = {patient: draw_by_hash(dataset.name, patient, shares, seed) for patient in scans}
+        drawn = {patient: draw_by_hash(dataset.name, patient, shares, seed) for patient in scans}
         how = "a split by a hash of the patient"
     owner = f"the split of {dataset.split_of or 'the publisher'}"
     return [

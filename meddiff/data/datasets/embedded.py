@@ -1,7 +1,7 @@
 """The demo's real scans and the phantoms: what `meddiff fetch` and `meddiff phantoms` provide."""
 
 from meddiff.config import Organ, Region
-from meddiff.data.datasets.entry import Dataset
+from meddiff.data.datasets.entry import LUNG_LESION_HU, Dataset
 
 DEMO = (
     Dataset(
@@ -73,6 +73,7 @@ DEMO = (
         role="downstream",
         official_split={"ibsi-1": "train", "ibsi-2": "val", "ibsi-3": "test", "ibsi-4": "test"},
         lesion=("{name}",),  # contours in the scan's own folder
+        lesion_hu=LUNG_LESION_HU,
         lesion_organ=Organ.LUNG,
     ),
     Dataset(
@@ -85,6 +86,7 @@ DEMO = (
         split_of="the demo",
         official_split={"lung-1": "train", "lung-2": "train"},
         lesion=("{parent}/lesion.nrrd",),
+        lesion_hu=LUNG_LESION_HU,
         lesion_organ=Organ.LUNG,
     ),
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 from meddiff.config import Organ, Region
 
 SPLITS = ("train", "val", "test")
+LUNG_LESION_HU = (-700.0, 200.0)  # also of small ones with air around; the lung itself is darker
 PROVIDER_FILE = "SOURCE.json"  # written last by whoever provides the data, so never a case
 
 

@@ -5,7 +5,7 @@ MONAI's.
 """
 
 from meddiff.config import Organ, Region
-from meddiff.data.datasets.entry import Dataset, HeaderTable, Remote, SplitTable
+from meddiff.data.datasets.entry import LUNG_LESION_HU, Dataset, HeaderTable, Remote, SplitTable
 
 _ZENODO = "https://zenodo.org/records"
 _MSD = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
@@ -245,7 +245,7 @@ DOWNSTREAM = (
         63,
         role="downstream",
         lesion=("labelsTr/{name}",),
-        lesion_hu=(-700, 200),  # also those of ground glass and with air around; the lung itself is darker
+        lesion_hu=LUNG_LESION_HU,
         lesion_organ=Organ.LUNG,
         licence="CC BY-SA 4.0",
         page="http://medicaldecathlon.com/",
