@@ -18,9 +18,10 @@ from measure import Row, report
 
 from meddiff.config import DenoisingConfig, Organ, Region, Window, load_config
 from meddiff.data.anatomy.labels import CLASS_IDS
-from meddiff.data.pairs import Pair, read_pair
+from meddiff.data.pairs import read_pair
 from meddiff.data.phantom import Phantom, add_lesion
 from meddiff.data.shards import done_rows
+from meddiff.data.store import Record
 from meddiff.data.windows import normalise
 from meddiff.device import set_up_cpu
 from meddiff.evaluation.detection import VoxelScores
@@ -48,20 +49,20 @@ def main() -> None:
     config = load_config(Path("config/config.yaml"))
     sampler = Sampler(options.model or options.results / "models/meddiff-fm", config.sampling, config.machine)
     store = {row.id: row.path.parent for row in done_rows(sorted((options.results / "data/store").glob("shard-*.tsv")))}
-    pairs = [read_pair(row, store) for row in done_rows([options.results / "denoising/pairs/index.tsv"])]
-    held_out = [pair for pair in pairs if pair.record.meta.split == "test"]
+    pairs = done_rows([options.results / "denoising/pairs/index.tsv"])
+    held_out = [(Record(store[row.id]), read_pair(row).clean_zyx) for row in pairs if row.id in store]
     rows = []
-    for pair in held_out:
-        rows += denoising_rows(sampler, pair)
-        if pair.record.meta.region == Region.CHEST:
-            rows += detection_rows(sampler, pair)
+    for record, clean_zyx in ((record, clean) for record, clean in held_out if record.meta.split == "test"):
+        rows += denoising_rows(sampler, record, clean_zyx)
+        if record.meta.region == Region.CHEST:
+            rows += detection_rows(sampler, record, clean_zyx)
     report("zero_shot", rows, options.json)
     print(pd.DataFrame([vars(row) for row in rows]).groupby(["metric", "peer_name"])[["ours", "peer"]].mean())
 
 
-def denoising_rows(sampler: Sampler, pair: Pair) -> list[Row]:
+def denoising_rows(sampler: Sampler, record: Record, clean: np.ndarray) -> list[Row]:
     """Return the PSNR of a noisy scan and of every method's result, beside that of the best Gaussian filter."""
-    meta, clean, anatomy = pair.record.meta, pair.clean_zyx, pair.record.anatomy[:]
+    meta, anatomy = record.meta, record.anatomy[:]
     noise = np.random.default_rng(0).normal(0, SIGMA_N * meta.window.width_hu / 2, clean.shape)
     noisy = np.round(clean + noise).astype(np.int16)
 
@@ -82,11 +83,11 @@ def psnr(hu: np.ndarray, clean_hu: np.ndarray, window: Window) -> float:
     return float(10 * np.log10(4 / error))
 
 
-def detection_rows(sampler: Sampler, pair: Pair) -> list[Row]:
+def detection_rows(sampler: Sampler, record: Record, clean: np.ndarray) -> list[Row]:
     """Return the AUC of every kind of map for lesions that are planted into a chest, beside that of the intensity."""
-    meta, labels = pair.record.meta, pair.record.anatomy[:]
+    meta, labels = record.meta, record.anatomy[:]
     organ = organ_mask(labels, Organ.LUNG, meta.spacing_mm, 10.0)
-    scan = Phantom(pair.clean_zyx, organ * np.uint8(CLASS_IDS[ANY_LUNG]), meta.spacing_mm)
+    scan = Phantom(clean, organ * np.uint8(CLASS_IDS[ANY_LUNG]), meta.spacing_mm)
     lesions = np.zeros_like(organ)
     for number in range(LESIONS):
         scan, lesion = add_lesion(scan, ANY_LUNG, LESION_RADIUS_MM, LESION_HU, number)

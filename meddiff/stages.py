@@ -80,13 +80,26 @@ STAGES = {
     ),
     "synthesize": Stage(("seed", "sampling"), selects=("machine.sampling_shards",), version=3),
     "low-dose": Stage(
-        ("seed", *_keys("low_dose", "dose", "photons", "electronic_noise")), selects=("low_dose.scans",), version=2
+        (
+            "seed",
+            "data.spacing_mm",
+            *SEGMENTER,
+            "anatomy.body_threshold_hu",
+            *_keys("low_dose", "dose", "photons", "electronic_noise"),
+        ),
+        selects=("low_dose.scans",),
+        version=3,
     ),
-    "red-cnn": Stage(("seed", "red_cnn"), version=2),
-    "filter": Stage(),
+    "red-cnn": Stage(("seed", "red_cnn"), version=3),
+    "filter": Stage(version=2),
     "denoise": Stage(
-        ("seed", *ESTIMATE, *_keys("denoising", "reverse_steps", "diffpir_steps", "diffpir_lambda", "diffpir_zeta")),
-        version=2,
+        (
+            "seed",
+            "regions",
+            *ESTIMATE,
+            *_keys("denoising", "reverse_steps", "diffpir_steps", "diffpir_lambda", "diffpir_zeta"),
+        ),
+        version=3,
     ),
     "anomaly": Stage(("seed", *ESTIMATE, "anomaly"), version=2),
     "supervised": Stage(("nnunet",), version=2),

@@ -14,7 +14,6 @@ from meddiff.cli.options import (
     Pairs,
     ScanFile,
     Seed,
-    StoreIndices,
     Threads,
     check_region,
     check_volume_name,
@@ -73,29 +72,27 @@ def denoise(
 def filter_pairs(
     config: ConfigFile,
     pairs: Pairs,
-    store: StoreIndices,
     out: Denoised,
     metrics: DenoisingMetrics,
     threads: Threads = None,
 ) -> None:
     """Denoise the test pairs with every method that has no network, and score them."""
     from meddiff.config import FILTERS
-    from meddiff.data.shards import done_rows, record_folders
+    from meddiff.data.shards import done_rows
     from meddiff.device import set_up_cpu
     from meddiff.evaluation.denoising import filter_pairs
     from meddiff.report.tables import write_metrics
 
     set_up_cpu(threads)
-    settings, rows, folders = stage_config(config, "filter"), done_rows([pairs]), record_folders(store)
+    settings, rows = stage_config(config, "filter"), done_rows([pairs])
     for method in FILTERS:
-        scores = filter_pairs(method, rows, folders, settings, out / method)
+        scores = filter_pairs(method, rows, settings, out / method)
         write_metrics(scores, metrics / f"{method}.csv", ("id", "region"))
 
 
 def denoise_pairs(
     config: ConfigFile,
     pairs: Pairs,
-    store: StoreIndices,
     model: ModelBundle,
     red_cnn: Annotated[Path, typer.Option(help="Folder of RED-CNN.")],
     out: Denoised,
@@ -104,13 +101,13 @@ def denoise_pairs(
 ) -> None:
     """Denoise the test pairs with every network, and score them."""
     from meddiff.config import DENOISING_NETWORKS
-    from meddiff.data.shards import done_rows, record_folders
+    from meddiff.data.shards import done_rows
     from meddiff.device import set_up_cpu
     from meddiff.evaluation.denoising import denoise_pairs
     from meddiff.report.tables import write_metrics
 
     set_up_cpu(threads)
-    settings, rows, folders = stage_config(config, "denoise"), done_rows([pairs]), record_folders(store)
+    settings, rows = stage_config(config, "denoise"), done_rows([pairs])
     for method in DENOISING_NETWORKS:
-        scores = denoise_pairs(method, rows, folders, settings, Path(model), red_cnn, out / method)
+        scores = denoise_pairs(method, rows, settings, Path(model), red_cnn, out / method)
         write_metrics(scores, metrics / f"{method}.csv", ("id", "region"))

@@ -18,20 +18,19 @@ def low_dose(
 ) -> None:
     """Pair scans with their low-dose ones, or simulate low dose where no dataset has it."""
     from meddiff.data.index import read_manifest
-    from meddiff.data.pairs import choose_records, write_pairs
+    from meddiff.data.pairs import choose_sources, write_pairs
     from meddiff.data.shards import done_rows
 
     settings = stage_config(config, "low-dose")
-    chosen = choose_records(done_rows(store), read_manifest(manifest), settings.low_dose.scans)
+    chosen = choose_sources(done_rows(store), read_manifest(manifest), settings.low_dose.scans)
     write_pairs(chosen, done_rows(resampled), settings, out, index)
 
 
-def red_cnn(config: ConfigFile, pairs: Pairs, store: StoreIndices, out: Out, threads: Threads = None) -> None:
+def red_cnn(config: ConfigFile, pairs: Pairs, out: Out, threads: Threads = None) -> None:
     """Train RED-CNN on the training pairs."""
-    from meddiff.data.shards import done_rows, record_folders
+    from meddiff.data.shards import done_rows
     from meddiff.device import set_up_cpu
     from meddiff.evaluation.denoising import train_red_cnn
 
     set_up_cpu(threads)
-    folders = record_folders(store)
-    train_red_cnn(done_rows([pairs]), folders, stage_config(config, "red-cnn"), out)
+    train_red_cnn(done_rows([pairs]), stage_config(config, "red-cnn"), out)

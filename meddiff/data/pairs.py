@@ -1,18 +1,30 @@
-"""Pairs of a low-dose and a normal-dose scan (Table 4): real ones where a dataset has them, else simulated."""
+"""Pairs of a low-dose and a normal-dose scan (Table 4): real ones where a dataset has them, else simulated.
+
+Both scans of a pair lie on one grid, their own, so that they are scored slice by slice as they were reconstructed. What
+a denoiser may know, the anatomy, is that of the noisy scan.
+"""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 
 from meddiff.config import Config, Region
 from meddiff.data import volumes
+from meddiff.data.anatomy.segmenter import Segmenter
+from meddiff.data.geometry import Grid
+from meddiff.data.headers import read_scan
 from meddiff.data.index import Case
 from meddiff.data.low_dose import simulate_low_dose
+from meddiff.data.prepare import label_anatomy
 from meddiff.data.resample import resample_ct
 from meddiff.data.shards import Item, Row, run_shard, sidecar
 from meddiff.data.store import Record
+from meddiff.device import choose_device
+from meddiff.errors import CaseError
 from meddiff.files import digest, read_json
 from meddiff.seeds import seed_of
 from meddiff.stages import settings_of
@@ -21,78 +33,138 @@ REGIONS = (Region.CHEST, Region.ABDOMEN)  # of Mayo 2016 (section 4.1)
 
 
 @dataclass(frozen=True)
+class Source:
+    """What a pair is made of: a case with a low-dose scan, or a stored region for which one is simulated."""
+
+    id: str
+    case: Case
+    record: Record | None = None
+
+
+@dataclass(frozen=True)
 class Pair:
-    """A stored region twice, int16 HU not clipped to any window, on the record's grid."""
+    """A scan twice on one grid of its own, int16 HU, and what is known of the noisy one.
 
-    record: Record
-    noisy_zyx: np.ndarray
-    clean_zyx: np.ndarray
+    Args:
+        id: of the pair.
+        split: train, val or test.
+        region: what the dataset says of the scan; `whole_body` where that differs from scan to scan.
+        noisy: the low-dose scan.
+        clean: the normal-dose scan, which is the truth and nothing else.
+        labels: anatomy of the noisy scan, uint8, at the model's spacing.
+    """
+
+    id: str
+    split: str
+    region: Region
+    noisy: sitk.Image
+    clean: sitk.Image
+    labels: sitk.Image
+
+    @cached_property
+    def noisy_zyx(self) -> np.ndarray:
+        return volumes.to_zyx(self.noisy)
+
+    @cached_property
+    def clean_zyx(self) -> np.ndarray:
+        return volumes.to_zyx(self.clean)
 
 
-def choose_records(rows: list[Row], cases: list[Case], per_split: int) -> list[tuple[Row, Case]]:
-    """Return the regions to pair: those of cases with a low-dose scan, or a few of each split to simulate one for.
+def choose_sources(rows: list[Row], cases: list[Case], per_split: int) -> list[Source]:
+    """Return the cases with a low-dose scan; without any, a few stored regions of each split to simulate one for.
 
     Args:
         rows: of the store.
         cases: the manifest.
         per_split: how many of each split are simulated.
     """
-    case_of = {(case.dataset, case.case): case for case in cases}
-    metas = [(row, Record(row.path.parent).meta) for row in rows]
-    known = [(row, case_of[meta.dataset, meta.case]) for row, meta in metas if meta.region in REGIONS]
-    if measured := [(row, case) for row, case in known if case.low_dose]:
+    if measured := [Source(case.id, case) for case in cases if case.low_dose and not case.quarantine]:
         return measured
+    case_of = {(case.dataset, case.case): case for case in cases if case.role == "pretraining"}
+    records = [Record(row.path.parent) for row in rows]
+    known = [record for record in records if (record.meta.dataset, record.meta.case) in case_of]
     chosen = []
     for split in ("train", "val", "test"):
-        of_split = [pair for pair in known if pair[1].split == split and pair[1].role == "pretraining"]
-        chosen += sorted(of_split, key=lambda pair: digest(pair[0].id))[:per_split]
-    return chosen
+        of_split = [record for record in known if record.meta.split == split and record.meta.region in REGIONS]
+        chosen += sorted(of_split, key=lambda record: digest(record.meta.id))[:per_split]
+    return [Source(r.meta.id, case_of[r.meta.dataset, r.meta.case], r) for r in chosen]
 
 
-def write_pairs(
-    chosen: list[tuple[Row, Case]], resampled: list[Row], config: Config, out: Path, index: Path
-) -> list[Row]:
-    """Write the noisy and the clean scan of every chosen region."""
-    case_of = {row.id: case for row, case in chosen}
-    records = {row.id: Record(row.path.parent) for row, _ in chosen}
+def write_pairs(sources: list[Source], resampled: list[Row], config: Config, out: Path, index: Path) -> list[Row]:
+    """Write the noisy and the clean scan of every source, and the anatomy of the noisy one."""
+    source_of = {source.id: source for source in sources}
     resampled_of = {row.id: row.path for row in resampled}
-    settings = config.low_dose
 
     def work(item: Item) -> dict[str, Any]:
-        record, case = records[item.id], case_of[item.id]
-        grid = record.as_image(np.zeros(record.meta.size_zyx, np.int16))
-        clean = volumes.onto(volumes.read_image(resampled_of[case.id]), grid)
-        if case.low_dose:
-            noisy = volumes.onto(resample_ct(volumes.read_ct(case.low_dose), record.meta.spacing_mm), grid)
+        source = source_of[item.id]
+        if source.record:
+            noisy, clean = _simulated(volumes.read_image(resampled_of[source.case.id]), source.record, config)
         else:
-            seed = seed_of(config.seed, item.id)
-            dose = (settings.dose, settings.photons, settings.electronic_noise)
-            noisy_zyx = simulate_low_dose(volumes.to_zyx(clean), record.meta.spacing_mm, *dose, seed)
-            noisy = volumes.like(noisy_zyx, clean)
-        volumes.write_image(clean, _clean_path(item.output))
+            noisy, clean = _measured(source.case)
+        seen = resample_ct(noisy, config.data.spacing_mm)
+        labels_zyx = label_anatomy(seen, segmenter, config.anatomy.body_threshold_hu)
+        volumes.write_image(volumes.like(labels_zyx, seen), labels_path(item.output))
+        volumes.write_image(clean, clean_path(item.output))
         volumes.write_image(noisy, item.output)
-        return {"simulated": case.low_dose is None}
+        region = source.record.meta.region if source.record else source.case.region
+        return {"simulated": source.record is not None, "region": region, "split": source.case.split}
 
     items = [
-        Item(
-            row.id,
-            (row.path, resampled_of[case.id], *((case.low_dose,) if case.low_dose else ())),
-            out / f"{row.id}.nii.gz",
-        )
-        for row, case in chosen
+        Item(source.id, _inputs(source, resampled_of), out / f"{source.id}.nii.gz", (source.case.split,))
+        for source in sources
     ]
-    return run_shard("low-dose", items, settings_of(config, "low-dose"), work, index)
+    with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
+        return run_shard("low-dose", items, settings_of(config, "low-dose"), work, index)
 
 
-def read_pair(row: Row, store: dict[str, Path]) -> Pair:
-    """Return one pair; `store` gives the record's folder by id."""
-    noisy, clean = (volumes.to_zyx(volumes.read_image(path)) for path in (row.path, _clean_path(row.path)))
-    return Pair(Record(store[row.id]), noisy, clean)
+def read_pair(row: Row) -> Pair:
+    """Return one pair."""
+    facts = facts_of(row)
+    images = [volumes.read_image(path) for path in (row.path, clean_path(row.path), labels_path(row.path))]
+    return Pair(row.id, facts["split"], Region(facts["region"]), *images)
 
 
-def is_simulated(row: Row) -> bool:
-    return read_json(sidecar(row.path))["details"]["simulated"]
+def facts_of(row: Row) -> dict[str, Any]:
+    """Return of a pair whether it is `simulated`, its `region` and its `split`."""
+    return read_json(sidecar(row.path))["details"]
 
 
-def _clean_path(noisy: Path) -> Path:
+def clean_path(noisy: Path) -> Path:
     return noisy.with_name(noisy.name.replace(".nii.gz", ".clean.nii.gz"))
+
+
+def labels_path(noisy: Path) -> Path:
+    return noisy.with_name(noisy.name.replace(".nii.gz", ".anatomy.nii.gz"))
+
+
+def _inputs(source: Source, resampled_of: dict[str, Path]) -> tuple[Path, ...]:
+    if source.record:
+        return source.record.folder / "meta.json", resampled_of[source.case.id]
+    return tuple(path for path in (source.case.image, source.case.low_dose) if path)
+
+
+def _measured(case: Case) -> tuple[sitk.Image, sitk.Image]:
+    """Return both scans of a case as they were reconstructed.
+
+    Raises:
+        CaseError: one of them is no readable CT, or they lie on different grids, so that no slice has its twin.
+    """
+    if case.low_dose is None:
+        raise ValueError(f"{case.id} has no low-dose scan")
+    noisy, clean = volumes.read_ct(case.low_dose), read_scan(case.image, case.header)
+    if not Grid.of(noisy).equals(Grid.of(clean)):
+        raise CaseError(
+            f"the low-dose scan has {'x'.join(map(str, noisy.GetSize()))} voxels on another grid than the normal-dose "
+            f"one with {'x'.join(map(str, clean.GetSize()))}"
+        )
+    return noisy, clean
+
+
+def _simulated(resampled: sitk.Image, record: Record, config: Config) -> tuple[sitk.Image, sitk.Image]:
+    """Return a stored region with less dose and as it is, on the store's grid, not clipped to any window."""
+    clean = volumes.onto(resampled, record.as_image(np.zeros(record.meta.size_zyx, np.int16)))
+    settings = config.low_dose
+    dose = (settings.dose, settings.photons, settings.electronic_noise)
+    seed = seed_of(config.seed, record.meta.id)
+    noisy_zyx = simulate_low_dose(volumes.to_zyx(clean), record.meta.spacing_mm, *dose, seed)
+    return volumes.like(noisy_zyx, clean), clean

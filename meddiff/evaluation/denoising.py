@@ -1,7 +1,8 @@
 """Denoising the test pairs with one method and scoring it (Table 4).
 
-What a method must be told of the noise is measured on the validation pairs, or on the training pairs where there are
-none, never on a scan that is scored.
+Every method gives a scan on the pair's own grid, and is scored there slice by slice. What a method must be told of the
+noise is measured on the validation pairs, or on the training pairs where there are none, never on a scan that is
+scored; of that, a method sees the noisy scan alone.
 """
 
 import logging
@@ -14,17 +15,16 @@ import numpy as np
 
 from meddiff.config import Config, Window
 from meddiff.data import volumes
-from meddiff.data.pairs import Pair, is_simulated, read_pair
+from meddiff.data.pairs import Pair, facts_of, read_pair
 from meddiff.data.shards import COLUMNS, Item, Row, done_rows, run_shard, sidecar
-from meddiff.data.store import Record
 from meddiff.data.tsv import write_tsv
 from meddiff.device import choose_device
 from meddiff.evaluation.fidelity import SCORING_WINDOW, fidelity
+from meddiff.evaluation.native_grid import denoise_scan, kept_detail, noise_hu
 from meddiff.files import digest, read_json, sha256, write_json
 from meddiff.model.redcnn import RedCNN
 from meddiff.stages import settings_of
 from meddiff.tasks.baselines import BASELINES, STRENGTHS, best_strength
-from meddiff.tasks.denoising import denoise, noise_std
 from meddiff.tasks.sampler import Sampler
 
 MODEL_PREFIX, RED_CNN, LDCT = "meddiff-fm-", "red-cnn", "ldct"
@@ -36,30 +36,26 @@ log = logging.getLogger(__name__)
 Denoiser = Callable[[Pair], np.ndarray]
 
 
-def filter_pairs(
-    method: str, pairs: list[Row], store: dict[str, Path], config: Config, out: Path
-) -> list[dict[str, Any]]:
+def filter_pairs(method: str, pairs: list[Row], config: Config, out: Path) -> list[dict[str, Any]]:
     """Write the test scans denoised by a method without a network, and return a row of metrics for each.
 
     Args:
         method: one of `FILTERS`.
         pairs: index of the pairs.
-        store: record folders by id.
         config: the sections of the stage `filter`.
         out: folder of the denoised scans and their index, `index.tsv`.
     """
-    return _denoise_pairs(method, partial(_filter, method), (), pairs, store, settings_of(config, "filter"), out)
+    return _denoise_pairs(method, partial(_filter, method), (), pairs, settings_of(config, "filter"), out)
 
 
 def denoise_pairs(
-    method: str, pairs: list[Row], store: dict[str, Path], config: Config, model: Path, red_cnn: Path, out: Path
+    method: str, pairs: list[Row], config: Config, model: Path, red_cnn: Path, out: Path
 ) -> list[dict[str, Any]]:
     """Write the test scans denoised by a network, and return a row of metrics for each.
 
     Args:
         method: one of `DENOISING_NETWORKS`.
         pairs: index of the pairs.
-        store: record folders by id.
         config: the sections of the stage `denoise`.
         model: bundle of the diffusion model.
         red_cnn: folder of RED-CNN; without weights, where there was nothing to learn from, its row stays empty.
@@ -71,7 +67,7 @@ def denoise_pairs(
     else:
         weights = model / "model.safetensors"
         prepare = partial(_model, method.removeprefix(MODEL_PREFIX), model, config)
-    return _denoise_pairs(method, prepare, (weights,), pairs, store, settings_of(config, "denoise"), out)
+    return _denoise_pairs(method, prepare, (weights,), pairs, settings_of(config, "denoise"), out)
 
 
 def _denoise_pairs(
@@ -79,27 +75,25 @@ def _denoise_pairs(
     prepare: Callable[[list[Pair]], tuple[Denoiser, dict[str, float]]],
     weights: tuple[Path, ...],
     pairs: list[Row],
-    store: dict[str, Path],
     params: str,
     out: Path,
 ) -> list[dict[str, Any]]:
     index = out / "index.tsv"
-    split = _splits(pairs, store)
-    calibration = [row for row in pairs if split[row.id] == "val"] or [r for r in pairs if split[r.id] == "train"]
-    test = [row for row in pairs if split[row.id] == "test"]
+    calibration = _of_split(pairs, "val") or _of_split(pairs, "train")
+    test = _of_split(pairs, "test")
     if not calibration or not test or not all(path.exists() for path in weights):
         log.warning("%s: no pairs to test, or none to learn from; its row of Table 4 stays empty", method)
         write_tsv([], COLUMNS, index)
         return []
-    run, facts = prepare([read_pair(row, store) for row in calibration])
+    run, facts = prepare([read_pair(row) for row in calibration])
     row_of = {row.id: row for row in test}
 
     def work(item: Item) -> dict[str, Any]:
-        pair = read_pair(row_of[item.id], store)
-        result = run(pair)
-        volumes.write_image(pair.record.as_image(result), item.output)
-        scores = fidelity(result, pair.clean_zyx)
-        return {"region": pair.record.meta.region, "simulated": is_simulated(row_of[item.id]), **scores, **facts}
+        pair = read_pair(row_of[item.id])
+        result_zyx = run(pair)
+        volumes.write_image(volumes.like(result_zyx, pair.noisy), item.output)
+        known = facts_of(row_of[item.id])
+        return {name: known[name] for name in ("region", "simulated")} | fidelity(result_zyx, pair.clean_zyx) | facts
 
     decisive = (method, digest(facts), *map(sha256, weights))
     items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz", decisive) for row in test]
@@ -107,8 +101,8 @@ def _denoise_pairs(
     return [{"id": row.id, **read_json(sidecar(row.path))["details"]} for row in done_rows([index])]
 
 
-def _splits(pairs: list[Row], store: dict[str, Path]) -> dict[str, str]:
-    return {row.id: Record(store[row.id]).meta.split for row in pairs}
+def _of_split(pairs: list[Row], split: str) -> list[Row]:
+    return [row for row in pairs if facts_of(row)["split"] == split]
 
 
 def _red_cnn(weights: Path, config: Config, _: list[Pair]) -> tuple[Denoiser, dict[str, float]]:
@@ -135,20 +129,12 @@ def _middle(volume_zyx: np.ndarray) -> np.ndarray:
 
 def _model(name: str, model: Path, config: Config, calibration: list[Pair]) -> tuple[Denoiser, dict[str, float]]:
     sampler = Sampler(model, config.sampling, config.machine)
-    stds = [noise_std(pair.noisy_zyx, pair.clean_zyx, pair.record.meta.window) for pair in calibration]
-    sigma_hu = float(
-        np.mean([std * pair.record.meta.window.width_hu / 2 for std, pair in zip(stds, calibration, strict=True)])
-    )
+    sigma_hu, detail = float(np.mean([noise_hu(pair) for pair in calibration])), kept_detail(calibration)
 
     def run(pair: Pair) -> np.ndarray:
-        meta = pair.record.meta
-        settings = config.denoising.model_copy(
-            update={"method": name, "sigma_n": sigma_hu / (meta.window.width_hu / 2)}
-        )
-        anatomy = pair.record.anatomy[:]
-        return denoise(sampler, pair.noisy_zyx, anatomy, meta.region, meta.window, settings, config.seed)
+        return denoise_scan(sampler, pair, name, sigma_hu, detail, config)
 
-    return run, {"sigma_hu": sigma_hu}
+    return run, {"sigma_hu": sigma_hu, "detail": detail}
 
 
 def keep_outside(result_zyx: np.ndarray, input_zyx: np.ndarray, window: Window) -> np.ndarray:
@@ -157,13 +143,11 @@ def keep_outside(result_zyx: np.ndarray, input_zyx: np.ndarray, window: Window) 
     return np.where(inside, result_zyx, input_zyx)
 
 
-def train_red_cnn(pairs: list[Row], store: dict[str, Path], config: Config, out: Path) -> None:
+def train_red_cnn(pairs: list[Row], config: Config, out: Path) -> None:
     """Train RED-CNN on the training pairs, and write beside it of how many; without any there are no weights."""
     from meddiff.training.redcnn import Recipe, train_redcnn
 
-    split = _splits(pairs, store)
-    loaded = [read_pair(row, store) for row in pairs if split[row.id] == "train"]
-    training = [(pair.noisy_zyx, pair.clean_zyx) for pair in loaded]
+    training = [(pair.noisy_zyx, pair.clean_zyx) for pair in map(read_pair, _of_split(pairs, "train"))]
     if training:
         settings = config.red_cnn
         recipe = Recipe(settings.width, settings.steps, settings.batch_size)

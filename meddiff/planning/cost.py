@@ -7,7 +7,7 @@ from functools import cached_property
 
 from meddiff.config import DENOISING_NETWORKS, FILTERS, ORIGINS, Config, Region
 from meddiff.planning.jobs import Job
-from meddiff.planning.scans import REGION_MVOX, SCAN_MVOX, Scans
+from meddiff.planning.scans import PAIR_MVOX, REGION_MVOX, SCAN_MVOX, Scans
 
 
 @dataclass(frozen=True)
@@ -183,17 +183,25 @@ class CostModel:
     def _denoise(self) -> float:
         config = self.config.denoising
         steps = config.reverse_steps + config.diffpir_steps + 1
-        return self._sampling(self.test_pairs, steps) + self._score(self.test_pairs * len(DENOISING_NETWORKS))
+        scored = self._pairs_mvox * len(DENOISING_NETWORKS) * RATES["score"].value
+        return self._sampling(self.test_pairs, steps) + scored
 
     def _filter(self) -> float:
         rates = {"bm3d": RATES["BM3D"].value / FILTER_THREADS}
-        return self._regions_mvox(self.test_pairs) * sum(rates.get(name, RATES["filter"].value) for name in FILTERS)
+        return self._pairs_mvox * sum(rates.get(name, RATES["filter"].value) for name in FILTERS)
+
+    @property
+    def _pairs_mvox(self) -> float:
+        """Voxels of the pairs that are tested, on their own grids."""
+        measured = any(s.dataset.low_dose for s in self.scans)
+        return self.test_pairs * PAIR_MVOX if measured else self._regions_mvox(self.test_pairs)
 
     def _low_dose(self) -> float:
         if pairs := sum(s.count for s in self.scans if s.dataset.low_dose):
-            return pairs * RATES["pair"].value
+            return pairs * (RATES["pair"].value + self._anatomy_of(self._regions_mvox(1)))
         simulated = min(3 * self.config.low_dose.scans, sum(s.count for s in self.scans))
-        return self._regions_mvox(simulated) * RATES["low dose"].value / self.config.data.spacing_mm
+        mvox = self._regions_mvox(simulated)
+        return mvox * RATES["low dose"].value / self.config.data.spacing_mm + self._anatomy_of(mvox)
 
     def _super_resolve(self, method: str) -> float:
         if method in ("controlnet", "diffpir"):

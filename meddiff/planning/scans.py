@@ -16,6 +16,7 @@ from meddiff.errors import UserError
 # demo's; head and neck lie between its head (64) and a scan of the brain (8).
 SCAN_MVOX = {Region.HAN: 40.0, Region.CHEST: 35.0, Region.ABDOMEN: 40.0, Region.WHOLE_BODY: 120.0}
 REGION_MVOX = 40.0
+PAIR_MVOX = 156.0  # a scan of Mayo 2016 as it was reconstructed: 594 slices of 512 x 512
 REGIONS_PER_WHOLE_BODY = 2  # most show chest and abdomen
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from meddiff.config import DENOISERS, ORIGINS, SUPER_RESOLVERS, Config, Region
 from meddiff.data import volumes
 from meddiff.data.index import Case
-from meddiff.data.pairs import is_simulated, read_pair
+from meddiff.data.pairs import facts_of, read_pair
 from meddiff.data.shards import Row, done_rows, record_folders
 from meddiff.data.store import Record
 from meddiff.evaluation.anomaly import (
@@ -48,7 +48,7 @@ def draw_pictures(config: Config, results: Results, store: list[Path], cases: li
     return [
         *_comparisons(results, held_out_rows(rows), models),
         _curves(results, models),
-        *_denoised(results, store),
+        *_denoised(results),
         *_anomalies(results, organ_rows(rows), config),
         *_lesions(results, held_out_lesions(lesion_rows(rows), config.lesions), config),
         *_thin_slices(results, store),
@@ -73,9 +73,8 @@ def _comparisons(results: Results, rows: list[Row], models: list[str]) -> list[P
     return pictures
 
 
-def _denoised(results: Results, store: list[Path]) -> list[Picture]:
+def _denoised(results: Results) -> list[Picture]:
     """Fig. 6: three test pairs by the PSNR of the noisy scan."""
-    folders = record_folders(store)
     rows = {row.id: row for row in done_rows([results.pairs])}
     done = [n for n in rows if any((results.denoised(method) / f"{n}.nii.gz").exists() for method in DENOISERS)]
     psnr = _column(results.denoising_metrics("ldct"), "psnr")
@@ -84,8 +83,8 @@ def _denoised(results: Results, store: list[Path]) -> list[Picture]:
     for name, reason in reasons.items():
         path = results.figures / f"denoising_{name}.png"
         images = _read({method: results.denoised(method) / f"{name}.nii.gz" for method in DENOISERS})
-        figures.denoised(read_pair(rows[name], folders).clean_zyx, images, path)
-        kind = "simulated low dose" if is_simulated(rows[name]) else "low dose"
+        figures.denoised(read_pair(rows[name]).clean_zyx, images, path)
+        kind = "simulated low dose" if facts_of(rows[name])["simulated"] else "low dose"
         words = f"{kind}, every method, and the difference to the normal dose"
         pictures.append(Picture(path, f"{name}: {words}; {reason}"))
     return pictures

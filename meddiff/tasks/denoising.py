@@ -19,6 +19,7 @@ from meddiff.progress import Progress
 from meddiff.tasks.sampler import Sampler
 
 STATUS_SECONDS = 5.0
+NOISE_REACH = 3.0  # Choice: standard deviations by which noise takes a voxel out of the window
 
 
 def denoise(
@@ -30,7 +31,11 @@ def denoise(
     config: DenoisingConfig,
     seed: int = 0,
 ) -> np.ndarray:
-    """Return the scan with less noise, int16 HU; voxels outside the region's window keep their value.
+    """Return the scan with less noise, int16 HU; what lies outside of the region's window keeps its value.
+
+    Noise takes voxels out of the window whose tissue lies in it: 27 HU a fifth of all fat, and then the largest noise
+    of it. So a voxel that is outside by less than `NOISE_REACH` standard deviations counts as inside where the model
+    sees a value within the window, and keeps its own where the model ends at the window's end.
 
     Args:
         sampler: the model.
@@ -49,16 +54,11 @@ def denoise(
     method = METHODS[config.method]
     clean = method(windows, noisy, config, torch.Generator().manual_seed(seed))
     result = denormalise(windows.inner(clean).numpy(), window)
+    reach_hu = NOISE_REACH * config.sigma_n * window.width_hu / 2
     inside = (hu_zyx >= window.low_hu) & (hu_zyx <= window.high_hu)
-    return np.where(inside, result, hu_zyx)
-
-
-def noise_std(noisy_hu_zyx: np.ndarray, clean_hu_zyx: np.ndarray, window: Window) -> float:
-    """Return sigma_n of a pair that is not tested on: the noise of the voxels that lie within the window in both."""
-    inside = [(hu > window.low_hu) & (hu < window.high_hu) for hu in (noisy_hu_zyx, clean_hu_zyx)]
-    both = inside[0] & inside[1]
-    difference = noisy_hu_zyx[both].astype(np.float64) - clean_hu_zyx[both]
-    return float(difference.std() / (window.width_hu / 2))
+    nearly = (hu_zyx >= window.low_hu - reach_hu) & (hu_zyx <= window.high_hu + reach_hu)
+    within = (result > round(window.low_hu)) & (result < round(window.high_hu))
+    return np.where(inside | nearly & within, result, hu_zyx)
 
 
 def one_step(windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig, _: torch.Generator) -> Tensor:

@@ -49,15 +49,17 @@ class Scan:
         keeps its detail; with the same voxels the result is the given one.
         """
         change = volumes.like((hu_zyx - self.hu_zyx.astype(np.int32)).astype(np.float32), self.grid)
-        changed = volumes.to_zyx(self.source) + volumes.to_zyx(self._on_source(change))
+        changed = volumes.to_zyx(self.source) + volumes.to_zyx(onto_source(change, self.source))
         return volumes.like(np.clip(np.rint(changed), volumes.AIR_HU, 32767).astype(np.int16), self.source)
 
     def as_map(self, values_zyx: np.ndarray) -> sitk.Image:
         """Return float values of the region's voxels on the source's grid, 0 elsewhere."""
-        return self._on_source(volumes.like(values_zyx.astype(np.float32), self.grid))
+        return onto_source(volumes.like(values_zyx.astype(np.float32), self.grid), self.source)
 
-    def _on_source(self, image: sitk.Image) -> sitk.Image:
-        return sitk.Resample(image, self.source, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+
+def onto_source(image: sitk.Image, source: sitk.Image) -> sitk.Image:
+    """Return values on the grid of a scan, float32, linear interpolation, 0 where they do not reach."""
+    return sitk.Resample(image, source, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
 
 
 def read_scan(path: Path, region: Region, anatomy: Path | None, model: MedDiffFM, config: Config) -> Scan:

@@ -9,7 +9,6 @@ rule filter:
     """Denoise with all methods that have no network; the strength of each is tuned on other scans than the scored."""
     input:
         pairs=f"{OUT}/denoising/pairs/index.tsv",
-        store=STORE,
     output:
         metrics=expand(f"{OUT}/metrics/denoising/{{method}}.csv", method=FILTERS),
         index=expand(f"{OUT}/denoising/{{method}}/index.tsv", method=FILTERS),
@@ -28,9 +27,8 @@ rule filter:
         config=stage_config("filter"),
         out=lambda wildcards, output: Path(output.index[0]).parents[1],
         metrics=lambda wildcards, output: Path(output.metrics[0]).parent,
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
     shell:
-        "python -m meddiff filter-pairs --config {params.config:q} --pairs {input.pairs:q} {params.store:q}"
+        "python -m meddiff filter-pairs --config {params.config:q} --pairs {input.pairs:q}"
         " --out {params.out:q} --metrics {params.metrics:q} --threads {threads} 2>&1 | tee {log:q}"
 
 
@@ -38,7 +36,6 @@ rule denoise:
     """Denoise with all networks; what they are told of the noise is measured on other scans than the scored."""
     input:
         pairs=f"{OUT}/denoising/pairs/index.tsv",
-        store=STORE,
         weights=f"{OUT}/models/meddiff-fm/model.safetensors",
         config=f"{OUT}/models/meddiff-fm/config.json",
         red_cnn=f"{OUT}/models/red-cnn/source.json",
@@ -65,8 +62,7 @@ rule denoise:
         red_cnn=subpath(input.red_cnn, parent=True),
         out=lambda wildcards, output: Path(output.index[0]).parents[1],
         metrics=lambda wildcards, output: Path(output.metrics[0]).parent,
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
     shell:
-        "python -m meddiff denoise-pairs --config {params.config:q} --pairs {input.pairs:q} {params.store:q}"
+        "python -m meddiff denoise-pairs --config {params.config:q} --pairs {input.pairs:q}"
         " --model {params.model:q} --red-cnn {params.red_cnn:q} --out {params.out:q} --metrics {params.metrics:q}"
         " --threads {threads} 2>&1 | tee {log:q}"

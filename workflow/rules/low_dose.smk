@@ -6,8 +6,9 @@ Input: the manifest, the resampled scans and the crop store. Output: an index of
 
 
 rule low_dose:
-    """Pair the scans of datasets that have low dose; where there is none, simulate it for a few scans of each split."""
+    """Pair the scans of datasets that have low dose, or simulate it for a few of each split; segment the noisy ones."""
     input:
+        weights=f"{OUT}/models/anatomy/source.json",
         manifest=f"{OUT}/data/manifest.tsv",
         resampled=expand(f"{OUT}/data/resample/shard-{{shard}}.tsv", shard=SHARDS),
         store=STORE,
@@ -19,10 +20,11 @@ rule low_dose:
         f"{BENCHMARKS}/low_dose.tsv"
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: 4
     resources:
         mem_mb=16000,
         runtime=720,
+        gpu=1,
     params:
         reads=stage_reads("low-dose"),
         config=stage_config("low-dose"),
@@ -40,7 +42,6 @@ rule red_cnn:
     """Train RED-CNN on the training pairs; without any, say so."""
     input:
         pairs=f"{OUT}/denoising/pairs/index.tsv",
-        store=STORE,
     output:
         f"{OUT}/models/red-cnn/source.json",
     log:
@@ -58,7 +59,6 @@ rule red_cnn:
         reads=stage_reads("red-cnn"),
         config=stage_config("red-cnn"),
         out=subpath(output[0], parent=True),
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
     shell:
-        "python -m meddiff red-cnn --config {params.config:q} --pairs {input.pairs:q} {params.store:q}"
+        "python -m meddiff red-cnn --config {params.config:q} --pairs {input.pairs:q}"
         " --out {params.out:q} --threads {threads} 2>&1 | tee {log:q}"

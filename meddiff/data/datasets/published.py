@@ -218,7 +218,7 @@ DOWNSTREAM = (
     Dataset(
         "mayo2016",
         "Mayo 2016",
-        Region.ABDOMEN,
+        Region.WHOLE_BODY,  # lung bases to pelvis: each scan is cut into the regions that it shows
         ("L[0-9][0-9][0-9]/full_1mm",),
         10,
         role="downstream",
