@@ -80,7 +80,14 @@ class RedCnnConfig(Section):
 
     width: int = Field(default=96, ge=1, description="Channels [Chen et al. 2017].")
     steps: int = Field(default=100_000, ge=1, description="Optimizer steps [Choice].")
-    batch_size: int = Field(default=16, ge=1, description="Patches of 55 x 55 per step [Choice].")
+    batch_size: int = Field(default=16, ge=1, description="Patches per step, out of all training scans [Choice].")
+    patch_vox: int = Field(default=55, ge=21, description="Edge of the square patches [Chen et al. 2017].")
+    learning_rate: float = Field(default=1e-4, gt=0, description="Adam's, at the first step [Chen et al. 2017].")
+    final_learning_rate: float = Field(
+        default=1e-5,
+        gt=0,
+        description="At the last step [Chen et al. 2017: slowly decreased; by the same factor at each step: Choice].",
+    )
 
 
 class NnUNetConfig(Section):

@@ -20,7 +20,7 @@ from meddiff.data.headers import read_scan
 from meddiff.data.index import Case
 from meddiff.data.low_dose import simulate_low_dose
 from meddiff.data.prepare import label_anatomy
-from meddiff.data.resample import resample_ct
+from meddiff.data.resample import isotropic_grid, resample_ct
 from meddiff.data.shards import Item, Row, run_shard, sidecar
 from meddiff.data.store import Record
 from meddiff.device import choose_device
@@ -51,7 +51,8 @@ class Pair:
         region: what the dataset says of the scan; `whole_body` where that differs from scan to scan.
         noisy: the low-dose scan.
         clean: the normal-dose scan, which is the truth and nothing else.
-        labels: anatomy of the noisy scan, uint8, at the model's spacing.
+        spacing_mm: of the model.
+        labels: anatomy of the noisy scan, uint8, at the model's spacing; of test pairs alone, as no other is denoised.
     """
 
     id: str
@@ -59,7 +60,13 @@ class Pair:
     region: Region
     noisy: sitk.Image
     clean: sitk.Image
-    labels: sitk.Image
+    spacing_mm: float
+    labels: sitk.Image | None = None
+
+    @cached_property
+    def grid(self) -> sitk.Image:
+        """An empty image at the model's spacing, over the same space as the scans."""
+        return isotropic_grid(self.noisy, self.spacing_mm)
 
     @cached_property
     def noisy_zyx(self) -> np.ndarray:
@@ -91,7 +98,7 @@ def choose_sources(rows: list[Row], cases: list[Case], per_split: int) -> list[S
 
 
 def write_pairs(sources: list[Source], resampled: list[Row], config: Config, out: Path, index: Path) -> list[Row]:
-    """Write the noisy and the clean scan of every source, and the anatomy of the noisy one."""
+    """Write the noisy and the clean scan of every source, and for the test the anatomy of the noisy one."""
     source_of = {source.id: source for source in sources}
     resampled_of = {row.id: row.path for row in resampled}
 
@@ -101,13 +108,18 @@ def write_pairs(sources: list[Source], resampled: list[Row], config: Config, out
             noisy, clean = _simulated(volumes.read_image(resampled_of[source.case.id]), source.record, config)
         else:
             noisy, clean = _measured(source.case)
-        seen = resample_ct(noisy, config.data.spacing_mm)
-        labels_zyx = label_anatomy(seen, segmenter, config.anatomy.body_threshold_hu)
-        volumes.write_image(volumes.like(labels_zyx, seen), labels_path(item.output))
+        if source.case.split == "test":
+            seen = resample_ct(noisy, config.data.spacing_mm)
+            labels_zyx = label_anatomy(seen, segmenter, config.anatomy.body_threshold_hu)
+            volumes.write_image(volumes.like(labels_zyx, seen), labels_path(item.output))
         volumes.write_image(clean, clean_path(item.output))
         volumes.write_image(noisy, item.output)
-        region = source.record.meta.region if source.record else source.case.region
-        return {"simulated": source.record is not None, "region": region, "split": source.case.split}
+        return {
+            "simulated": source.record is not None,
+            "region": source.record.meta.region if source.record else source.case.region,
+            "split": source.case.split,
+            "spacing_mm": config.data.spacing_mm,
+        }
 
     items = [
         Item(source.id, _inputs(source, resampled_of), out / f"{source.id}.nii.gz", (source.case.split,))
@@ -120,12 +132,13 @@ def write_pairs(sources: list[Source], resampled: list[Row], config: Config, out
 def read_pair(row: Row) -> Pair:
     """Return one pair."""
     facts = facts_of(row)
-    images = [volumes.read_image(path) for path in (row.path, clean_path(row.path), labels_path(row.path))]
-    return Pair(row.id, facts["split"], Region(facts["region"]), *images)
+    noisy, clean = (volumes.read_image(path) for path in (row.path, clean_path(row.path)))
+    labels = volumes.read_image(labels_path(row.path)) if facts["split"] == "test" else None
+    return Pair(row.id, facts["split"], Region(facts["region"]), noisy, clean, facts["spacing_mm"], labels)
 
 
 def facts_of(row: Row) -> dict[str, Any]:
-    """Return of a pair whether it is `simulated`, its `region` and its `split`."""
+    """Return of a pair whether it is `simulated`, its `region`, `split` and `spacing_mm`."""
     return read_json(sidecar(row.path))["details"]
 
 

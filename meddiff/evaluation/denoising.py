@@ -145,12 +145,10 @@ def keep_outside(result_zyx: np.ndarray, input_zyx: np.ndarray, window: Window) 
 
 def train_red_cnn(pairs: list[Row], config: Config, out: Path) -> None:
     """Train RED-CNN on the training pairs, and write beside it of how many; without any there are no weights."""
-    from meddiff.training.redcnn import Recipe, train_redcnn
+    from meddiff.training.redcnn import train_redcnn
 
     training = [(pair.noisy_zyx, pair.clean_zyx) for pair in map(read_pair, _of_split(pairs, "train"))]
     if training:
-        settings = config.red_cnn
-        recipe = Recipe(settings.width, settings.steps, settings.batch_size)
         device = choose_device(config.machine.device)
-        train_redcnn(training, SCORING_WINDOW, recipe, config.seed, device, out / RED_CNN_WEIGHTS)
+        train_redcnn(training, SCORING_WINDOW, config.red_cnn, config.seed, device, out / RED_CNN_WEIGHTS)
     write_json({"scans": len(training)}, out / "source.json")

@@ -27,16 +27,18 @@ def denoise_scan(
 
     Args:
         sampler: the model.
-        pair: the scan.
+        pair: the scan, of the test split.
         method: one of `tasks.denoising.METHODS`.
         sigma_hu: the noise at the model's spacing.
         detail: the share, as `kept_detail` returns it.
         config: the sections of the stage `denoise`.
     """
+    if pair.labels is None:
+        raise ValueError(f"{pair.id} is a pair of the split {pair.split}, whose anatomy nobody has asked for")
     seen = resample_onto(pair.noisy, pair.labels)
     seen_zyx, labels_zyx = volumes.to_zyx(seen), volumes.to_zyx(pair.labels)
     found_zyx, windowed_zyx = seen_zyx.copy(), np.zeros(seen_zyx.shape, np.float32)
-    for part in split_scan(labels_zyx, pair.labels.GetSpacing()[0], pair.region, config.regions):
+    for part in split_scan(labels_zyx, pair.spacing_mm, pair.region, config.regions):
         region, inside = part.box.region, part.box.slices
         window = sampler.model.windows.of(region)
         settings = config.denoising.model_copy(update={"method": method, "sigma_n": 2 * sigma_hu / window.width_hu})
@@ -56,7 +58,7 @@ def noise_hu(pair: Pair) -> float:
     It is that of the voxels whose clean value lies in the scoring window. To ask the same of the noisy value would
     leave out the largest noise.
     """
-    noisy, clean = (volumes.to_zyx(resample_onto(image, pair.labels)) for image in (pair.noisy, pair.clean))
+    noisy, clean = (volumes.to_zyx(resample_onto(image, pair.grid)) for image in (pair.noisy, pair.clean))
     return float((noisy.astype(np.float32) - clean)[_scored(clean)].std(dtype=np.float64))
 
 
@@ -72,7 +74,7 @@ def kept_detail(pairs: Iterable[Pair]) -> float:
     for pair in pairs:
         scored = _scored(pair.clean_zyx)
         noisy, clean = (
-            (volumes.to_zyx(image) - _back(resample_onto(image, pair.labels), image))[scored].astype(np.float64)
+            (volumes.to_zyx(image) - _back(resample_onto(image, pair.grid), image))[scored].astype(np.float64)
             for image in (pair.noisy, pair.clean)
         )
         agreeing, total = agreeing + float(noisy @ clean), total + float(noisy @ noisy)

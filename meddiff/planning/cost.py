@@ -198,10 +198,10 @@ class CostModel:
 
     def _low_dose(self) -> float:
         if pairs := sum(s.count for s in self.scans if s.dataset.low_dose):
-            return pairs * (RATES["pair"].value + self._anatomy_of(self._regions_mvox(1)))
+            return pairs * RATES["pair"].value + self._anatomy_of(self._regions_mvox(self.test_pairs))
         simulated = min(3 * self.config.low_dose.scans, sum(s.count for s in self.scans))
-        mvox = self._regions_mvox(simulated)
-        return mvox * RATES["low dose"].value / self.config.data.spacing_mm + self._anatomy_of(mvox)
+        noise = self._regions_mvox(simulated) * RATES["low dose"].value / self.config.data.spacing_mm
+        return noise + self._anatomy_of(self._regions_mvox(self.test_pairs))
 
     def _super_resolve(self, method: str) -> float:
         if method in ("controlnet", "diffpir"):

@@ -129,7 +129,8 @@ def test_a_few_scans_of_each_split_are_simulated(stored, pairs):
     assert len(choose_sources(rows, cases, 1)) == 3
     assert len(choose_sources(rows * 2, cases, 1)) == 3
     assert [facts_of(row) for row in pairs] == [
-        {"simulated": True, "region": "chest", "split": split} for split in ("train", "val", "test")
+        {"simulated": True, "region": "chest", "split": split, "spacing_mm": SPACING_MM}
+        for split in ("train", "val", "test")
     ]
     pair = read_pair(pairs[0])
     assert pair.clean_zyx.min() == -1024  # not clipped to the window
@@ -145,7 +146,9 @@ def test_real_low_dose_scans_take_the_place_of_simulated_ones(stored, measured, 
         pair = read_pair(row)
         np.testing.assert_array_equal(pair.noisy_zyx, volumes.to_zyx(volumes.read_image(case.low_dose)))
         np.testing.assert_array_equal(pair.clean_zyx, volumes.to_zyx(volumes.read_image(case.image)))
-        assert pair.labels.GetSpacing() == (SPACING_MM,) * 3
+        assert pair.grid.GetSpacing() == (SPACING_MM,) * 3
+        assert (pair.labels is None) == (pair.split == "val")
+    assert pair.labels.GetSize() == pair.grid.GetSize()
 
 
 def test_every_method_is_scored_on_the_native_slices(measured, model, tmp_path):

@@ -30,7 +30,7 @@ def pair_of(tissue_hu=TISSUE_HU, in_plane_mm=0.7, own_noise_hu=0.0, seed=0):
         image.SetSpacing((in_plane_mm, in_plane_mm, 1.0))
     grid = isotropic_grid(images[0], 1.0)
     labels = volumes.like(np.full(grid.GetSize()[::-1], BODY, np.uint8), grid)
-    return Pair("box", "val", Region.ABDOMEN, *images, labels)
+    return Pair("box", "test", Region.ABDOMEN, *images, 1.0, labels)
 
 
 def sampler():

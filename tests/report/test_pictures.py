@@ -11,6 +11,7 @@ from meddiff.config import DENOISERS, MODEL_REGIONS, ORIGINS, Config
 from meddiff.data import volumes
 from meddiff.data.anatomy.labels import LUNG, ids
 from meddiff.data.index import write_manifest
+from meddiff.data.pairs import clean_path, labels_path
 from meddiff.data.shards import COLUMNS, DONE, sidecar
 from meddiff.data.tsv import write_tsv
 from meddiff.evaluation.anomaly import paper_row
@@ -107,9 +108,11 @@ def write_pairs(found, scans, rng):
     pairs = {name: found.pairs.parent / f"{name}.nii.gz" for name in scans}
     for name, path in pairs.items():
         denoised = [found.denoised(method) / f"{name}.nii.gz" for method in DENOISERS]
-        for copy in (path, path.with_name(f"{name}.clean.nii.gz"), *denoised):
+        for copy in (path, clean_path(path), labels_path(path), *denoised):
             link(found.root / "noise.nii.gz", copy)
-        write_json({"details": {"simulated": True}}, sidecar(path))
+        write_json(
+            {"details": {"simulated": True, "region": "chest", "split": "test", "spacing_mm": 1.0}}, sidecar(path)
+        )
     index_of(found.pairs, pairs)
     rows = [{"id": name, "psnr": rng.uniform()} for name in pairs]
     write_metrics(rows, metrics_file(found.denoising_metrics("ldct")), ())
