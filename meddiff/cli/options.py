@@ -10,6 +10,7 @@ import typer
 
 from meddiff.config import MODEL_REGIONS, Config, Region, load_config
 from meddiff.errors import CaseError, UserError
+from meddiff.faults import machine_fault
 from meddiff.stages import load_stage_config
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration, YAML.")]
@@ -68,11 +69,13 @@ def naming(path: Path) -> Iterator[None]:
     """Name the file in the reason why one file of the user cannot be used.
 
     Raises:
-        UserError: in the place of a CaseError.
+        UserError: in the place of a CaseError that is no fault of the machine.
     """
     try:
         yield
     except CaseError as error:
+        if machine_fault(error):
+            raise
         raise UserError(f"{path}: {error}") from error
 
 

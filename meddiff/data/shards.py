@@ -127,16 +127,23 @@ def _run_shard(
             progress.step(f"{item.id}: {note}")
         return row
 
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            rows = list(pool.map(run, items))
-        except BaseException:
-            stopped.set()
-            raise
+    if threads == 1:  # in this thread, which a Ctrl-C reaches
+        rows = [run(item) for item in items]
+    else:
+        rows = _on_threads(run, items, threads, stopped)
     write_tsv([row.__dict__ for row in rows], COLUMNS, index)
     if lost := sum(row.status == QUARANTINED for row in rows):
         log.warning("%s: %d of %d cases quarantined; their reasons stand in %s", stage, lost, len(rows), index)
     return rows
+
+
+def _on_threads(run: Callable[[Item], Row], items: list[Item], threads: int, stopped: Event) -> list[Row]:
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            return list(pool.map(run, items))
+        except BaseException:
+            stopped.set()
+            raise
 
 
 def read_index(path: Path) -> list[Row]:

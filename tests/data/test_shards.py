@@ -1,8 +1,10 @@
 """Shards: skip what is done, quarantine what is bad, stop for faults of the machine, survive being killed."""
 
 import errno
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -220,6 +222,33 @@ def test_a_shard_waits_for_an_older_job_that_still_works_on_it(tmp_path, monkeyp
     later.join(60)
     assert work.calls == ["a", "b", "c"]
     assert len(done_rows([index])) == 3
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_a_job_that_is_told_to_stop_quarantines_nothing_and_keeps_what_is_done(tmp_path, signal_number):
+    code = f"""
+import time
+from pathlib import Path
+from meddiff.data.shards import Item, run_shard
+def work(item):
+    item.output.write_text(item.id)
+    if item.id == "b":
+        Path("begun").touch()
+        time.sleep(60)
+run_shard("s", [Item(name, (), Path(name + ".out")) for name in "abc"], {{}}, work, Path("i.tsv"), {1})
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+    )
+    while process.poll() is None and not (tmp_path / "begun").exists():
+        time.sleep(0.01)
+    process.send_signal(signal_number)
+    assert process.wait(30) != 0
+    assert not (tmp_path / "i.tsv").exists()
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == ["a.out.json"]
 
 
 def test_leftovers_of_this_shard_are_removed_and_those_of_others_kept(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +13,15 @@ import yaml
 from meddiff.config import DENOISERS, SUPER_RESOLVERS, SUPERVISED
 from meddiff.evaluation.anomaly import INTENSITY
 from meddiff.locks import locked
-from tests.phantom_run import ROOT, THREADS, keep_tables, snakemake, undisturbed_tables, write_config
+from tests.phantom_run import (
+    ROOT,
+    THREADS,
+    keep_tables,
+    snakemake,
+    undisturbed_tables,
+    write_bad_inputs,
+    write_config,
+)
 
 CORES = ("--cores", 2, "--resources", "gpu=2", "--max-threads", THREADS)
 RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
@@ -147,6 +156,26 @@ def test_a_job_that_fails_is_said_to_fail(tmp_path):
     assert done.returncode != 0
     assert "does not exist; correct its root" in done.stderr
     assert "completed successfully" not in done.stderr
+
+
+def test_a_case_that_has_been_mended_comes_back_when_its_stage_is_named(tmp_path):
+    config = yaml.safe_load((ROOT / "config" / "phantom.yaml").read_text()) | {"output_dir": str(tmp_path / "out")}
+    config["data"] |= {"datasets": [{"name": "own", "root": str(tmp_path / "own"), "region": "chest"}], "shards": 1}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    write_bad_inputs(tmp_path / "own")
+    index = tmp_path / "out" / "data" / "resample" / "shard-000.tsv"
+    command = ("--cores", 1, index, "--configfile", tmp_path / "config.yaml")
+
+    def statuses():
+        return pd.read_csv(index, sep="\t").set_index("id")["status"]
+
+    snakemake(*command)
+    assert statuses()["own_truncated"] == "quarantined"
+    shutil.copy(tmp_path / "own" / "good.nii.gz", tmp_path / "own" / "truncated.nii.gz")
+    assert "Nothing to be done" in snakemake(*command).stderr
+    done = snakemake(*command, "--forcerun", "resample")
+    assert statuses()[["own_good", "own_truncated", "own_mr"]].tolist() == ["done", "done", "quarantined"]
+    assert "own_good: done before" in done.stdout + done.stderr
 
 
 def test_a_second_run_in_one_output_folder_is_told_who_holds_it(tmp_path):

@@ -4,6 +4,7 @@ They are trained by nnU-Net on phantoms and on the demo's two labelled scans, an
 They show the pipeline; they are no replacement for the official weights, and every table made with them says so.
 """
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -151,8 +152,10 @@ def install(weights_root: Path) -> None:
         shutil.copy(STORED / source, temporary / name / source)
     try:
         os.rename(temporary, dataset)
-    except OSError:  # another job was first
-        shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        shutil.rmtree(temporary, ignore_errors=True)  # another job was first
 
 
 def _aliases(weights: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":

@@ -100,11 +100,12 @@ def fetch(config: AnatomyConfig, to: Path | None = None) -> Path:
 
 
 def _places() -> list[Path]:
-    """Return where the weights are looked for: where the user says, else our own cache and TotalSegmentator's."""
-    from totalsegmentator.config import get_weights_dir
+    """Return where the weights are looked for: where TotalSegmentator is told to, our own cache, its usual place."""
+    from totalsegmentator.config import get_totalseg_dir
 
     given = os.environ.get("TOTALSEG_WEIGHTS_PATH")
-    return [Path(given)] if given else [cache_dir() / "totalsegmentator", get_weights_dir()]
+    told = [Path(given)] if given else []
+    return [*told, cache_dir() / "totalsegmentator", get_totalseg_dir() / "nnunet" / "results"]
 
 
 def _missing(config: AnatomyConfig, folder: Path) -> list[Model]:

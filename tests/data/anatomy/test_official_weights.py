@@ -170,6 +170,12 @@ def test_weights_that_totalsegmentator_has_fetched_before_are_used(cache, publis
     assert official_weights.fetch(CONFIG) == published
 
 
+def test_a_carried_folder_is_found_whatever_totalsegmentator_is_told(releases, cache, tmp_path, monkeypatch):
+    official_weights.fetch(CONFIG, cache)
+    monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path / "empty"))
+    assert official_weights.find(CONFIG) == cache
+
+
 def test_a_job_that_segments_fetches_nothing_and_says_what_is_missing(releases):
     with pytest.raises(UserError, match="run `meddiff weights`"), Segmenter(CONFIG, "cpu"):
         pass
