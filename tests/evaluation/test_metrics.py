@@ -1,5 +1,7 @@
 """What is said of each metric holds for the function that computes it: range, perfect value and direction."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -112,3 +114,13 @@ def test_every_column_of_the_tables_says_which_way_is_better():
     assert heading("fid") == f"fid {LOWER}"
     assert heading("dice") == f"dice {HIGHER}"
     assert heading("cases") == "cases"
+
+
+def test_the_documentation_has_the_same_table():
+    def number(value):
+        return "∞" if np.isinf(value) else f"{value:g}"
+
+    page = (Path(__file__).parents[2] / "docs" / "pipeline.md").read_text()
+    for name, m in METRICS.items():
+        ends = f"{number(m.lowest)} to {number(m.highest)}"
+        assert f"| `{name}` {m.better} | {ends} | {number(m.perfect)} | {m.on} |" in page
