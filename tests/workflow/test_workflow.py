@@ -160,7 +160,8 @@ def test_a_job_that_fails_is_said_to_fail(tmp_path):
 
 def test_a_case_that_has_been_mended_comes_back_when_its_stage_is_named(tmp_path):
     config = yaml.safe_load((ROOT / "config" / "phantom.yaml").read_text()) | {"output_dir": str(tmp_path / "out")}
-    config["data"] |= {"datasets": [{"name": "own", "root": str(tmp_path / "own"), "region": "chest"}], "shards": 1}
+    config["data"]["datasets"] = [{"name": "own", "root": str(tmp_path / "own"), "region": "chest"}]
+    config["machine"] = config.get("machine", {}) | {"data_shards": 1}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     write_bad_inputs(tmp_path / "own")
     index = tmp_path / "out" / "data" / "resample" / "shard-000.tsv"
