@@ -112,3 +112,19 @@ def test_the_table_in_the_documentation_is_that_of_the_registry():
     text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     table = MARKER + text.split(MARKER)[1].split("\n\n## ")[0]
     assert table.strip() == as_markdown().strip(), "replace it by the output of `meddiff datasets --markdown`"
+
+
+def test_duplicates_that_are_known_and_were_not_found_are_a_line_of_the_log(tmp_path):
+    names = [f"abdomenct-1k/Case_{n:05d}_0000.nii.gz" for n in range(1062)]
+    names += [f"msd-liver/imagesTr/liver_{n}.nii.gz" for n in range(131)]
+    for name in names:  # empty, so that nobody can say which are the same
+        (tmp_path / "raw" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "raw" / name).touch()
+    done = meddiff("index", "--root", tmp_path / "raw", "--out", tmp_path / "manifest.tsv")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "duplicates" in line]
+    assert line.endswith(
+        "0 of 131 known duplicates of MSD-Liver found in AbdomenCT-1K: test scans of MSD-Liver may be in the pretraining"
+    )
+    splits = [case.split for case in read_manifest(tmp_path / "manifest.tsv") if case.dataset == "msd-liver"]
+    assert (splits.count("train"), splits.count("val"), splits.count("test")) == (105, 0, 26)

@@ -111,6 +111,20 @@ def small_model(**changes):
     return CostModel(config, expected_scans(config))
 
 
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({}, (450, 25, 25)),
+        ({"split_by": "publisher"}, (200, 100, 200)),
+        ({"split": [0.5, 0.3, 0.2]}, (250, 150, 100)),
+    ],
+)
+def test_scans_are_expected_in_the_splits_that_the_configuration_asks_for(data, expected):
+    config = Config.model_validate({"data": {"datasets": [{"name": "amos22", "root": "/x"}]} | data})
+    (scans,) = expected_scans(config)
+    assert tuple(scans.by_split[split] for split in ("train", "val", "test")) == expected
+
+
 def seconds(model, rule, **wildcards):
     found = model.seconds(Job(rule, wildcards))
     assert found is not None
