@@ -6,14 +6,14 @@ from meddiff.cli.options import ConfigFile, ResultsFolder, stage_config
 
 
 def tables(config: ConfigFile, results: ResultsFolder) -> None:
-    """Write Tables 1 to 6, and those of super-resolution and of augmentation as CSV, Markdown and LaTeX."""
+    """Write Tables 1 to 6, those of augmentation and those of v3 as CSV, Markdown and LaTeX."""
     import numpy as np
     import pandas as pd
 
     from meddiff.config import DENOISERS, SUPER_RESOLVERS
     from meddiff.data.index import read_manifest
     from meddiff.evaluation.common_cases import common_cases, common_ids
-    from meddiff.report import table1, table2, table3, table4, table5, table6, table_sr
+    from meddiff.report import table1, table2, table3, table4, table5, table6, table_sr, table_v3
     from meddiff.report.layout import Results, made_with, scans_and_anatomy
     from meddiff.report.tables import read_metrics, write_table
 
@@ -35,6 +35,8 @@ def tables(config: ConfigFile, results: ResultsFolder) -> None:
     scores = common.of(scores)
     third = table3.table3(scores, features, draws, note + common.note)
     write_table(third, table3.METRICS, layout.tables / "table3", table3.CAPTION)
+    steps = table_v3.ablation(third)
+    write_table(steps, table_v3.ABLATION_METRICS, layout.tables / "table3_ablation", table_v3.ABLATION_CAPTION)
     organs = table3.organ_table(scores, draws, note + common.note)
     write_table(organs, table3.ORGAN_METRICS, layout.tables / "table3_organs", table3.ORGANS_CAPTION)
 
@@ -45,6 +47,9 @@ def tables(config: ConfigFile, results: ResultsFolder) -> None:
     write_table(fourth, table4.METRICS, layout.tables / "table4", table4.CAPTION)
     fifth = table5.table5(read_metrics(layout.anomaly_metrics), source)
     write_table(fifth, table5.METRICS, layout.tables / "table5", table5.CAPTION)
+
+    bmad = table_v3.bmad_liver()
+    write_table(bmad, table_v3.BMAD_METRIC_NAMES, layout.tables / "table5_bmad", table_v3.BMAD_CAPTION)
 
     datasets = [name for name in dict.fromkeys(case.dataset for case in cases if case.lesion)]
     lesions = {name: read_metrics(layout.lesion_metrics(name)) for name in datasets}

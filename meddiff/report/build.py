@@ -8,7 +8,7 @@ import pandas as pd
 from meddiff.config import Config
 from meddiff.data.index import read_manifest
 from meddiff.files import write_json
-from meddiff.report import table1, table2, table3, table4, table5, table6, table_sr
+from meddiff.report import table1, table2, table3, table4, table5, table6, table_sr, table_v3
 from meddiff.report.html import quarantine_list, write_report
 from meddiff.report.layout import Results, made_with
 from meddiff.report.pictures import draw_pictures
@@ -19,8 +19,10 @@ TABLES = {
     "Table 2": ("table2", table2.CAPTION, table2.METRICS),
     "Table 3": ("table3", table3.CAPTION, table3.METRICS),
     "Table 3, organ by organ": ("table3_organs", table3.ORGANS_CAPTION, table3.ORGAN_METRICS),
+    "Ablation of v3": ("table3_ablation", table_v3.ABLATION_CAPTION, table_v3.ABLATION_METRICS),
     "Table 4": ("table4", table4.CAPTION, table4.METRICS),
     "Table 5": ("table5", table5.CAPTION, table5.METRICS),
+    "Anomalies in BMAD's livers, v3": ("table5_bmad", table_v3.BMAD_CAPTION, table_v3.BMAD_METRIC_NAMES),
     "Table 6": ("table6", table6.CAPTION, table6.METRICS),
     "Augmentation with generated lesions": (
         "table6_augmentation",

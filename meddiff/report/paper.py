@@ -1,4 +1,4 @@
-"""The numbers that the paper prints, to stand beside ours."""
+"""The numbers that the paper and its third version print, to stand beside ours."""
 
 from meddiff.config import SUPERVISED, Region
 
@@ -53,4 +53,42 @@ TABLE_6 = {
     ("abd-ln", "real"): (*_NONE, 0.51, 0.51),
     ("abd-ln", "scratch"): (0.5267, 0.0304, 0.1765, 0.0570, 0.32, 0.51),
     ("abd-ln", "fine-tune"): (0.5802, 0.0211, 0.2425, 0.0594, 0.50, 0.53),
+}
+
+# v3, Table III: (region, method) -> FID, Dice; by region v3 gives the Dice of the first and the last row alone.
+TABLE_3_V3_METRICS = ("fid", "dice")
+_NO_FID = float("nan")
+TABLE_3_V3 = {
+    ("average", "ddpm"): (0.1096, 0.6466),
+    ("average", "multi-level"): (0.0819, 0.7844),
+    ("average", "coordinates"): (0.0667, 0.8141),
+    ("average", "meddiff-fm"): (0.0655, 0.8183),
+    (Region.HAN.value, "ddpm"): (_NO_FID, 0.7491),
+    (Region.HAN.value, "meddiff-fm"): (_NO_FID, 0.8949),
+    (Region.CHEST.value, "ddpm"): (_NO_FID, 0.4909),
+    (Region.CHEST.value, "meddiff-fm"): (_NO_FID, 0.7076),
+    (Region.ABDOMEN.value, "ddpm"): (_NO_FID, 0.6998),
+    (Region.ABDOMEN.value, "meddiff-fm"): (_NO_FID, 0.8524),
+}
+
+# Liver CT of BMAD (Bao et al.): method -> image AUROC, pixel AUROC, PRO; the first row is v3's.
+BMAD_METRICS = ("image_auroc", "pixel_auroc", "pro")
+_NO_MAP = (float("nan"),) * 2
+BMAD_LIVER = {
+    "meddiff-fm": (0.8525, *_NO_MAP),
+    "draem": (0.6995, 0.8745, 0.7929),
+    "utrad": (0.5581, 0.8788, 0.7112),
+    "simplenet": (0.7228, 0.9751, 0.9107),
+    "mkd": (0.6072, 0.9606, 0.9108),
+    "rd4ad": (0.6038, 0.9601, 0.9029),
+    "stfpm": (0.6175, 0.9118, 0.9062),
+    "padim": (0.5078, 0.9094, 0.7679),
+    "patchcore": (0.6028, 0.9643, 0.8775),
+    "cfa": (0.6200, 0.9724, 0.9275),
+    "cflow": (0.5080, 0.9241, 0.8311),
+    "f-anogan": (0.5853, *_NO_MAP),
+    "ganomaly": (0.5460, *_NO_MAP),
+    "deepsvdd": (0.5396, *_NO_MAP),
+    "cutpaste": (0.5933, *_NO_MAP),
+    "cs-flow": (0.5937, *_NO_MAP),
 }

@@ -10,7 +10,7 @@ from meddiff.data.shards import COLUMNS
 from meddiff.data.tsv import write_tsv
 from meddiff.evaluation.distribution import split_half
 from meddiff.files import write_json
-from meddiff.report import table1, table2, table3, table5, table6, table_sr
+from meddiff.report import table1, table2, table3, table5, table6, table_sr, table_v3
 from meddiff.report.tables import bootstrap_interval, for_people, write_table
 
 
@@ -278,7 +278,37 @@ def test_the_augmentation_study_counts_its_training_images(lesion_scores):
 def test_the_table_of_super_resolution_says_what_the_thick_slices_are():
     scores = pd.DataFrame({"psnr": [30.0, 32.0], "ssim": [0.9, 0.8], "simulated": [True, True]})
     table = table_sr.table_sr({name: scores for name in SUPER_RESOLVERS} | {"linear": scores[:0]}, 5, 200, "phantoms")
-    ours = row(table, method="diffpir")
+    ours = row(table, data="simulated", method="diffpir")
     assert (ours["n"], ours["psnr"], ours["factor"]) == (2, 31.0, 5)
     assert ours["made_with"] == "simulated thick slices; phantoms"
-    assert row(table, method="linear")["status"] == "absent"
+    assert row(table, data="simulated", method="linear")["status"] == "absent"
+    assert (table.loc[table["data"] == "rplhr-ct", "status"] == "absent").all()
+    measured = {name: scores.assign(simulated=False) for name in SUPER_RESOLVERS}
+    table = table_sr.table_sr(measured, 5, 200, "own data")
+    assert (table["data"] == "rplhr-ct").all()
+    assert row(table, method="diffpir")["made_with"] == "measured thick slices; own data"
+
+
+def test_v3s_ablation_has_all_its_rows_with_what_was_trained_beside_its_values(metrics, features):
+    table = table_v3.ablation(table3.table3(metrics, features, 200, "phantoms"))
+    assert list(table.loc[table["region"] == "average", "method"]) == [
+        *("ddpm", "multi-level", "coordinates", "meddiff-fm")
+    ]
+    ours = row(table, region="chest", method="meddiff-fm")
+    assert (ours["n"], ours["dice"], ours["dice_paper"], ours["status"]) == (2, pytest.approx(0.6), 0.7076, "measured")
+    pooled = row(table, region="average", method="ddpm")
+    assert pooled["fid"] > 0
+    assert (pooled["fid_paper"], pooled["dice_paper"]) == (0.1096, 0.6466)
+    between = row(table, region="average", method="coordinates")
+    assert (between["n"], between["fid_paper"], between["status"]) == (0, 0.0667, "absent")
+    assert np.isnan(between["fid"])
+
+
+def test_the_rows_of_bmad_are_quoted_and_v3s_is_absent():
+    table = table_v3.bmad_liver()
+    assert row(table, method="meddiff-fm")["status"] == "absent"
+    assert row(table, method="meddiff-fm")["image_auroc_paper"] == 0.8525
+    others = table[table["method"] != "meddiff-fm"]
+    assert (others["status"] == "quoted").all()
+    assert others["image_auroc_paper"].max() == row(table, method="simplenet")["image_auroc_paper"] == 0.7228
+    assert table[["image_auroc", "pixel_auroc", "pro"]].isna().all().all()

@@ -11,7 +11,8 @@ rule report:
         tables=[
             f"{OUT}/tables/{name}.csv"
             for name in (
-                *("table1", "table2", "table3", "table3_organs", "table4", "table5"),
+                *("table1", "table2", "table3", "table3_organs", "table3_ablation"),
+                *("table4", "table5", "table5_bmad"),
                 *("table6", "table6_augmentation", "table_sr"),
             )
         ],

@@ -1,5 +1,5 @@
 """
-Tables: Tables 1 to 6 and those of super-resolution and augmentation beside the paper's values.
+Tables: Tables 1 to 6, those of augmentation and those of v3 beside the paper's values.
 
 Input: the manifest, the preparation's indices and the metrics. Output: CSV, Markdown and LaTeX.
 """
@@ -35,8 +35,10 @@ rule tables:
         multiext(f"{OUT}/tables/table2", ".csv", ".md", ".tex"),
         multiext(f"{OUT}/tables/table3", ".csv", ".md", ".tex"),
         multiext(f"{OUT}/tables/table3_organs", ".csv", ".md", ".tex"),
+        multiext(f"{OUT}/tables/table3_ablation", ".csv", ".md", ".tex"),
         multiext(f"{OUT}/tables/table4", ".csv", ".md", ".tex"),
         multiext(f"{OUT}/tables/table5", ".csv", ".md", ".tex"),
+        multiext(f"{OUT}/tables/table5_bmad", ".csv", ".md", ".tex"),
         multiext(f"{OUT}/tables/table6", ".csv", ".md", ".tex"),
         multiext(f"{OUT}/tables/table6_augmentation", ".csv", ".md", ".tex"),
         multiext(f"{OUT}/tables/table_sr", ".csv", ".md", ".tex"),
