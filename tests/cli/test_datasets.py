@@ -124,7 +124,8 @@ def test_duplicates_that_are_known_and_were_not_found_are_a_line_of_the_log(tmp_
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if "duplicates" in line]
     assert line.endswith(
-        "0 of 131 known duplicates of MSD-Liver found in AbdomenCT-1K: test scans of MSD-Liver may be in the pretraining"
+        "0 of 131 known duplicates of MSD-Liver found in AbdomenCT-1K: "
+        "test scans of MSD-Liver may be in the pretraining"
     )
     splits = [case.split for case in read_manifest(tmp_path / "manifest.tsv") if case.dataset == "msd-liver"]
     assert (splits.count("train"), splits.count("val"), splits.count("test")) == (105, 0, 26)
