@@ -47,7 +47,7 @@ def expected_scans(config: Config) -> list[Scans]:
 
 
 def manifest_scans(config: Config, cases: Sequence[Case]) -> list[Scans]:
-    """Return the scans of a manifest.
+    """Return the scans of a manifest that are prepared: without copies and others that it quarantines.
 
     Raises:
         UserError: it has a dataset that the configuration has not.
@@ -55,7 +55,7 @@ def manifest_scans(config: Config, cases: Sequence[Case]) -> list[Scans]:
     datasets = {dataset.name: dataset for dataset in _datasets(config)}
     if surplus := sorted({case.dataset for case in cases} - set(datasets)):
         raise UserError(f"the manifest has {', '.join(surplus)}, which the configuration has not; index anew")
-    counts = Counter((case.dataset, case.split) for case in cases)
+    counts = Counter((case.dataset, case.split) for case in cases if not case.quarantine)
     return [Scans(dataset, {split: counts[name, split] for split in SPLITS}) for name, dataset in datasets.items()]
 
 

@@ -151,6 +151,7 @@ def test_a_manifest_counts_more_than_the_registry(tmp_path):
         Case("amos22", f"c{i}", tmp_path, Region.ABDOMEN, "pretraining", "test" if i < 3 else "train", 0)
         for i in range(9)
     ]
+    cases.append(replace(cases[0], case="copy", quarantine="the same scan as amos22_c0"))
     write_manifest(cases, tmp_path / "manifest.tsv")
     (scans,) = manifest_scans(config, cases)
     assert scans.by_split == {"train": 6, "val": 0, "test": 3}
