@@ -49,6 +49,8 @@ def test_generated_documents_are_up_to_date(name, text):
         ({"training": {"learning_rat": 1}}, ["training.learning_rat", "value 1", "learning_rate"]),
         ({"training": {"learning_rate": "fast"}}, ["training.learning_rate", "'fast'", "number"]),
         ({"training": {"steps": 0}}, ["training.steps", "0", "greater"]),
+        ({"training": {"steps": 9, "epochs": 2}}, ["training: epochs 2 and steps 9", "one of them"]),
+        ({"training": {"steps": None, "epochs": None}}, ["training: epochs None and steps None", "one of them"]),
         ({"model": {"patch_vox": 100}}, ["model", "100", "multiple of 8", "96"]),
         ({"model": {"attention_levels": [7]}}, ["attention_levels", "7", "0 to 3"]),
         ({"anatomy": {"weights": "demo"}}, ["anatomy", "demo", "set fastest"]),
@@ -184,6 +186,18 @@ def test_one_model_does_not_depend_on_the_other(tmp_path):
 def test_a_restricted_configuration_gives_the_same_parameters():
     config = Config()
     assert all(params_of(restrict(config, stage), stage) == params_of(config, stage) for stage in STAGES)
+
+
+def test_a_training_takes_its_length_from_epochs_or_from_steps():
+    paper = load_config(CONFIG_DIR / "paper.yaml").training
+    assert (paper.samples_per_step, paper.steps_for(4838)) == (4, 181_425)
+    assert paper.model_copy(update={"accumulation": 8}).steps_for(4838) == 90_713
+    assert parse_config({"training": {"steps": 7}}, "").training.steps_for(4838) == 7
+
+
+def test_the_full_ablation_of_the_paper_needs_one_key():
+    tree = yaml.safe_load((CONFIG_DIR / "paper.yaml").read_text()) | {"ablation": "full"}
+    assert [v.name for v in parse_config(tree, "").models] == ["meddiff-fm", "coordinates", "multi-level", "ddpm"]
 
 
 def test_the_full_ablation_has_four_models_each_with_one_thing_more():

@@ -1,8 +1,9 @@
 """The network, the diffusion process and their training."""
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from meddiff.config.base import Fraction, Section
 
@@ -92,9 +93,12 @@ class AugmentationConfig(Section):
 
 
 class TrainingConfig(Section):
-    steps: int = Field(
-        default=181_000, ge=1, description="Optimizer steps [4.1: 150 epochs of 4,838 scans at 4 per step]."
+    """How long and how a model is trained; its length is given as `epochs` or as `steps`."""
+
+    epochs: int | None = Field(
+        default=150, ge=1, description="Passes over the regions of the training split [4.1: around 150, of the scans]."
     )
+    steps: int | None = Field(default=None, ge=1, description="Optimizer steps, in place of `epochs`.")
     batch_size: int = Field(default=1, ge=1, description="Patches per forward pass [4.1].")
     accumulation: int = Field(default=4, ge=1, description="Forward passes per optimizer step [4.1].")
     learning_rate: float = Field(default=1e-4, gt=0, description="Adam [4.1].")
@@ -106,6 +110,27 @@ class TrainingConfig(Section):
         default=10.0, gt=1, description="A step whose loss is this many times the usual one is skipped [Choice]."
     )
     bfloat16: bool = Field(default=True, description="Autocast to bfloat16; weights stay float32 [Choice].")
+
+    @property
+    def samples_per_step(self) -> int:
+        return self.batch_size * self.accumulation
+
+    def steps_for(self, regions: int) -> int:
+        """Return the optimizer steps of a training on so many regions; the last one may begin an epoch more."""
+        if self.epochs is None:
+            return self.steps or 0
+        return math.ceil(self.epochs * regions / self.samples_per_step)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_in_place_of_epochs(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and tree.get("steps") is not None:
+            return {"epochs": None, **tree}
+        return tree
+
+    def check(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(f"epochs {self.epochs} and steps {self.steps}: give one of them and leave the other out")
 
 
 class DistillationConfig(Section):

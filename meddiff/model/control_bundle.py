@@ -36,7 +36,8 @@ def save_control(control: ControlNet, foundation: Path, name: str, training: dic
     card = (
         f"# {name}\n\nA ControlNet for a MedDiff-FM model; of no use without it.\n\n"
         f"- Foundation model: {WEIGHTS} with sha256 {checksum}\n"
-        f"- Training: {training['steps']:,} steps, seed {training['seed']}\n"
+        f"- Training: {training['steps']:,} steps of {training['samples_per_step']} samples, "
+        f"{training['epochs']:.4g} epochs, seed {training['seed']}\n"
         f"- Validation loss (L1): {losses or 'no validation split'}\n"
         f"- Data (regions): {training['regions_per_dataset']}\n\n"
         "Intended use: research on CT images. Not for diagnosis or treatment. The licences of the training data apply "

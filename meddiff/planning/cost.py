@@ -106,6 +106,10 @@ class CostModel:
         return [s for s in self.scans if s.dataset.lesion]
 
     @property
+    def training_regions(self) -> int:
+        return sum(s.regions("train") for s in self.scans if s.dataset.role == "pretraining")
+
+    @property
     def test_regions(self) -> int:
         return sum(s.regions("test") for s in self.scans if s.dataset.role == "pretraining")
 
@@ -244,7 +248,7 @@ _WORK: dict[str, _Work] = {
     "store": lambda m, w: m._shard(lambda s: m._scan_mvox(s) * RATES["store"].value),
     "qc": lambda m, w: m._shard(lambda s: m._scan_mvox(s) * RATES["qc"].value),
     "qc_page": _short,
-    "pretrain": lambda m, w: m._training(m.config.training.steps),
+    "pretrain": lambda m, w: m._training(m.config.training.steps_for(m.training_regions)),
     "finetune_lesions": lambda m, w: m._training(m.config.finetuning.steps, CONTROLLED),
     "finetune_super_resolution": lambda m, w: m._training(m.config.finetuning.steps, CONTROLLED),
     "synthesize": lambda m, w: m._sampling(m.test_regions / m.config.machine.sampling_shards, m.config.sampling.steps),

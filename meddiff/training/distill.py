@@ -51,10 +51,11 @@ def distill(config: Config, teacher: Path, store: list[Path], runs: Path, out: P
             folder = runs / f"{model.name}-{steps}-steps-{identity}"
             regions.claim(folder, settings)
             left = max_minutes - (time.monotonic() - began) / 60
-            run = Run(f"distill {model.name} to {steps} steps", folder, config.seed, device, left, config.machine)
+            name, training_steps = f"distill {model.name} to {steps} steps", config.distillation.training_steps
+            run = Run(name, folder, config.seed, device, training_steps, left, config.machine)
             model = _halve(model, steps, run, regions, config)
             if steps == config.distillation.steps and distributed.rank() == 0:
-                model.save(out, regions.facts(run, config.distillation.training_steps))
+                model.save(out, regions.facts(run, config.training.samples_per_step))
 
 
 def halvings(first: int, last: int) -> list[int]:
@@ -72,14 +73,15 @@ def _halve(teacher: MedDiffFM, steps: int, run: Run, regions: TrainingRegions, c
     Choice: a tenth of the run warms up, because Adam's first steps move a trained network far.
     Choice: a student of a teacher that estimates the noise estimates v, because noise says nothing about x_0 at the
     first timesteps, where a few-step model takes its largest steps (Salimans and Ho 2022, section 4).
+    Choice: such a student, too, begins with its teacher's weights. What its last layer means is new, so it is far from
+    the teacher at the first step, but what it knows of anatomy is not lost.
     """
     settings = config.distillation
     training = config.training.model_copy(
         update={
-            "steps": settings.training_steps,
             "learning_rate": settings.learning_rate,
             "learning_rate_decay": "cosine",
-            "warmup_steps": settings.training_steps // 10,
+            "warmup_steps": run.steps // 10,
         }
     )
     before = teacher.diffusion.prediction
@@ -89,6 +91,7 @@ def _halve(teacher: MedDiffFM, steps: int, run: Run, regions: TrainingRegions, c
     schedule = Schedule(diffusion.timesteps, run.device)
     objective = Distillation(student, teacher.network, schedule, diffusion.prediction, before, steps)
     levels, drawer = config.variant(teacher.name).levels, augmented(config.augmentation)
-    data = regions.patches(training, levels, config.model.patch_vox, config.seed, drawer)
+    samples = run.steps * training.samples_per_step
+    data = regions.patches(samples, levels, config.model.patch_vox, config.seed, drawer)
     averaged = train(run, objective, data, training, Monitor.of(regions.held_out(), config, run.device))
     return replace(teacher, network=averaged, diffusion=diffusion, steps=steps)

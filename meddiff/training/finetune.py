@@ -157,10 +157,11 @@ def _train(
     settings = params_of(config, task.stage)
     device = next(model.network.parameters()).device
     folder = place.runs / f"{task.name}-{origin}-{digest([settings, task.regions.digest, begins_with])}"
-    run = Run(f"{origin} {task.name}", folder, config.seed, device, place.max_minutes, config.machine)
+    steps, training = config.finetuning.steps, training_config(config)
+    run = Run(f"{origin} {task.name}", folder, config.seed, device, steps, place.max_minutes, config.machine)
     task.regions.claim(folder, settings)
-    training, patch_vox = training_config(config), model.network.config.patch_vox
-    data = task.regions.patches(training, task.levels, patch_vox, config.seed, task.draw)
+    patch_vox, samples = model.network.config.patch_vox, steps * training.samples_per_step
+    data = task.regions.patches(samples, task.levels, patch_vox, config.seed, task.draw)
     monitor = None
     if held_out := task.regions.held_out():
         watched = tuple(level for level in LEVELS if getattr(task.levels, level))
@@ -172,9 +173,9 @@ def _train(
     with distributed.process_group(device):
         averaged = train(run, loss, data, training, monitor)
     if distributed.rank() == 0:
-        save(averaged, task.regions.facts(run, training.steps) | task.facts)
+        save(averaged, task.regions.facts(run, training.samples_per_step) | task.facts)
 
 
 def training_config(config: Config) -> TrainingConfig:
     """Return how a ControlNet is trained: as in pretraining, but for what `finetuning` says."""
-    return config.training.model_copy(update=config.finetuning.model_dump(exclude={"levels"}))
+    return config.training.model_copy(update=config.finetuning.model_dump(exclude={"steps", "levels"}))

@@ -34,12 +34,12 @@ USUAL_LOSS_DECAY = 0.99
 def train(
     run: Run, objective: Objective, data: PatchDataset, config: TrainingConfig, monitor: Monitor | None = None
 ) -> nn.Module:
-    """Train until `config.steps` and return the averaged network; goes on from the newest checkpoint.
+    """Train until `run.steps` and return the averaged network; goes on from the newest checkpoint.
 
     Args:
         run: where and how long.
         objective: the loss, on `run.device`.
-        data: `steps * accumulation * batch_size` samples.
+        data: the samples of all steps.
         config: the numbers.
         monitor: validates and draws sample images at intervals.
 
@@ -55,27 +55,32 @@ def train(
 def _train(
     run: Run, objective: Objective, data: PatchDataset, config: TrainingConfig, monitor: Monitor | None
 ) -> nn.Module:
+    log.info(
+        "%s: %d steps of %d samples (batch_size %d x accumulation %d), %.4g epochs of %d regions",
+        run.name, run.steps, config.samples_per_step, config.batch_size, config.accumulation,
+        run.steps * config.samples_per_step / len(data.records), len(data.records),
+    )  # fmt: skip
     state = State(objective.network, config)
     state.restore(run)
-    with stop_requests() as stop, _status(run, state.step, config.steps) as status:
+    with stop_requests() as stop, _status(run, state.step) as status:
         gradients = Gradients(run, objective, data, config, state.step)
         if status and state.step == 0:
             _watch(status, monitor, objective, state, run, config)
         clock = Clock(stop, 60 * run.max_minutes, 60 * run.machine.checkpoint_minutes)
-        while state.step < config.steps:
+        while state.step < run.steps:
             outcome = gradients.gather(state.step, clock)
             state.advance(outcome, run, data)
             if status:
                 status.update(state.step, outcome.loss, state.rate, outcome.waited, state.skipped)
                 _watch(status, monitor, objective, state, run, config)
-            if state.step == config.steps or outcome.stop:
+            if state.step == run.steps or outcome.stop:
                 break
             if outcome.save:
                 state.save(run)
                 clock.saved()
         state.save(run)
-    if state.step < config.steps:
-        raise TimeSliceEnded(f"{run.name}: stopped at step {state.step} of {config.steps}; the same command goes on")
+    if state.step < run.steps:
+        raise TimeSliceEnded(f"{run.name}: stopped at step {state.step} of {run.steps}; the same command goes on")
     return state.ema.module
 
 
@@ -100,7 +105,7 @@ class State:
             UserError: it is one of several harmful steps in a row.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.config)
+            group["lr"] = learning_rate(self.step, run.steps, self.config)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip_norm)
         if torch.isfinite(norm) and math.isfinite(outcome.loss) and not self._is_spike(outcome.loss):
             self.optimizer.step()
@@ -153,19 +158,20 @@ class State:
         self.skipped += 1
         self.bad_in_a_row += 1
         if self.bad_in_a_row >= MAX_BAD_STEPS:
-            names = ", ".join(sorted({data.records[number].meta.id for number in outcome.records}))
+            first, size = self.step * self.config.samples_per_step, self.config.samples_per_step
+            records = {data.records[data.record_of(number)].meta.id for number in range(first, first + size)}
             raise UserError(
                 f"{run.name}: the loss is {outcome.loss:.3g}, usually {self.usual_loss:.3g}, "
-                f"{self.bad_in_a_row} steps in a row; look at {names}"
+                f"{self.bad_in_a_row} steps in a row; look at {', '.join(sorted(records))}"
             )
 
 
-def learning_rate(step: int, config: TrainingConfig) -> float:
-    """Return the learning rate of a step: linear warm-up, then constant or half a cosine down to 0."""
+def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
+    """Return the learning rate of a step of so many: linear warm-up, then constant or half a cosine down to 0."""
     warmup = min(1.0, (step + 1) / (config.warmup_steps + 1))
     if config.learning_rate_decay == "constant":
         return config.learning_rate * warmup
-    return config.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    return config.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def _watch(
@@ -176,19 +182,19 @@ def _watch(
         return
     averaged = objective.of(state.ema.module)
     with torch.autocast(run.device.type, torch.bfloat16, enabled=config.bfloat16):
-        if state.step % run.machine.validate_every == 0 or state.step == config.steps:
+        if state.step % run.machine.validate_every == 0 or state.step == run.steps:
             status.validation(state.step, monitor.losses(averaged))
-        if state.step and (state.step % run.machine.sample_every == 0 or state.step == config.steps):
+        if state.step and (state.step % run.machine.sample_every == 0 or state.step == run.steps):
             status.pictures(state.step, monitor.pictures(averaged))
 
 
 @contextmanager
-def _status(run: Run, step: int, steps: int) -> Iterator[Status | None]:
+def _status(run: Run, step: int) -> Iterator[Status | None]:
     """Give the reports of a run to one of its processes."""
     if distributed.rank() != 0:
         yield None
         return
-    status = Status(run.name, run.folder, step, steps, run.machine.status_seconds)
+    status = Status(run.name, run.folder, step, run.steps, run.machine.status_seconds)
     try:
         yield status
     finally:

@@ -41,10 +41,12 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
     training, diffusion = config.training, config.diffusion
     device = distributed.local_device(choose_device(config.machine.device))
     folder = runs / f"{name}-{digest([settings, regions.digest])}"
-    run = Run(f"pretrain {name}", folder, config.seed, device, max_minutes, config.machine)
+    steps = training.steps_for(len(regions.training))
+    run = Run(f"pretrain {name}", folder, config.seed, device, steps, max_minutes, config.machine)
     regions.claim(folder, settings)
     levels, drawer = config.variant(name).levels, augmented(config.augmentation)
-    data = regions.patches(training, levels, config.model.patch_vox, config.seed, drawer)
+    samples = steps * training.samples_per_step
+    data = regions.patches(samples, levels, config.model.patch_vox, config.seed, drawer)
     torch.manual_seed(config.seed)
     network = UNet(config.network(name)).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     network.activation_checkpointing = config.machine.activation_checkpointing
@@ -54,4 +56,4 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
         averaged = train(run, objective, data, training, monitor)
     if distributed.rank() == 0:
         model = MedDiffFM(averaged, diffusion, name, regions.spacing_mm, config.windows)  # type: ignore[arg-type]
-        model.save(out, regions.facts(run, training.steps))
+        model.save(out, regions.facts(run, training.samples_per_step))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meddiff.config import LevelWeights, TrainingConfig
+from meddiff.config import LevelWeights
 from meddiff.data.patches import Draw, PatchDataset, draw
 from meddiff.data.shards import Row
 from meddiff.data.store import Record, RecordMeta
@@ -43,10 +43,9 @@ class TrainingRegions:
         return cls([row.path.parent for row in training], [row.path.parent for row in validation], records)
 
     def patches(
-        self, training: TrainingConfig, levels: LevelWeights, patch_vox: int, seed: int, drawer: Draw = draw
+        self, samples: int, levels: LevelWeights, patch_vox: int, seed: int, drawer: Draw = draw
     ) -> PatchDataset:
         """Return all samples of a run."""
-        samples = training.steps * training.accumulation * training.batch_size
         return PatchDataset(self.training, levels, patch_vox, seed, samples, drawer)
 
     def held_out(self) -> list[Record]:
@@ -68,11 +67,13 @@ class TrainingRegions:
                 f"{folder}: holds a run with another configuration or other data; give this run another folder"
             )
 
-    def facts(self, run: Run, steps: int) -> dict[str, Any]:
+    def facts(self, run: Run, samples_per_step: int) -> dict[str, Any]:
         """Return what the card of a model from this run says of its training."""
         metas = self._metas()
         return {
-            "steps": steps,
+            "steps": run.steps,
+            "samples_per_step": samples_per_step,
+            "epochs": run.steps * samples_per_step / len(self.training),
             "seed": run.seed,
             "run": run.folder.name,
             "validation": last_validation(run.folder),

@@ -18,12 +18,14 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 @dataclass(frozen=True)
 class Run:
-    """What a training run is given: a name for its messages, its folder, its seed, how long it may take, and how."""
+    """What a training run is given: a name for its messages, its folder, its seed, its length in optimizer steps, how
+    long it may take now, and how it runs."""
 
     name: str
     folder: Path
     seed: int
     device: torch.device
+    steps: int
     max_minutes: float = float("inf")
     machine: MachineConfig = field(default_factory=MachineConfig)
 

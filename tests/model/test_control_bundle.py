@@ -17,6 +17,8 @@ from meddiff.model.unet import UNet
 SMALL = NetworkConfig(patch_vox=8, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), norm_groups=4)
 TRAINING = {
     "steps": 7,
+    "samples_per_step": 4,
+    "epochs": 14.0,
     "seed": 0,
     "regions_per_dataset": {"d": 2},
     "run": "r",

@@ -137,6 +137,8 @@ def test_costs_follow_the_work():
     assert seconds(small_model(machine={"data_shards": 20}), "resample") == pytest.approx(seconds(base, "resample") / 2)
     coarse = small_model(data=data | {"spacing_mm": 2.0})
     assert seconds(coarse, "resample") == pytest.approx(seconds(base, "resample") / 8)
+    half = small_model(training={"epochs": 75})
+    assert seconds(half, "pretrain") == pytest.approx(seconds(base, "pretrain") / 2, rel=1e-3)
     four = small_model(machine={"data_shards": 10, "processes": 4})
     assert seconds(four, "pretrain") == pytest.approx(seconds(base, "pretrain") / 4)
     eight = small_model(machine={"processes": 8})  # a step has four passes, so half of them wait

@@ -31,7 +31,15 @@ def bundle(tmp_path_factory):
     torch.nn.init.normal_(network.conv_out.weight, std=0.02)
     torch.nn.init.normal_(network.anatomy.weight, std=2)
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    training = {"steps": 1, "seed": 0, "run": "r", "anatomy_weights": "demo", "validation": {}}
+    training = {
+        "steps": 1,
+        "samples_per_step": 1,
+        "epochs": 1.0,
+        "seed": 0,
+        "run": "r",
+        "anatomy_weights": "demo",
+        "validation": {},
+    }
     model = MedDiffFM(network, DiffusionConfig(prediction="sample"), "tiny", SPACING_MM, WindowsConfig())
     model.save(folder, training | {"regions_per_dataset": {}})
     (folder / "sampling.yaml").write_text(yaml.safe_dump({"sampling": SAMPLING, "machine": MACHINE}))

@@ -114,7 +114,7 @@ def case(tmp_path):
     write_tsv(rows, tuple(rows[0]), tmp_path / "shard.tsv")
     torch.manual_seed(0)
     teacher = MedDiffFM(UNet(SMALL), DiffusionConfig(prediction="epsilon"), "tiny", 6.0, WindowsConfig())
-    training = {"steps": 1, "seed": 0, "run": "r", "anatomy_weights": "demo"}
+    training = {"steps": 1, "samples_per_step": 1, "epochs": 1.0, "seed": 0, "run": "r", "anatomy_weights": "demo"}
     teacher.save(tmp_path / "teacher", training | {"validation": {}, "regions_per_dataset": {}})
     config = {
         "model": {**SMALL.model_dump(exclude={"position"})},

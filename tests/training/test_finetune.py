@@ -22,7 +22,6 @@ from meddiff.training.finetune import (
     lesion_task,
     super_resolution_task,
     train_from_scratch,
-    training_config,
 )
 from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Objective
@@ -38,7 +37,15 @@ CONFIG = parse_config(
     },
     "test",
 )
-FACTS = {"steps": 1, "seed": 0, "validation": {}, "regions_per_dataset": {}, "anatomy_weights": "demo"}
+FACTS = {
+    "steps": 1,
+    "samples_per_step": 1,
+    "epochs": 1.0,
+    "seed": 0,
+    "validation": {},
+    "regions_per_dataset": {},
+    "anatomy_weights": "demo",
+}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +115,7 @@ def test_the_first_validation_is_the_loss_of_the_pretrained_model(store, foundat
 def test_lesions_are_learned_at_the_level_at_which_they_are_judged(store, foundation, place):
     """The tables draw and judge patches; a step on a whole region would teach nothing of them."""
     task = lesions(store)
-    data = task.regions.patches(training_config(CONFIG), task.levels, 16, CONFIG.seed, task.draw)
+    data = task.regions.patches(30, task.levels, 16, CONFIG.seed, task.draw)
     assert {data[number].level for number in range(len(data))} == {LEVELS.index("patch")}
     finetune(task, CONFIG, place)
     assert {key for key in validations(place)[0] if key.startswith("validation/")} == {"validation/chest/patch"}

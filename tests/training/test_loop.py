@@ -24,12 +24,13 @@ CPU, MACHINE = torch.device("cpu"), MachineConfig(workers=0, status_seconds=1e-6
 
 
 def make_data(record, config):
-    return PatchDataset([record.folder], LevelWeights(), 16, 0, config.steps * config.accumulation * config.batch_size)
+    return PatchDataset([record.folder], LevelWeights(), 16, 0, config.steps * config.samples_per_step)
 
 
 def run_training(folder, record, config=CONFIG, minutes=float("inf"), machine=MACHINE):
     torch.manual_seed(0)
-    return train(Run("test", folder, 0, CPU, minutes, machine), make_objective(), make_data(record, config), config)
+    run = Run("test", folder, 0, CPU, config.steps, minutes, machine)
+    return train(run, make_objective(), make_data(record, config), config)
 
 
 def make_objective():
@@ -134,7 +135,7 @@ def test_activation_checkpointing_changes_nothing_but_memory(tmp_path, record):
     torch.manual_seed(0)
     objective = make_objective()
     objective.network.activation_checkpointing = True
-    run = Run("test", tmp_path / "checkpointed", 0, CPU, machine=MACHINE)
+    run = Run("test", tmp_path / "checkpointed", 0, CPU, CONFIG.steps, machine=MACHINE)
     assert same(train(run, objective, make_data(record, CONFIG), CONFIG), run_training(tmp_path / "plain", record))
 
 
@@ -145,7 +146,7 @@ def test_the_network_learns_a_phantom_by_heart(tmp_path, record):
     data = PatchDataset([record.folder], LevelWeights(image=1, double=0, patch=0), 16, 0, 800)
     objective, monitor = make_objective(), Monitor([record], 16, 1, 0, CPU)
     untrained = difference(monitor.pictures(objective))
-    trained = train(Run("test", tmp_path, 0, CPU, machine=MACHINE), objective, data, config)
+    trained = train(Run("test", tmp_path, 0, CPU, config.steps, machine=MACHINE), objective, data, config)
     losses = [row["loss"] for row in statistics(tmp_path)]
     assert sum(losses[-50:]) / 50 < 0.4 * sum(losses[:20]) / 20
     assert difference(monitor.pictures(objective.of(trained))) < 0.15 * untrained
@@ -158,12 +159,12 @@ def difference(pictures):
 
 
 def test_learning_rates():
-    constant = TrainingConfig(steps=100, learning_rate=1.0, warmup_steps=3)
-    assert [learning_rate(i, constant) for i in (0, 1, 2, 3, 99)] == [0.25, 0.5, 0.75, 1.0, 1.0]
-    cosine = TrainingConfig(steps=100, learning_rate=1.0, learning_rate_decay="cosine")
-    assert learning_rate(0, cosine) == 1.0
-    assert learning_rate(50, cosine) == pytest.approx(0.5)
-    assert learning_rate(99, cosine) < 0.001
+    constant = TrainingConfig(learning_rate=1.0, warmup_steps=3)
+    assert [learning_rate(i, 100, constant) for i in (0, 1, 2, 3, 99)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    cosine = TrainingConfig(learning_rate=1.0, learning_rate_decay="cosine")
+    assert learning_rate(0, 100, cosine) == 1.0
+    assert learning_rate(50, 100, cosine) == pytest.approx(0.5)
+    assert learning_rate(99, 100, cosine) < 0.001
 
 
 def test_a_second_training_in_the_same_folder_is_refused(tmp_path, record):
@@ -173,3 +174,9 @@ def test_a_second_training_in_the_same_folder_is_refused(tmp_path, record):
     ):
         run_training(tmp_path, record)
     assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_the_log_says_how_long_a_training_is(tmp_path, record, caplog):
+    with caplog.at_level("INFO"):
+        run_training(tmp_path, record)
+    assert "test: 6 steps of 4 samples (batch_size 2 x accumulation 2), 24 epochs of 1 regions" in caplog.messages

@@ -15,7 +15,7 @@ from tests.training import SMALL
 
 TREE = {
     "model": SMALL.model_dump(exclude={"position"}),
-    "training": {"steps": 2, "accumulation": 1, "bfloat16": False},
+    "training": {"epochs": 3, "batch_size": 2, "accumulation": 1, "bfloat16": False},
     "models": [{"name": "tiny"}],
     "machine": {"device": "cpu", "workers": 0, "validation_patches": 1, "validate_every": 1},
 }
@@ -55,3 +55,14 @@ def test_how_often_a_training_is_watched_does_not_change_it(tmp_path):
         pretrain(config, "tiny", [tmp_path / "store.tsv"], out / "runs", out, float("inf"))
         found.add(sha256(out / WEIGHTS))
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(("changes", "steps"), [({}, 5), ({"accumulation": 2}, 3), ({"batch_size": 1}, 9)])
+def test_epochs_become_steps_of_the_training_regions(tmp_path, changes, steps):
+    rows = [stored(tmp_path / name, "train", "pretraining") for name in "abc"]
+    write_tsv(rows, tuple(rows[0]), tmp_path / "store.tsv")
+    config = restrict(parse_config(TREE | {"training": TREE["training"] | changes}, ""), "pretrain")
+    pretrain(config, "tiny", [tmp_path / "store.tsv"], tmp_path / "runs", tmp_path / "out", float("inf"))
+    facts = read_json(tmp_path / "out" / "config.json")["training"]
+    samples = config.training.samples_per_step
+    assert (facts["steps"], facts["samples_per_step"], facts["epochs"]) == (steps, samples, steps * samples / 3)
