@@ -32,7 +32,6 @@ def evaluate(
     settings = stage_config(config, "evaluate")
     network = networks.load(extractor, extractor_source, choose_device(settings.machine.device))
     rows = held_out_rows(done_rows(store))[shard :: settings.machine.sampling_shards]
-    rows = [row for row in rows if (judged / f"{row.id}.nii.gz").exists()]
     score_records(name, rows, Scorer(synthetic, judged, network, settings), extractor, out, index)
 
 

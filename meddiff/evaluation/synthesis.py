@@ -1,5 +1,6 @@
 """Scoring the synthetic twins of the held-out scans, one row per scan (Table 3)."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from meddiff.evaluation.overlap import dice, organ_dice
 from meddiff.evaluation.seams import seam_ratio
 from meddiff.files import read_json, temporary_beside
 from meddiff.stages import settings_of
+
+log = logging.getLogger(__name__)
 
 # Choice: an organ with less in the anatomy is not judged. Where a scan ends within an organ a few voxels of it remain,
 # whose Dice says nothing of the model and would weigh as much as that of a whole liver.
@@ -84,6 +87,8 @@ class Scorer:
 def score_records(name: str, rows: list[Row], scorer: Scorer, weights: Path, out: Path, index: Path) -> None:
     """Score the given records, each into a file of features with its metrics beside; those done before are skipped.
 
+    What was quarantined when it was drawn or segmented is named in the log and left out.
+
     Args:
         name: the method, for the progress lines.
         rows: store rows of held-out regions.
@@ -92,7 +97,10 @@ def score_records(name: str, rows: list[Row], scorer: Scorer, weights: Path, out
         out: folder of the results.
         index: their index.
     """
-    row_of = {row.id: row for row in rows}
+    row_of = {row.id: row for row in rows if all(path.exists() for path in scorer.inputs(row))}
+    if lacking := [row.id for row in rows if row.id not in row_of]:
+        counts = f"{len(lacking)} of {len(rows)}"
+        log.warning("evaluate %s: %s scans were not drawn or segmented: %s", name, counts, ", ".join(lacking))
 
     def work(item: Item) -> dict[str, Any]:
         line, features = scorer.score(row_of[item.id])
@@ -101,7 +109,7 @@ def score_records(name: str, rows: list[Row], scorer: Scorer, weights: Path, out
             np.savez(file, features=features)
         return line
 
-    items = [Item(row.id, (*scorer.inputs(row), weights), out / f"{row.id}.npz") for row in rows]
+    items = [Item(row.id, (*scorer.inputs(row), weights), out / f"{row.id}.npz") for row in row_of.values()]
     run_shard(f"evaluate {name}", items, settings_of(scorer.config, "evaluate"), work, index)
 
 

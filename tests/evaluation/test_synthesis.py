@@ -1,5 +1,8 @@
 """Scores of synthetic scans: what they are, in shards, and after a stop."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -106,6 +109,16 @@ def test_the_scans_themselves_have_the_ceiling_of_the_dice_alone(scans, scorer, 
     assert not {"ms_ssim", "lpips", "seams"} & set(metrics[0])
     assert {line["dice"] for line in metrics} == {1.0}
     assert features.shape == (SCANS, 8, 512)
+
+
+def test_a_scan_that_was_not_segmented_is_named_and_left_out(scans, scorer, tmp_path, caplog):
+    folder, rows = scans
+    shutil.copytree(folder / "judged", tmp_path / "judged")
+    (tmp_path / "judged" / "body1.nii.gz").unlink()
+    fewer = replace(scorer, judged=tmp_path / "judged", synthetic=None)
+    score_records("real", rows, fewer, folder / "weights", tmp_path, tmp_path / "index.tsv")
+    assert [line["id"] for line in gather([tmp_path / "index.tsv"])[0]] == ["body0", "body2", "body3"]
+    assert "evaluate real: 1 of 4 scans were not drawn or segmented: body1" in caplog.text
 
 
 def test_no_scan_is_no_score(tmp_path, scorer):
