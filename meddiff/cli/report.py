@@ -1,8 +1,31 @@
-"""`meddiff report`: draw the pictures and write the report."""
+"""`meddiff draw-twins` and `meddiff report`: draw the pictures and write the report."""
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from meddiff.cli.options import ConfigFile, ResultsFolder, StoreIndices, stage_config
+from meddiff.cli.options import ConfigFile, IndexOut, Out, ResultsFolder, StoreIndices, stage_config
+
+
+def draw_twins(
+    config: ConfigFile,
+    store: StoreIndices,
+    shard: Annotated[int, typer.Option(min=0, help="Which share of the scans.")],
+    synthetic: Annotated[list[Path], typer.Option(help="Folders of synthetic scans, named by the models.")],
+    out: Out,
+    index: IndexOut,
+) -> None:
+    """Draw a shard of the held-out scans beside their synthetic twins."""
+    from meddiff.data.shards import done_rows
+    from meddiff.report import twins
+    from meddiff.stages import settings_of
+    from meddiff.tasks.synthesis import held_out_rows
+
+    settings = stage_config(config, "draw-twins")
+    rows = held_out_rows(done_rows(store))[shard :: settings.machine.sampling_shards]
+    folders = {folder.name: folder for folder in synthetic}
+    twins.draw_twins(rows, folders, settings_of(settings, "draw-twins"), out, index)
 
 
 def report(config: ConfigFile, store: StoreIndices, results: ResultsFolder) -> None:

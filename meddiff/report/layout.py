@@ -49,6 +49,15 @@ class Results:
         return self.root / "figures"
 
     @property
+    def twins(self) -> list[Path]:
+        """The shard indices of the pictures of synthetic scans."""
+        return sorted((self.figures / "twins").glob("shard-*.tsv"))
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    @property
     def pairs(self) -> Path:
         return self.root / "denoising" / "pairs" / "index.tsv"
 

@@ -59,17 +59,14 @@ def draw_pictures(config: Config, results: Results, store: list[Path], cases: li
 def _comparisons(results: Results, rows: list[Row], models: list[str]) -> list[Picture]:
     """Fig. 5: scans and their synthetic twins, three of each region by the LPIPS of the first model."""
     lpips = _column(results.metrics(models[0]), "lpips")
-    records = {row.id: Record(row.path.parent) for row in rows}
+    drawn = {row.id: row.path for row in done_rows(results.twins)}
+    regions = {row.id: Record(row.path.parent).meta.region for row in rows if row.id in drawn}
     pictures = []
-    for of_region in _by({name: record.meta.region for name, record in records.items()}).values():
+    for of_region in _by(regions).values():
         reasons = chosen({name: lpips.get(name, np.nan) for name in of_region}, f"LPIPS of {models[0]}")
         for name, reason in reasons.items():
-            path = results.figures / f"synthesis_{name}.png"
-            images = _read({model: results.synthetic(model) / f"{name}.nii.gz" for model in models})
-            figures.comparison(records[name], images, path)
-            pictures.append(
-                Picture(path, f"{name}: held-out scan and synthetic twins, same anatomy, middle planes; {reason}")
-            )
+            words = "held-out scan and synthetic twins, same anatomy, middle planes"
+            pictures.append(Picture(drawn[name], f"{name}: {words}; {reason}"))
     return pictures
 
 

@@ -1,6 +1,8 @@
 """The report of a full-size run: hundreds of cases, of which it shows and reads a few, and a page that opens."""
 
 import itertools
+import json
+import re
 import shutil
 from collections import Counter
 
@@ -12,14 +14,17 @@ from meddiff.data import volumes
 from meddiff.data.anatomy.labels import LUNG, ids
 from meddiff.data.index import write_manifest
 from meddiff.data.pairs import clean_path, labels_path
-from meddiff.data.shards import COLUMNS, DONE, sidecar
+from meddiff.data.shards import COLUMNS, DONE, done_rows, sidecar
+from meddiff.data.store import Record
 from meddiff.data.tsv import write_tsv
 from meddiff.evaluation.anomaly import paper_row
 from meddiff.files import read_json, write_json
-from meddiff.report import build
+from meddiff.report import build, figures
 from meddiff.report.chosen import chosen
 from meddiff.report.layout import Results
 from meddiff.report.tables import write_metrics
+from meddiff.report.twins import write_page
+from meddiff.tasks.synthesis import held_out_rows
 from tests.conftest import make_record
 
 SCANS, LESIONS, PAIRS = 240, 60, 20
@@ -94,14 +99,19 @@ def write_store(root):
 
 
 def write_synthesis(found, scans, rng):
+    twins = found.figures / "twins"
+    record, noise = Record(found.root / "scan"), volumes.read_image(found.root / "noise.nii.gz")
+    figures.comparison(record, dict.fromkeys(MODELS, volumes.to_zyx(noise)), twins / "one.png")
+    for name in scans:
+        link(twins / "one.png", twins / f"{name}.png")
+    index_of(twins / "shard-000.tsv", {name: twins / f"{name}.png" for name in scans})
+    rows = [{"id": name, "lpips": rng.uniform(), "dice": 0.5} for name in scans]
+    write_metrics(rows, metrics_file(found.metrics(MODELS[0])), ())
+    write_metrics([], found.metrics(MODELS[1]), ("id",))
     for model in MODELS:
-        for name in scans:
-            link(found.root / "noise.nii.gz", found.synthetic(model) / f"{name}.nii.gz")
         write_json({"training": {"run": model}}, found.root / "models" / model / "config.json")
         found.training_statistics(model).parent.mkdir(parents=True)
         found.training_statistics(model).write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.4}\n')
-    rows = [{"id": name, "lpips": rng.uniform()} for name in scans]
-    write_metrics(rows, metrics_file(found.metrics(MODELS[0])), ())
 
 
 def write_pairs(found, scans, rng):
@@ -148,12 +158,25 @@ def test_a_run_with_hundreds_of_regions_has_a_page_of_a_few_pictures(results, mo
 
     text, drawn = page.read_text(), list(results.figures.glob("*.png"))
     kinds = Counter(path.stem.split("_")[0] for path in drawn)
-    assert kinds == {"synthesis": 9, "denoising": 3, "anomaly": 3, "lesion": 6, "training": 1}
-    assert text.count("data:image/png;base64,") == len(drawn)
-    assert len(read) < 4 * len(drawn)
+    assert kinds == {"denoising": 3, "anomaly": 3, "lesion": 6, "training": 1}
+    assert text.count("data:image/png;base64,") == len(drawn) + 3 * 3
+    assert len(read) < 5 * len(drawn)  # what is in a picture, and nothing of the hundreds of others
     assert "the only one" not in text
     assert text.count(f"median LPIPS of meddiff-fm of {SCANS // 3}") >= 3
     assert text.count(f"highest lesion size of {LESIONS}") >= 1
     assert page.stat().st_size < LIMIT_BYTES
     sizes = {kind: [path.stat().st_size for path in drawn if path.stem.startswith(kind)] for kind in kinds}
-    assert sum(OF_ALL[kind] * max(sizes[kind]) for kind in kinds) * 4 / 3 < LIMIT_BYTES  # as base64
+    sizes["synthesis"] = [(results.figures / "twins" / "one.png").stat().st_size]
+    assert sum(count * max(sizes[kind]) for kind, count in OF_ALL.items()) * 4 / 3 < LIMIT_BYTES  # as base64
+
+
+def test_the_others_are_on_a_page_that_links_them(results, monkeypatch):
+    monkeypatch.setattr(volumes, "read_image", lambda path: pytest.fail("no volume is read"))
+    rows = held_out_rows(done_rows([results.root / "store.tsv"]))
+    page = write_page(results, rows, list(MODELS), "phantoms")
+    cases = json.loads(re.search(r'id="cases">(.*?)</script>', page.read_text(), re.DOTALL)[1])
+    assert len(cases) == SCANS
+    assert all((page.parent / case["picture"]).is_file() for case in cases)
+    assert page.stat().st_size < LIMIT_BYTES / 100
+    (line,) = cases[0]["lines"]
+    assert re.fullmatch(r"meddiff-fm: LPIPS 0\.\d{4}, Dice 0\.5000", line)

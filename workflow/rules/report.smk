@@ -1,8 +1,41 @@
 """
-Report: tables, pictures, quarantined cases and provenance on one page.
+Report: tables, pictures, quarantined cases and provenance on one page, and all synthetic scans on another.
 
-Input: the tables, the models, the synthetic scans and quality control's pictures. Output: a self-contained HTML file.
+Input: the tables, the models, the synthetic scans and quality control's pictures. Output: a self-contained HTML file, and
+a page that links the pictures of all synthetic scans.
 """
+
+
+rule draw_twins:
+    """Draw a share of the held-out scans beside what each model drew of their anatomy."""
+    input:
+        synthetic=expand(
+            f"{OUT}/synthesis/{{model}}/shard-{{{{shard}}}}.tsv", model=MODELS
+        ),
+        store=STORE,
+    output:
+        f"{OUT}/figures/twins/shard-{{shard}}.tsv",
+    log:
+        f"{LOGS}/draw-twins/{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/draw-twins/{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        reads=stage_reads("draw-twins"),
+        config=stage_config("draw-twins"),
+        out=subpath(output[0], parent=True),
+        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        synthetic=lambda wildcards, input: [
+            f"--synthetic={Path(path).parent}" for path in input.synthetic
+        ],
+    shell:
+        "python -m meddiff draw-twins --config {params.config:q} --shard {wildcards.shard} {params.store:q}"
+        " {params.synthetic:q} --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
 
 
 rule report:
@@ -17,15 +50,12 @@ rule report:
             )
         ],
         models=expand(f"{OUT}/models/{{model}}/config.json", model=MODELS),
-        synthetic=expand(
-            f"{OUT}/synthesis/{{model}}/shard-{{shard}}.tsv",
-            model=MODELS,
-            shard=SAMPLING_SHARDS,
-        ),
+        twins=expand(f"{OUT}/figures/twins/shard-{{shard}}.tsv", shard=SAMPLING_SHARDS),
         checked=expand(f"{OUT}/qc/shard-{{shard}}.tsv", shard=SHARDS),
         store=STORE,
     output:
         page=f"{OUT}/report/index.html",
+        twins=f"{OUT}/report/twins.html",
         provenance=f"{OUT}/provenance.json",
     log:
         f"{LOGS}/report.log",

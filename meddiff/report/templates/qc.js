@@ -81,6 +81,7 @@ function card(item) {
     parts.push(element("p", { className: "problem" }, `${problem.stage}: ${problem.reason}`));
   }
   if (item.regions.length) parts.push(numbersOf(item));
+  for (const line of item.lines || []) parts.push(element("p", {}, line));
   return element("figure", { className: statusOf(item) }, ...parts);
 }
 
