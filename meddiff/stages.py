@@ -161,11 +161,12 @@ def write_stage_config(config: Config, stage: str, folder: Path) -> Path:
         stage: a name in `STAGES`.
         folder: where the file goes.
     """
-    tree = {"stage": stage} | _dump(config, [*_all_keys(stage), MACHINE])
-    path = folder / f"{stage}-{digest(tree)}.yaml"
-    if not path.exists():
-        write_text(yaml.safe_dump(tree, sort_keys=False), path)
-    return path
+    return _write({"stage": stage} | _dump(config, [*_all_keys(stage), MACHINE]), stage, folder)
+
+
+def write_config(config: Config, folder: Path) -> Path:
+    """Write the whole configuration to a file that is named by its content, and return its path."""
+    return _write(config.model_dump(mode="json"), "whole", folder)
 
 
 def load_stage_config(path: Path, stage: str) -> Config:
@@ -179,6 +180,13 @@ def load_stage_config(path: Path, stage: str) -> Config:
     if written_for not in (None, stage):
         raise UserError(f"{path}: holds what the stage {written_for} reads, not {stage}; give that one's file")
     return restrict(parse_config(tree, str(path), part=written_for is not None), stage)
+
+
+def _write(tree: dict[str, Any], name: str, folder: Path) -> Path:
+    path = folder / f"{name}-{digest(tree)}.yaml"
+    if not path.exists():
+        write_text(yaml.safe_dump(tree, sort_keys=False), path)
+    return path
 
 
 def _all_keys(stage: str) -> tuple[str, ...]:

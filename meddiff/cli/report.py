@@ -28,12 +28,17 @@ def draw_twins(
     twins.draw_twins(rows, folders, settings_of(settings, "draw-twins"), out, index)
 
 
-def report(config: ConfigFile, store: StoreIndices, results: ResultsFolder) -> None:
+def report(
+    config: ConfigFile,
+    whole: Annotated[Path, typer.Option(help="The run's whole configuration; its sha256 is a part of the provenance.")],
+    store: StoreIndices,
+    results: ResultsFolder,
+) -> None:
     """Write the report: tables, pictures, quarantined cases and provenance in one HTML file."""
     from meddiff.report.build import build_report
     from meddiff.report.layout import Results
     from meddiff.report.provenance import provenance
 
     settings = stage_config(config, "report")
-    page = build_report(settings, Results(results), store, provenance(config, settings.seed))
+    page = build_report(settings, Results(results), store, provenance(whole, settings.seed))
     typer.echo(f"report: {page}")

@@ -65,7 +65,7 @@ def test_weights_that_are_not_the_published_ones_are_not_used(tmp_path, monkeypa
     torch.save({"state_dict": {}}, tmp_path / "published.pth")
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(tmp_path / "published.pth"))
     config = EvaluationConfig(network="resnet10", weights="medicalnet")
-    with pytest.raises(networks.UserError, match="cannot be downloaded"):
+    with pytest.raises(networks.UserError, match="resnet10 is not here"):
         networks.prepare(config, 0, tmp_path / "w2", tmp_path / "w2.json")
     fallback = config.model_copy(update={"weights": "auto"})
     networks.prepare(fallback, 0, tmp_path / "w3", tmp_path / "w3.json")

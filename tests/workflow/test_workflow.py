@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -233,3 +234,5 @@ def test_every_rule_says_what_it_does_and_needs(path):
     assert rules >= 1
     for word in ("    log:", "    benchmark:", "    threads:", "mem_mb=", "runtime=", "    conda:"):
         assert text.count(word) == rules, f"{word.strip()} in each of {rules} rules"
+    # Without the former a changed configuration would be no reason to run the rule again.
+    assert re.findall(r"reads=.*stage_reads\((.+?)[,)]", text) == re.findall(r"config=stage_config\((.+)\)", text)

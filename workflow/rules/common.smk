@@ -22,7 +22,7 @@ from meddiff.data.datasets import resolve
 from meddiff.errors import UserError
 from meddiff import launcher as training
 from meddiff.locks import hold
-from meddiff.stages import params_of, write_stage_config
+from meddiff.stages import params_of, write_config, write_stage_config
 
 try:
     CONFIG = parse_config(config, "configuration")
@@ -81,6 +81,11 @@ def stage_config(stage):
         return str(write_stage_config(config, stage, CONFIG.output_dir / "config"))
 
     return file
+
+
+def whole_config(wildcards, resources):
+    """Return the file with the whole configuration."""
+    return str(write_config(CONFIG, CONFIG.output_dir / "config"))
 
 
 def launcher(wildcards, resources):

@@ -70,7 +70,9 @@ rule report:
     params:
         reads=stage_reads("report"),
         config=stage_config("report"),
+        whole=whole_config,
         results=subpath(output.page, ancestor=2),
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],
     shell:
-        "python -m meddiff report --config {params.config:q} --results {params.results:q} {params.store:q} 2>&1 | tee {log:q}"
+        "python -m meddiff report --config {params.config:q} --whole {params.whole:q} --results {params.results:q}"
+        " {params.store:q} 2>&1 | tee {log:q}"
