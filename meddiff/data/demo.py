@@ -64,6 +64,13 @@ def _totalsegmentator(members: dict[str, str]) -> Package:
     )
 
 
+_LUNG_LESIONS = Package(
+    "pycerr==2.5.1",
+    "pycerr-2.5.1-py3-none-any.whl",
+    "5c3e82cc387538c5c38143827314fc2aa743ef886e8518f7f52beff6805c635d",
+    {f"cerr/datasets/radiomics_phantom_dicom/pat_{i}/": f"ibsi-{i}/" for i in (1, 2, 3, 4)},
+)
+
 PACKAGES: dict[str, tuple[Package, ...]] = {
     "demo-chest": (
         Package(
@@ -121,14 +128,7 @@ PACKAGES: dict[str, tuple[Package, ...]] = {
             },
         ),
     ),
-    "demo-lung-lesions": (
-        Package(
-            "pycerr==2.5.1",
-            "pycerr-2.5.1-py3-none-any.whl",
-            "5c3e82cc387538c5c38143827314fc2aa743ef886e8518f7f52beff6805c635d",
-            {f"cerr/datasets/radiomics_phantom_dicom/pat_{i}/": f"ibsi-{i}/" for i in (1, 2, 3, 4)},
-        ),
-    ),
+    "demo-lung-lesions": (_LUNG_LESIONS,),
     "demo-lung-tumours": (
         Package(
             "pyradiomics==3.0.1",
@@ -141,6 +141,7 @@ PACKAGES: dict[str, tuple[Package, ...]] = {
             },
             builds_with_numpy=True,
         ),
+        _LUNG_LESIONS,
     ),
 }
 

@@ -94,7 +94,7 @@ def test_only_a_package_that_builds_with_numpy_is_built_in_the_own_environment(o
 def test_every_demo_dataset_has_its_packages_and_the_splits_name_its_cases():
     embedded = {dataset.name: dataset for dataset in DEMO}
     assert embedded.keys() == demo.PACKAGES.keys()
-    assert {dataset.split_of for dataset in DEMO} == {"demo"}
+    assert {dataset.split_of for dataset in DEMO} == {"the demo"}
     for name, packages in demo.PACKAGES.items():
         targets = {target.split("/")[0] for package in packages for target in package.members.values()}
         assert targets == embedded[name].official_split.keys()
