@@ -69,7 +69,7 @@ STAGES = {
     "anatomy-weights": Stage(SEGMENTER),
     "anatomy": Stage((*SEGMENTER, "anatomy.body_threshold_hu")),
     "regions": Stage(("data.spacing_mm", "regions"), version=3),
-    "store": Stage(("data.spacing_mm", "windows", "model.patch_vox"), version=5),
+    "store": Stage(("data.spacing_mm", "windows", "model.patch_vox"), version=6),
     "qc": Stage(("data.spacing_mm", "windows")),
     "qc-page": Stage(SCANS, version=2),
     "train-anatomy": Stage((*_keys("anatomy", "demo_epochs", "demo_phantoms"), "windows")),

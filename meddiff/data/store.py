@@ -24,7 +24,7 @@ import torch.nn.functional as F
 
 from meddiff.config import Organ, Region, Window
 from meddiff.data.windows import clip_hu
-from meddiff.files import read_json, remove_leftovers, temporary_beside, write_json
+from meddiff.files import digest, read_json, remove_leftovers, sha256, temporary_beside, write_json
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -34,7 +34,10 @@ CHUNK_ZYX, BLOCK_ZYX = (64, 64, 64), (16, 32, 32)  # what is compressed together
 
 @dataclass(frozen=True)
 class RecordMeta:
-    """What a record knows about itself; lengths in mm, frames LPS, sizes and boxes `zyx`."""
+    """What a record knows about itself; lengths in mm, frames LPS, sizes and boxes `zyx`.
+
+    `arrays_digest` names what is in the arrays, so that the checksum of `meta.json` is one of the whole record.
+    """
 
     id: str
     dataset: str
@@ -47,6 +50,7 @@ class RecordMeta:
     size_zyx: tuple[int, int, int]
     window: Window
     anatomy_weights: str
+    arrays_digest: str = ""
     lesion_organ: Organ | None = None
 
 
@@ -118,9 +122,9 @@ def write_record(
     }
     if lesion_zyx is not None:
         arrays["lesion"] = lesion_zyx
-    for name, array in arrays.items():
-        _save(array, folder / f"{name}.b2nd")
-    write_json({**asdict(meta), "window": meta.window.model_dump()}, folder / "meta.json")
+    checksums = {name: _save(array, folder / f"{name}.b2nd") for name, array in arrays.items()}
+    known = {"window": meta.window.model_dump(), "arrays_digest": digest(checksums)}
+    write_json(asdict(meta) | known, folder / "meta.json")
     return folder / "meta.json"
 
 
@@ -142,8 +146,11 @@ def resize_labels(labels_zyx: np.ndarray, size_vox: int) -> np.ndarray:
     return labels_zyx[np.ix_(*index)].astype(np.uint8)
 
 
-def _save(array: np.ndarray, path: Path) -> None:
-    """Write an array. Choice: the codec that is fastest to read; with one thread the bytes are always the same."""
+def _save(array: np.ndarray, path: Path) -> str:
+    """Write an array and return the file's checksum.
+
+    Choice: the codec that is fastest to read; with one thread the bytes are always the same.
+    """
     import blosc2
 
     chunks = tuple(map(min, CHUNK_ZYX, array.shape))
@@ -156,6 +163,7 @@ def _save(array: np.ndarray, path: Path) -> None:
             cparams=blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=5, filters=[blosc2.Filter.BITSHUFFLE], nthreads=1),
             mode="w",
         )
+    return sha256(path)
 
 
 def _open(path: Path) -> Any:

@@ -84,3 +84,20 @@ def test_leftovers_of_a_killed_writer_are_removed(record, tmp_path):
     (tmp_path / "region" / ".tmp-99-ct.b2nd").write_bytes(b"half")
     write_record(tmp_path / "region", record.meta, record.ct[:], record.anatomy[:], PATCH)
     assert not list((tmp_path / "region").glob(".tmp-*"))
+
+
+def test_the_meta_of_a_record_changes_with_its_arrays_alone(record, tmp_path):
+    """A training is named by the checksums of the metas of its regions."""
+    ct, anatomy = record.ct[:], record.anatomy[:]
+    other = anatomy.copy()
+    other[tuple(n // 2 for n in other.shape)] += 1
+    lesion = (anatomy == anatomy.max()).astype(np.uint8)
+    given = {"same": (ct, anatomy), "labels": (ct, other), "hu": (ct + 1, anatomy), "lesion": (ct, anatomy)}
+    found = {
+        name: write_record(
+            tmp_path / name, record.meta, *arrays, PATCH, lesion if name == "lesion" else None
+        ).read_text()
+        for name, arrays in given.items()
+    }
+    assert found["same"] == (record.folder / "meta.json").read_text()
+    assert len(set(found.values())) == 4
