@@ -150,7 +150,7 @@ def _explain(error: Any) -> str:
         return f"unknown key {key} (value {error['input']!r}); {mend}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
-        return f"{key or 'configuration'}: {message}"
+        return f"{key}: {message}" if key else message
     return f"{key}: {error['input']!r} is not allowed; {message[0].lower()}{message[1:]}"
 
 
