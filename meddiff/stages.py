@@ -117,6 +117,7 @@ STAGES = {
         selects=("lesions.augmentation_copies",),
         version=3,
     ),
+    "measured-slices": Stage(("super_resolution.factor",)),
     "thick-slices": Stage(
         (*SEGMENTER, "anatomy.body_threshold_hu", "super_resolution.factor"), selects=("super_resolution.scans",)
     ),

@@ -1,4 +1,4 @@
-"""`meddiff superres`: thin slices for one scan; `thick-slices` and `super-resolve`: the table of super-resolution."""
+"""`meddiff superres`: thin slices for one scan; `thick-slices`, `measured-slices` and `super-resolve`: its table."""
 
 from pathlib import Path
 from typing import Annotated
@@ -81,6 +81,16 @@ def thick_slices(
     settings = stage_config(config, "thick-slices")
     chosen = choose_thick(done_rows(store), read_manifest(manifest), settings.super_resolution.scans)
     write_thick(chosen, done_rows(resampled), settings, out, index)
+
+
+def measured_slices(config: ConfigFile, manifest: Manifest, store: StoreIndices, out: Out, index: IndexOut) -> None:
+    """Bring the thick slices of training scans, where a dataset has them, onto the voxels of their regions."""
+    from meddiff.data.index import read_manifest
+    from meddiff.data.shards import done_rows
+    from meddiff.evaluation.super_resolution import choose_learned, write_learned
+
+    chosen = choose_learned(done_rows(store), read_manifest(manifest))
+    write_learned(chosen, stage_config(config, "measured-slices"), out, index)
 
 
 def super_resolve(

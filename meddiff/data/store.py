@@ -73,25 +73,25 @@ class Record:
 
     @property
     def ct(self) -> Any:
-        return _open(self.folder / "ct.b2nd")
+        return open_array(self.folder / "ct.b2nd")
 
     @property
     def anatomy(self) -> Any:
-        return _open(self.folder / "anatomy.b2nd")
+        return open_array(self.folder / "anatomy.b2nd")
 
     @property
     def lesion(self) -> Any:
         """The lesion labels; None where the dataset has none."""
         path = self.folder / "lesion.b2nd"
-        return _open(path) if path.exists() else None
+        return open_array(path) if path.exists() else None
 
     @property
     def image_ct(self) -> Any:
-        return _open(self.folder / "image_ct.b2nd")
+        return open_array(self.folder / "image_ct.b2nd")
 
     @property
     def image_anatomy(self) -> Any:
-        return _open(self.folder / "image_anatomy.b2nd")
+        return open_array(self.folder / "image_anatomy.b2nd")
 
     def as_image(self, hu_zyx: np.ndarray) -> "sitk.Image":
         """Return voxels of this record's size in its place in space."""
@@ -122,7 +122,7 @@ def write_record(
     }
     if lesion_zyx is not None:
         arrays["lesion"] = lesion_zyx
-    checksums = {name: _save(array, folder / f"{name}.b2nd") for name, array in arrays.items()}
+    checksums = {name: save_array(array, folder / f"{name}.b2nd") for name, array in arrays.items()}
     known = {"window": meta.window.model_dump(), "arrays_digest": digest(checksums)}
     write_json(asdict(meta) | known, folder / "meta.json")
     return folder / "meta.json"
@@ -146,7 +146,7 @@ def resize_labels(labels_zyx: np.ndarray, size_vox: int) -> np.ndarray:
     return labels_zyx[np.ix_(*index)].astype(np.uint8)
 
 
-def _save(array: np.ndarray, path: Path) -> str:
+def save_array(array: np.ndarray, path: Path) -> str:
     """Write an array and return the file's checksum.
 
     Choice: the codec that is fastest to read; with one thread the bytes are always the same.
@@ -166,7 +166,8 @@ def _save(array: np.ndarray, path: Path) -> str:
     return sha256(path)
 
 
-def _open(path: Path) -> Any:
+def open_array(path: Path) -> Any:
+    """Return an array of the store to read crops from."""
     import blosc2
 
     return blosc2.open(str(path), mode="r", mmap_mode="r", dparams=blosc2.DParams(nthreads=1))

@@ -3,7 +3,9 @@
 All volumes are `zyx`, and slices lie along z. A thick slice is the mean of `factor` thin ones.
 """
 
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from meddiff.data.patches import Sample, cut, padded, random_corner
-from meddiff.data.store import Record
+from meddiff.data.store import Record, open_array
 from meddiff.data.windows import air_hu, normalise
 
 if TYPE_CHECKING:
@@ -89,6 +91,24 @@ def draw_thick(
     smooth = interpolate(thick[wanted - wanted[0]], factor)
     start = before + factor
     return cut(record, "patch", patch_vox, corner, index, smooth[None, start : start + patch_vox])
+
+
+@dataclass(frozen=True)
+class MeasuredSlices:
+    """Draws samples as `draw_thick` does, but with the thick slices that were measured of the same patient.
+
+    Args:
+        arrays: record's folder -> its thick slices on its own voxels, linearly interpolated, int16 HU (`save_array`).
+    """
+
+    arrays: dict[Path, Path]
+
+    def __call__(self, record: Record, level: str, patch_vox: int, rng: np.random.Generator, index: int = 0) -> Sample:
+        """Return a sample with its target condition; the arguments are those of `patches.draw`."""
+        corner = random_corner(record.meta.size_zyx, "patch", patch_vox, rng)
+        window = record.meta.window
+        smooth = padded(open_array(self.arrays[record.folder]), corner, (patch_vox,) * 3, air_hu(window))
+        return cut(record, "patch", patch_vox, corner, index, torch.from_numpy(normalise(smooth.numpy(), window))[None])
 
 
 def thick_drawer(factor: int) -> partial:

@@ -15,12 +15,13 @@ from meddiff.data.index import Case
 from meddiff.data.prepare import label_anatomy
 from meddiff.data.resample import axis_aligned_grid, resample_onto
 from meddiff.data.shards import Item, Row, run_shard, sidecar
-from meddiff.data.store import Record
+from meddiff.data.store import Record, save_array
 from meddiff.data.thick_slices import b_spline, interpolate, interpolated, thicken, thin_grid
 from meddiff.data.windows import normalise
 from meddiff.device import choose_device
 from meddiff.errors import UserError
 from meddiff.files import digest, read_json
+from meddiff.model.control_bundle import learned_slices
 from meddiff.stages import settings_of
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.super_resolution import ThickScan, super_resolve
@@ -71,6 +72,35 @@ def write_thick(chosen: list[tuple[Row, Case]], resampled: list[Row], config: Co
         run_shard("thick slices", items, settings_of(config, "thick-slices"), work, index)
 
 
+def choose_learned(rows: list[Row], cases: list[Case]) -> list[tuple[Row, Case]]:
+    """Return the regions with measured thick slices to learn from: RPLHR-CT's own training and validation split."""
+    case_of = {(case.dataset, case.case): case for case in cases if case.thick}
+    metas = [(row, Record(row.path.parent).meta) for row in rows]
+    learned = [(row, meta) for row, meta in metas if meta.split != "test"]
+    return [(row, case_of[key]) for row, meta in learned if (key := (meta.dataset, meta.case)) in case_of]
+
+
+def write_learned(chosen: list[tuple[Row, Case]], config: Config, out: Path, index: Path) -> None:
+    """Write the measured thick slices of every region, linearly interpolated onto the region's own voxels, int16 HU."""
+    case_of, factor = {row.id: case for row, case in chosen}, config.super_resolution.factor
+    records = {row.id: Record(row.path.parent) for row, _ in chosen}
+
+    def work(item: Item) -> None:
+        case, record = case_of[item.id], records[item.id]
+        if case.thick is None:
+            raise ValueError(f"{case.id} has no thick slices")
+        region = record.as_image(np.zeros(record.meta.size_zyx, np.int16))
+        source, spacing_mm = volumes.read_ct(case.thick), record.meta.spacing_mm
+        slices = axis_aligned_grid(source, (spacing_mm, spacing_mm, spacing_mm * factor))
+        grid = sitk.Image([*region.GetSize()[:2], slices.GetDepth()], sitk.sitkUInt8)  # the region's rows and columns
+        grid.SetSpacing(slices.GetSpacing())
+        grid.SetOrigin((*region.GetOrigin()[:2], slices.GetOrigin()[2]))
+        save_array(volumes.to_zyx(volumes.onto(resample_onto(source, grid), region)), item.output)
+
+    items = [Item(row.id, (row.path, case.thick), out / f"{row.id}.b2nd") for row, case in chosen if case.thick]
+    run_shard("measured slices", items, settings_of(config, "measured-slices"), work, index)
+
+
 def super_resolve_all(
     method: str,
     rows: list[Row],
@@ -96,6 +126,7 @@ def super_resolve_all(
     if method not in SUPER_RESOLVERS:
         raise UserError(f"--method {method!r} is unknown; choose from {', '.join(SUPER_RESOLVERS)}")
     run, checksums = _super_resolver(method, config, model, control)
+    learned = {"learned_from": learned_slices(control)} if checksums else {}
     row_of = {row.id: row for row in rows}
 
     def work(item: Item) -> dict[str, Any]:
@@ -103,7 +134,7 @@ def super_resolve_all(
         scan, thin = read_scan(row, Record(store[row.id]))
         result = run(scan)
         volumes.write_image(volumes.like(result, thin), item.output)
-        facts = read_json(sidecar(row.path))["details"]
+        facts = read_json(sidecar(row.path))["details"] | learned
         return facts | fidelity_of_slices(result, volumes.to_zyx(thin), scan)
 
     items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz", (method, *checksums)) for row in rows]

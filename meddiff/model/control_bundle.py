@@ -88,6 +88,11 @@ def slice_factor(folder: Path) -> int | None:
     return _read_config(folder)["training"].get("factor")
 
 
+def learned_slices(folder: Path) -> str:
+    """Return what thick slices a ControlNet for super-resolution has learned from: `measured` or `simulated`."""
+    return _read_config(folder)["training"].get("slices", "simulated")
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG).exists() or not (folder / CONTROL_WEIGHTS).exists():
         raise UserError(f"{folder}: no ControlNet; expected {CONTROL_WEIGHTS} and {CONFIG} in it")

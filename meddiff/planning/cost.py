@@ -129,6 +129,11 @@ class CostModel:
         return measured or min(self.config.super_resolution.scans, self.test_regions)
 
     @property
+    def measured_slices(self) -> int:
+        """Scans whose measured thick slices are learned from."""
+        return sum(s.count - s.by_split["test"] for s in self.scans if s.dataset.thick)
+
+    @property
     def _timesteps(self) -> int:
         return max(len(self.config.anomaly.lung_timesteps), len(self.config.anomaly.liver_timesteps))
 
@@ -268,5 +273,6 @@ _WORK: dict[str, _Work] = {
     "judge_lesions": lambda m, w: _judged(m, w["dataset"]),
     "augment_lesions": lambda m, w: m._augment(w["dataset"]),
     "thick_slices": lambda m, w: m._anatomy_of(m._regions_mvox(m.thick_scans)),
+    "measured_slices": lambda m, w: m.measured_slices * RATES["pair"].value,
     "super_resolve": lambda m, w: m._super_resolve(w["resolver"]),
 }

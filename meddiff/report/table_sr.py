@@ -10,8 +10,9 @@ MEASURED_SLICES, SIMULATED_SLICES = "rplhr-ct", "simulated"  # by what the thick
 CAPTION = (
     "Super-resolution along z: PSNR of the volume and SSIM of its axial slices by RPLHR-CT's protocol, in the region's "
     "HU window. `diffpir` is v3's method, `controlnet` the same model without it. n counts test regions. v3 is "
-    "tested on RPLHR-CT, whose thick slices are measured; without that dataset they are the means of thin ones, which "
-    "is an easier task. The values of v3 are not known here."
+    "tested on RPLHR-CT, whose thick slices are measured, and so are those of its own training split that the "
+    "ControlNet learns from; without that dataset both are the means of thin ones, which is an easier task. The values "
+    "of v3 are not known here."
 )
 
 
@@ -45,5 +46,7 @@ def _row(kind: str, method: str, scores: pd.DataFrame, factor: int, draws: int, 
         bounds = bootstrap_interval(scores[metric].to_numpy(), draws) if measured else (float("nan"),) * 2
         row[f"{metric}_lo"], row[f"{metric}_hi"] = bounds
     words = "simulated thick slices" if kind == SIMULATED_SLICES else "measured thick slices"
+    if "learned_from" in scores and scores["learned_from"].notna().any():
+        words += f", learned from {scores['learned_from'].iloc[0]} ones"
     note = f"{words}; {made_with}" if measured else ""
     return row | {"made_with": note, "status": MEASURED if measured else ABSENT}

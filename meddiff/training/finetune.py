@@ -1,7 +1,7 @@
 """Fine-tuning with ControlNet (section 3.2, Eq. 2): for lesions, and for super-resolution."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from meddiff.data.lesion_patches import AroundLesions, records_with_lesions
 from meddiff.data.patches import LEVELS, Draw
 from meddiff.data.shards import done_rows
 from meddiff.data.store import Record
-from meddiff.data.thick_slices import thick_drawer
+from meddiff.data.thick_slices import MeasuredSlices, thick_drawer
 from meddiff.device import choose_device
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import UserError
@@ -77,12 +77,27 @@ def lesion_task(config: Config, dataset: str, store: list[Path], patch_vox: int)
     return Task(f"lesions-{dataset}", "finetune-lesions", regions, around, config.finetuning.levels, facts)
 
 
-def super_resolution_task(config: Config, store: list[Path]) -> Task:
-    """Return the task of making thin slices out of thick ones, on the regions of the pretraining."""
-    regions = TrainingRegions.of(done_rows(store))
+def super_resolution_task(config: Config, store: list[Path], measured: Path) -> Task:
+    """Return the task of making thin slices out of thick ones.
+
+    It is learned from measured thick slices where a dataset has them in its training split, as v3 does, else from those
+    that the regions of the pretraining would have.
+
+    Args:
+        config: the sections of the stage `finetune-super-resolution`.
+        store: indices of the crop store.
+        measured: index of the measured slices on the store's voxels.
+    """
+    rows, slices = done_rows(store), {row.id: row for row in done_rows([measured])}
     factor = config.super_resolution.factor
-    name, draw = f"super-resolution-{factor}", thick_drawer(factor)
-    return Task(name, "finetune-super-resolution", regions, draw, PATCH_ALONE, {"factor": factor})
+    name, stage, facts = f"super-resolution-{factor}", "finetune-super-resolution", {"factor": factor}
+    paired = [row for row in rows if row.id in slices]
+    if not any(Record(row.path.parent).meta.split == "train" for row in paired):
+        return Task(name, stage, TrainingRegions.of(rows), thick_drawer(factor), PATCH_ALONE, facts)
+    regions = TrainingRegions.of(paired, "downstream")
+    regions = replace(regions, digest=digest([regions.digest, sorted(row.sha256 for row in slices.values())]))
+    draw = MeasuredSlices({row.path.parent: slices[row.id].path for row in paired})
+    return Task(f"{name}-measured", stage, regions, draw, PATCH_ALONE, facts | {"slices": "measured"})
 
 
 def finetune(task: Task, config: Config, place: Place) -> None:

@@ -10,11 +10,18 @@ from meddiff.config import Config, Region, SuperResolutionConfig, WindowsConfig
 from meddiff.data import volumes
 from meddiff.data.index import Case
 from meddiff.data.shards import DONE, Row, read_index, sidecar
-from meddiff.data.store import Record
-from meddiff.data.thick_slices import thicken
+from meddiff.data.store import Record, open_array
+from meddiff.data.thick_slices import interpolate, thicken
 from meddiff.errors import UserError
 from meddiff.evaluation import super_resolution
-from meddiff.evaluation.super_resolution import choose_thick, fidelity_of_slices, read_scan, super_resolve_all
+from meddiff.evaluation.super_resolution import (
+    choose_learned,
+    choose_thick,
+    fidelity_of_slices,
+    read_scan,
+    super_resolve_all,
+    write_learned,
+)
 from meddiff.files import read_json
 from meddiff.stages import restrict
 from meddiff.tasks.super_resolution import ThickScan
@@ -91,6 +98,34 @@ def test_measured_thick_slices_are_paired_with_the_thin_ones_beneath_them(stored
     thin_zyx = volumes.to_zyx(thin)
     np.testing.assert_allclose(scan.thick_zyx, thicken(torch.from_numpy(thin_zyx), FACTOR).numpy(), atol=1.5)
     np.testing.assert_allclose(thin_zyx, shifted[: len(thin_zyx)], atol=1)
+
+
+def test_measured_slices_to_learn_from_lie_on_the_voxels_of_their_region(stored, tmp_path):
+    """Thick slices that begin one thin slice into the scan: what is learned is their linear interpolation."""
+    row, case, _ = stored
+    record = make_record(tmp_path / "train" / row.id, 1, split="train")
+    learned = Row(row.id, DONE, record.folder / "meta.json", "0", 0.0, "")
+    ct_zyx = volumes.to_zyx(volumes.read_image(case.image))
+    shifted = ct_zyx[1 : 1 + (len(ct_zyx) - 1) // FACTOR * FACTOR]
+    thick_zyx = thicken(torch.from_numpy(shifted), FACTOR)
+    thick = sitk.GetImageFromArray(thick_zyx.round().short().numpy())
+    thick.SetSpacing((SPACING_MM, SPACING_MM, FACTOR * SPACING_MM))
+    x, y, z = volumes.read_image(case.image).GetOrigin()
+    thick.SetOrigin((x, y, z + SPACING_MM * (1 + (FACTOR - 1) / 2)))
+    volumes.write_image(thick, tmp_path / "thick.nii.gz")
+    paired = Case(*list(vars(case).values())[:7], thick=tmp_path / "thick.nii.gz")
+    assert choose_learned([row], [paired]) == []  # the test split
+    assert choose_learned([learned], [case]) == []
+    chosen = choose_learned([learned], [paired])
+    assert chosen == [(learned, paired)]
+    out = tmp_path / "measured"
+    write_learned(chosen, restrict(CONFIG, "measured-slices"), out, out / "index.tsv")
+    (made,) = read_index(out / "index.tsv")
+    assert made.status == DONE, made.reason
+    found = open_array(made.path)[:]
+    assert found.shape == record.meta.size_zyx
+    expected = interpolate(thick_zyx, FACTOR).numpy()
+    np.testing.assert_allclose(found[1 : 1 + len(expected)], expected, atol=1.5)
 
 
 def test_test_regions_of_the_pretraining_stand_in_for_measured_pairs(stored):

@@ -8,12 +8,13 @@ import torch
 
 from meddiff.config import DiffusionConfig, WindowsConfig, parse_config
 from meddiff.data.patches import LEVELS
-from meddiff.data.shards import DONE, Row
-from meddiff.data.store import write_record
+from meddiff.data.shards import COLUMNS, DONE, Row, done_rows
+from meddiff.data.store import Record, save_array, write_record
 from meddiff.data.tsv import write_tsv
+from meddiff.data.windows import denormalise
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
-from meddiff.model.control_bundle import load_controlled
+from meddiff.model.control_bundle import learned_slices, load_controlled
 from meddiff.model.foundation import MedDiffFM
 from meddiff.model.unet import UNet
 from meddiff.training.finetune import (
@@ -37,6 +38,7 @@ CONFIG = parse_config(
     },
     "test",
 )
+CHEST = WindowsConfig().chest
 FACTS = {
     "steps": 1,
     "samples_per_step": 1,
@@ -152,11 +154,34 @@ def test_a_stopped_fine_tuning_goes_on_bit_by_bit(store, foundation, place, tmp_
     assert (place.out / name).read_bytes() == (parts.out / name).read_bytes()
 
 
-def test_super_resolution_learns_from_the_pretraining_regions_at_their_own_spacing(store, place):
-    task = super_resolution_task(CONFIG, store)
+def test_super_resolution_learns_from_the_pretraining_regions_where_no_slices_are_measured(store, place, tmp_path):
+    write_tsv([], COLUMNS, tmp_path / "measured.tsv")
+    task = super_resolution_task(CONFIG, store, tmp_path / "measured.tsv")
     assert [folder.name for folder in task.regions.training] == ["pre-train"]
     finetune(task, CONFIG, place)
     assert {key for key in validations(place)[0] if key.startswith("validation/")} == {"validation/chest/patch"}
+
+
+def test_super_resolution_learns_from_measured_slices_where_there_are_some(store, place, tmp_path):
+    """Of the datasets that have them, not of the pretraining, and what is learned decides the run."""
+    slices = []
+    for row in (row for row in done_rows(store) if row.id in ("train", "val")):
+        record = Record(row.path.parent)
+        save_array(record.ct[:] // 2, tmp_path / f"{row.id}.b2nd")  # no mean of thin slices
+        slices.append(Row(row.id, DONE, tmp_path / f"{row.id}.b2nd", row.id, 0.0, ""))
+    write_tsv([vars(row) for row in slices], COLUMNS, tmp_path / "measured.tsv")
+    task = super_resolution_task(CONFIG, store, tmp_path / "measured.tsv")
+    assert [folder.name for folder in task.regions.training + task.regions.validation] == ["train", "val"]
+    sample = task.draw(Record(task.regions.training[0]), "patch", 16, np.random.default_rng(0))
+    drawn, target = (denormalise(x[0].numpy(), CHEST) for x in (sample.image, sample.target))
+    inside = (drawn > CHEST.low_hu) & (sample.anatomy.numpy() > 0)
+    assert inside.any()
+    np.testing.assert_array_equal(target[inside], drawn[inside] // 2)
+    other = [Row(**vars(row) | {"sha256": "other"}) for row in slices]
+    write_tsv([vars(row) for row in other], COLUMNS, tmp_path / "other.tsv")
+    assert super_resolution_task(CONFIG, store, tmp_path / "other.tsv").regions.digest != task.regions.digest
+    finetune(task, CONFIG, place)
+    assert learned_slices(place.out) == "measured"
 
 
 def test_a_lesion_dataset_of_one_patient_is_refused(store):

@@ -41,9 +41,10 @@ rule finetune_lesions:
 
 
 rule finetune_super_resolution:
-    """Train on the regions of the pretraining, each with its own thick slices; a stopped one goes on."""
+    """Train on RPLHR-CT's own pairs, or on regions of the pretraining and their means; a stopped one goes on."""
     input:
         foundation=f"{OUT}/models/meddiff-fm/model.safetensors",
+        measured=f"{OUT}/super-resolution/measured/index.tsv",
         store=STORE,
     output:
         weights=f"{OUT}/models/super-resolution/control.safetensors",
@@ -71,5 +72,5 @@ rule finetune_super_resolution:
         launcher=launcher,
     shell:
         "{params.launcher} meddiff finetune --config {params.config:q} --model {params.model:q}"
-        " {params.store:q} --runs {params.runs:q} --out {params.out:q} --max-minutes {resources.slice_min}"
+        " --measured {input.measured:q} {params.store:q} --runs {params.runs:q} --out {params.out:q} --max-minutes {resources.slice_min}"
         " --threads {threads} 2>&1 | tee {log:q}"

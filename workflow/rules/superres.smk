@@ -39,6 +39,33 @@ rule thick_slices:
         " {params.store:q} --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
 
 
+rule measured_slices:
+    """Bring the thick slices of training scans, where a dataset has them, onto the voxels of their regions."""
+    input:
+        manifest=f"{OUT}/data/manifest.tsv",
+        store=STORE,
+    output:
+        f"{OUT}/super-resolution/measured/index.tsv",
+    log:
+        f"{LOGS}/superres/measured.log",
+    benchmark:
+        f"{BENCHMARKS}/superres/measured.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        reads=stage_reads("measured-slices"),
+        config=stage_config("measured-slices"),
+        out=subpath(output[0], parent=True),
+        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+    shell:
+        "python -m meddiff measured-slices --config {params.config:q} --manifest {input.manifest:q} {params.store:q}"
+        " --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
+
+
 rule super_resolve:
     """Make thin slices with one method and compare them with the true ones."""
     input:
