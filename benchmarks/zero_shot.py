@@ -66,13 +66,15 @@ def denoising_rows(sampler: Sampler, record: Record, clean: np.ndarray) -> list[
     noise = np.random.default_rng(0).normal(0, SIGMA_N * meta.window.width_hu / 2, clean.shape)
     noisy = np.round(clean + noise).astype(np.int16)
 
-    def denoised(scan: np.ndarray, **settings: Any) -> np.ndarray:
-        return denoise(sampler, scan, anatomy, meta.region, meta.window, DenoisingConfig(**settings))
+    def denoised(scan: np.ndarray, method: Any, sigma_n: float) -> np.ndarray:
+        noise_hu = sigma_n * meta.window.width_hu / 2
+        config = DenoisingConfig(method=method)
+        return denoise(sampler, scan, anatomy, meta.region, meta.window, config, noise_hu)
 
-    found = {"noisy": noisy} | {method: denoised(noisy, method=method, sigma_n=SIGMA_N) for method in METHODS}
+    found = {"noisy": noisy} | {method: denoised(noisy, method, SIGMA_N) for method in METHODS}
     psnrs = {name: psnr(result, clean, meta.window) for name, result in found.items()}
     best = max(psnr(gaussian(noisy, strength), clean, meta.window) for strength in STRENGTHS["gaussian"])
-    kept = psnr(denoised(clean, method="one-step", sigma_n=LITTLE_NOISE), clean, meta.window)
+    kept = psnr(denoised(clean, "one-step", LITTLE_NOISE), clean, meta.window)
     print(f"{meta.id}: without noise, one step with sigma_n = {LITTLE_NOISE} keeps {kept:.1f} dB")
     return [Row(meta.id, name, value, best, "best gaussian", value / best) for name, value in psnrs.items()]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from meddiff.config import Config, Section, load_config, parse_config
+from meddiff.config import Config, SamplingConfig, Section, load_config, parse_config
 from meddiff.config.documents import paper_yaml, readme
 from meddiff.errors import UserError
 from meddiff.stages import STAGES, load_stage_config, params_of, restrict, settings_of, write_stage_config
@@ -20,7 +20,8 @@ def test_committed_configurations_are_valid(name):
 
 def test_paper_configuration_spells_out_the_defaults():
     paper = load_config(CONFIG_DIR / "paper.yaml")
-    assert paper.model_copy(update={"data": Config().data}) == Config()
+    ancestral = {"solver": "ddpm", "steps": 1000, "spacing": "trailing"}
+    assert paper.model_copy(update={"data": Config().data}) == parse_config({"sampling": ancestral}, "")
     assert len(paper.data.datasets) == 18
 
 
@@ -105,7 +106,7 @@ def test_a_stage_names_keys_that_exist(stage):
 def test_every_key_is_read_by_a_stage():
     """But for the place of all results, what `models` is filled with, and what one verb for a single scan reads."""
     read = {key for stage in STAGES.values() for key in stage.reads}
-    others = {"output_dir", "ablation", "denoising.method", "denoising.sigma_n"}
+    others = {"output_dir", "ablation", "denoising.method"}
     for name, value in Config():
         for key in (f"{name}.{inner}" for inner, _ in value) if isinstance(value, Section) else (name,):
             assert name == "machine" or {name, key} & (read | others | CHOICES), key
@@ -206,3 +207,24 @@ def test_the_full_ablation_has_four_models_each_with_one_thing_more():
     assert facts == [("embedding", True), ("coordinates", True), ("none", True), ("none", False)]
     assert parse_config(config.model_dump(mode="json"), "") == config
     assert [v.name for v in parse_config({}, "").models] == ["meddiff-fm", "ddpm"]
+
+
+@pytest.mark.parametrize(
+    ("given", "prediction", "recipe"),
+    [
+        ({}, "epsilon", ("ddpm", 1000, "trailing")),
+        ({}, "v", ("dpm-solver++", 10, "log-snr")),
+        ({}, "sample", ("dpm-solver++", 10, "log-snr")),
+        ({"steps": 20}, "v", ("dpm-solver++", 20, "log-snr")),
+        ({"solver": "dpm-solver++", "spacing": "trailing"}, "epsilon", ("dpm-solver++", 10, "trailing")),
+        ({"solver": "ddim"}, "v", ("ddim", 10, "trailing")),
+    ],
+)
+def test_how_a_model_is_sampled_depends_on_what_it_estimates(given, prediction, recipe):
+    assert SamplingConfig(**given).recipe(prediction) == recipe
+
+
+@pytest.mark.parametrize("solver", ["auto", "ddim"])
+def test_a_solver_that_does_not_know_the_spacing_is_refused(solver):
+    with pytest.raises(UserError, match=f"spacing log-snr with solver {solver}: set solver dpm-solver"):
+        parse_config({"sampling": {"solver": solver, "spacing": "log-snr"}}, "")

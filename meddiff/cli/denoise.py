@@ -1,5 +1,6 @@
 """`meddiff denoise`: less noise in one scan; `meddiff filter-pairs`, `meddiff denoise-pairs`: the rows of Table 4."""
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,8 @@ from meddiff.cli.options import (
 )
 from meddiff.config import DenoisingConfig, Region, parse_section
 
+log = logging.getLogger(__name__)
+
 Denoised = Annotated[Path, typer.Option("--out", help="Folder of the denoised scans, a folder for each method.")]
 DenoisingMetrics = Annotated[Path, typer.Option("--metrics", help="Folder of the metrics, a table for each method.")]
 
@@ -33,7 +36,10 @@ def denoise(
     region: Annotated[Region, typer.Option(help="The part of the scan to work on.")],
     anatomy: AnatomyMask = None,
     method: Annotated[str | None, typer.Option(help="reverse, diffpir or one-step; none: the configured one.")] = None,
-    sigma_n: Annotated[float | None, typer.Option(help="Noise in units of half the HU window.")] = None,
+    noise_hu: Annotated[
+        float | None,
+        typer.Option(help="Standard deviation of the scan's noise, HU; none: measured in its soft tissue."),
+    ] = None,
     model: ModelBundle = DEFAULT_MODEL,
     config: OwnConfig = None,
     seed: Seed = 0,
@@ -47,11 +53,11 @@ def denoise(
         check_volume_name(out)
     check_region(region)
     settings = own_config(config)
-    given = {"method": method, "sigma_n": sigma_n}
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes = {"method": method} if method else {}
     how = parse_section(DenoisingConfig, settings.denoising.model_dump() | changes, "denoising")
     from meddiff.data import volumes
     from meddiff.data.dicom.derived import write_derived_series
+    from meddiff.data.noise import measure_noise_hu
     from meddiff.device import set_up_cpu
     from meddiff.tasks import denoising
     from meddiff.tasks.sampler import Sampler
@@ -61,8 +67,11 @@ def denoise(
     sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(scan):
         prepared = read_scan(scan, region, anatomy, sampler.model, settings)
+        if noise_hu is None:
+            noise_hu = measure_noise_hu(prepared.hu_zyx, prepared.anatomy_zyx, prepared.spacing_mm)
+            log.info("noise of %.1f HU, measured in soft tissue; give another with --noise-hu", noise_hu)
     arguments = (prepared.hu_zyx, prepared.anatomy_zyx, region, prepared.window)
-    result = prepared.with_changes(denoising.denoise(sampler, *arguments, how, seed))
+    result = prepared.with_changes(denoising.denoise(sampler, *arguments, how, noise_hu, seed))
     if scan.is_dir():
         write_derived_series(result, scan, out, f"denoised with {sampler.model.name}")
     else:

@@ -64,6 +64,7 @@ def paper_yaml() -> str:
     datasets = tuple({"name": name, "root": f"{PAPER_ROOT}/{name}"} for name in names)
     config = Config.model_validate({"data": {"datasets": datasets}})
     tree = config.model_dump(mode="json", exclude={"models"})
+    tree["sampling"] |= config.sampling.recipe(config.diffusion.prediction)._asdict()
     tree["data"]["datasets"] = list(datasets)
     return PAPER_HEAD + yaml.safe_dump(tree, sort_keys=False, width=100)
 

@@ -12,7 +12,7 @@ class MachineConfig(Section):
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="`auto` is the GPU where there is one.")
     data_shards: int = Field(default=84, ge=1, description="Jobs per preparation stage; about 64 cases each.")
-    sampling_shards: int = Field(default=20, ge=1, description="Jobs per model that draw synthetic scans.")
+    sampling_shards: int = Field(default=28, ge=1, description="Jobs per model that draw synthetic scans.")
     processes: int = Field(
         default=1, ge=1, description="Processes of torchrun, one per GPU, that share every step of a training."
     )

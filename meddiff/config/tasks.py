@@ -1,19 +1,31 @@
 """What a trained model is used for, what it is compared with, and how results are judged."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from meddiff.config.base import Fraction, Section
 
 
+class Recipe(NamedTuple):
+    """A solver with its number of steps, and which timesteps these are."""
+
+    solver: str
+    steps: int
+    spacing: str
+
+
 class SamplingConfig(Section):
-    solver: Literal["ddpm", "ddim", "dpm-solver++", "unipc"] = Field(
-        default="dpm-solver++", description="A diffusers scheduler [Choice: benchmarks/README.md]."
+    solver: Literal["auto", "ddpm", "ddim", "dpm-solver++", "unipc"] = Field(
+        default="auto",
+        description="A diffusers scheduler. `auto` is the paper's ddpm for a model that estimates the noise, and "
+        "dpm-solver++ for one of v or x_0, of which few steps are shown to do [Choice: benchmarks/README.md].",
     )
-    steps: int = Field(default=10, ge=1, description="Solver steps; the paper's ancestral sampling is ddpm with 1,000.")
-    spacing: Literal["trailing", "leading", "linspace"] = Field(
-        default="trailing", description="Which timesteps; trailing begins with pure noise [Choice]."
+    steps: int | None = Field(default=None, ge=1, description="Solver steps; none: 1,000 of ddpm [4.1], 10 of another.")
+    spacing: Literal["auto", "trailing", "log-snr"] = Field(
+        default="auto",
+        description="Which timesteps: even in t from pure noise on, or even in the log of signal over noise; `auto` is "
+        "`log-snr` for dpm-solver++, which alone knows it [Choice].",
     )
     clip_x0: bool = Field(default=True, description="Clip every estimate of x_0 to [-1, 1] [Choice].")
     windows: Literal["averaged", "shifted"] = Field(
@@ -25,6 +37,25 @@ class SamplingConfig(Section):
     )
     skip_air: bool = Field(default=True, description="Windows without any anatomy are air, not computed [Choice].")
     bfloat16: bool = Field(default=True, description="Network in bfloat16; the volume stays float32 [Choice].")
+
+    @model_validator(mode="after")
+    def _check(self) -> "SamplingConfig":
+        if self.spacing == "log-snr" and self.solver != "dpm-solver++":
+            raise ValueError(
+                f"spacing log-snr with solver {self.solver}: set solver dpm-solver++, which alone knows it"
+            )
+        return self
+
+    def recipe(self, prediction: str) -> Recipe:
+        """Return how a model that estimates `epsilon`, `v` or `sample` is sampled."""
+        solver, steps, spacing = self.solver, self.steps, self.spacing
+        if solver == "auto":
+            solver = "ddpm" if prediction == "epsilon" else "dpm-solver++"
+        if steps is None:
+            steps = 1000 if solver == "ddpm" else 10
+        if spacing == "auto":
+            spacing = "log-snr" if solver == "dpm-solver++" else "trailing"
+        return Recipe(solver, steps, spacing)
 
 
 # The rows of Table 4 that are run here; `ldct` is the noisy scan itself.
@@ -39,11 +70,10 @@ class DenoisingConfig(Section):
     method: Literal["reverse", "diffpir", "one-step"] = Field(
         default="diffpir", description="The scan as x_t and its reverse process [3.4], DiffPIR [v3], or x_0 at once."
     )
-    sigma_n: float = Field(
-        default=0.15, gt=0, description="Noise of the scan in units of half the HU window [v3; 27 HU in the abdomen]."
-    )
     reverse_steps: int = Field(default=50, ge=1, description="Steps of the reverse process [4.3].")
-    diffpir_steps: int = Field(default=10, ge=1, description="Steps of DiffPIR from sigma_n down to 0 [Choice].")
+    diffpir_steps: int = Field(
+        default=10, ge=1, description="Steps of DiffPIR from the scan's noise down to 0 [Choice]."
+    )
     diffpir_lambda: float = Field(default=10.0, gt=0, description="Weight of the prior in DiffPIR [v3].")
     diffpir_zeta: Fraction = Field(default=0.1, description="Share of fresh noise in DiffPIR [its published value].")
 

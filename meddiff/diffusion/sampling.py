@@ -48,7 +48,9 @@ class SavedState:
         self.path.unlink(missing_ok=True)
 
 
-def sample_volume(windows: SlidingWindows, seed: int, name: str, saved: SavedState | None = None) -> Tensor:
+def sample_volume(
+    windows: SlidingWindows, seed: int, name: str, saved: SavedState | None = None, steps: int | None = None
+) -> Tensor:
     """Return a volume drawn from the model, (Z, Y, X), in [-1, 1].
 
     Args:
@@ -57,11 +59,12 @@ def sample_volume(windows: SlidingWindows, seed: int, name: str, saved: SavedSta
         name: for the progress lines.
         saved: where the state is written every `save_every_steps` steps; a volume that was interrupted goes on
             from there, with the same result.
+        steps: of the solver; none: as configured.
     """
-    config = windows.config
+    config = windows.config if steps is None else windows.config.model_copy(update={"steps": steps})
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(windows.size_zyx, generator=generator)
-    solver = VolumeSolver(config, windows.diffusion.timesteps, windows.size_zyx)
+    solver = VolumeSolver(config, windows.diffusion, windows.size_zyx)
     first, state = 0, saved.load() if saved else None
     if state:
         first, x = state["step"], state["x"]

@@ -5,8 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-from meddiff.errors import UserError
-
 MAX_BETA = 0.999
 
 
@@ -34,19 +32,19 @@ class Schedule:
         """Return alpha_t and sigma_t as numbers."""
         return float(self._alpha[t]), float(self._sigma[t])
 
-    def timestep_of(self, noise_std: float) -> int:
-        """Return the timestep whose sigma_t / alpha_t is nearest: where x_t / alpha_t is x_0 with that much noise.
+    @property
+    def noise_to_signal(self) -> Tensor:
+        """sigma_t / alpha_t of all timesteps, (T,), rising."""
+        return (self._sigma / self._alpha)[:-1]
 
-        Raises:
-            UserError: no timestep has so much or so little noise.
-        """
-        ratios = (self._sigma / self._alpha)[:-1]
-        if not ratios[0] / 2 <= noise_std <= ratios[-1]:
-            raise UserError(
-                f"sigma_n {noise_std:g} is outside of the noise schedule; give {ratios[0] / 2:.2g} to "
-                f"{ratios[-1]:.2g}, in units of half the HU window"
-            )
-        return int((ratios - noise_std).abs().argmin())
+    @property
+    def noise_range(self) -> tuple[float, float]:
+        """The least and the most noise of a volume that lies on the schedule; half of the least still counts as it."""
+        return float(self.noise_to_signal[0]) / 2, float(self.noise_to_signal[-1])
+
+    def timestep_of(self, noise_std: float) -> int:
+        """Return the timestep whose sigma_t / alpha_t is nearest: where x_t / alpha_t is x_0 with that much noise."""
+        return int((self.noise_to_signal - noise_std).abs().argmin())
 
     def coefficients(self, t_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return alpha_t and sigma_t, shape (B, 1, 1, 1, 1)."""

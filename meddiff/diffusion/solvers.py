@@ -1,14 +1,17 @@
 """The solvers, by name, from diffusers; all of them are given x_0."""
 
 import inspect
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from meddiff.config import SamplingConfig
+from meddiff.config import DiffusionConfig, SamplingConfig
+from meddiff.diffusion.schedule import Schedule
 
 NAMES = ("ddpm", "ddim", "dpm-solver++", "unipc")
+MOST_NOISE = 20.0  # sigma / alpha with which log-SNR spacing begins
 SLAB_VOXELS = 2**22
 # What diffusers' solvers remember from step to step.
 MEMORY = ("model_outputs", "timestep_list", "last_sample", "lower_order_nums", "this_order", "_step_index")
@@ -22,14 +25,15 @@ class VolumeSolver:
 
     Args:
         config: which solver, steps and spacing.
-        timesteps: T of the model.
+        diffusion: T of the model, and what it estimates.
         size_zyx: of the volume.
     """
 
-    def __init__(self, config: SamplingConfig, timesteps: int, size_zyx: tuple[int, ...]) -> None:
+    def __init__(self, config: SamplingConfig, diffusion: DiffusionConfig, size_zyx: tuple[int, ...]) -> None:
         self._height = max(1, SLAB_VOXELS // (size_zyx[1] * size_zyx[2]))
         slabs = range(0, size_zyx[0], self._height)
-        self._solvers = [make_solver(config.solver, config.steps, timesteps, config.spacing) for _ in slabs]
+        solver, steps, spacing = config.recipe(diffusion.prediction)
+        self._solvers = [make_solver(solver, steps, diffusion.timesteps, spacing) for _ in slabs]
         self._is_random = "generator" in inspect.signature(self._solvers[0].step).parameters
         self.timesteps: list[int] = self._solvers[0].timesteps.tolist()
 
@@ -53,8 +57,14 @@ def make_solver(name: str, steps: int, timesteps: int, spacing: str = "trailing"
     """Return a diffusers scheduler on the cosine schedule with `timesteps` set.
 
     It expects an estimate of x_0 (`prediction_type="sample"`): conversion and clipping are ours, so they are the same
-    for every solver and every kind of network. Choice: trailing spacing, which begins at T - 1, where a volume of
-    pure noise belongs; leading begins below it.
+    for every solver and every kind of network.
+
+    Args:
+        name: one of `NAMES`.
+        steps: of the solver.
+        timesteps: T of the model.
+        spacing: `trailing`, even in t from T - 1 on, where a volume of pure noise belongs, or `log-snr`, see
+            `log_snr_timesteps`; that for dpm-solver++ alone.
     """
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -65,7 +75,7 @@ def make_solver(name: str, steps: int, timesteps: int, spacing: str = "trailing"
         "num_train_timesteps": timesteps,
         "beta_schedule": "squaredcos_cap_v2",
         "prediction_type": "sample",
-        "timestep_spacing": spacing,
+        "timestep_spacing": "trailing",
     }
     makers = {
         "ddpm": lambda: DDPMScheduler(**common, clip_sample=False),
@@ -74,5 +84,24 @@ def make_solver(name: str, steps: int, timesteps: int, spacing: str = "trailing"
         "unipc": lambda: UniPCMultistepScheduler(**common, predict_x0=True),
     }
     solver = makers[name]()
-    solver.set_timesteps(steps)
+    if spacing == "log-snr":
+        solver.set_timesteps(timesteps=log_snr_timesteps(steps, timesteps))
+    else:
+        solver.set_timesteps(steps)
     return solver
+
+
+def log_snr_timesteps(steps: int, timesteps: int) -> list[int]:
+    """Return timesteps that are even in log(alpha_t / sigma_t), from large to small (Lu et al. 2022, section 4.1).
+
+    Even steps in t take the last one from where sigma / alpha is 0.17 (of 10 steps) to the clean image, which is then
+    the mean of all that may be there: what is finer than that noise is missing from it. And the first one begins where
+    x_0 is the error of the estimated noise times 20,291, and ends where that is a sixth of the volume.
+
+    Choice: begins where sigma / alpha is `MOST_NOISE`, so that an error of 1 % of the noise is one of 0.2 in x_0. Noise
+    alone stands for x_t there, of which a twentieth of the volume is missing.
+    """
+    ratios = Schedule(timesteps).noise_to_signal
+    first, last = math.log(min(MOST_NOISE, float(ratios[-1]))), math.log(float(ratios[0]))
+    nearest = (ratios.log() - torch.linspace(first, last, steps)[:, None]).abs().argmin(1)
+    return nearest.unique().flip(0).tolist()

@@ -41,8 +41,8 @@ def denoise_scan(
     for part in split_scan(labels_zyx, pair.spacing_mm, pair.region, config.regions):
         region, inside = part.box.region, part.box.slices
         window = sampler.model.windows.of(region)
-        settings = config.denoising.model_copy(update={"method": method, "sigma_n": 2 * sigma_hu / window.width_hu})
-        arguments = (seen_zyx[inside], labels_zyx[inside], region, window, settings, config.seed)
+        settings = config.denoising.model_copy(update={"method": method})
+        arguments = (seen_zyx[inside], labels_zyx[inside], region, window, settings, sigma_hu, config.seed)
         found_zyx[part.own] = denoise(sampler, *arguments)[part.own_of_box]
         own_zyx = seen_zyx[part.own]
         windowed_zyx[part.own] = (own_zyx >= window.low_hu) & (own_zyx <= window.high_hu)

@@ -149,6 +149,10 @@ class CostModel:
 
         return float(sum(window_flops(self.config.network(self.config.models[0].name))))
 
+    @property
+    def _sampling_steps(self) -> int:
+        return self.config.sampling.recipe(self.config.diffusion.prediction).steps
+
     def _shard(self, seconds: Callable[[Scans], float]) -> float:
         """Return the share of one shard of what all scans take, given what a scan of a dataset takes."""
         return sum(s.count * seconds(s) for s in self.scans) / self.config.machine.data_shards
@@ -220,7 +224,7 @@ class CostModel:
     def _draw_lesions(self, dataset: str) -> float:
         lesions = self.config.lesions
         patches = lesions.patches_per_case * self._test_scans(dataset)
-        steps = self.config.sampling.steps + lesions.inpainting_steps * lesions.resampling
+        steps = self._sampling_steps + lesions.inpainting_steps * lesions.resampling
         return self._passes(patches * steps * CONTROLLED)
 
     def _test_scans(self, dataset: str) -> int:
@@ -229,7 +233,7 @@ class CostModel:
     def _augment(self, dataset: str) -> float:
         train = sum(s.by_split["train"] + s.by_split["val"] for s in self.scans if s.dataset.name == dataset)
         copies = train * self.config.lesions.augmentation_copies
-        return self._nnunet(1) + self._passes(copies * self.config.sampling.steps * CONTROLLED)
+        return self._nnunet(1) + self._passes(copies * self._sampling_steps * CONTROLLED)
 
 
 def _judged(model: CostModel, dataset: str) -> float:
@@ -256,7 +260,7 @@ _WORK: dict[str, _Work] = {
     "pretrain": lambda m, w: m._training(m.config.training.steps_for(m.training_regions)),
     "finetune_lesions": lambda m, w: m._training(m.config.finetuning.steps, CONTROLLED),
     "finetune_super_resolution": lambda m, w: m._training(m.config.finetuning.steps, CONTROLLED),
-    "synthesize": lambda m, w: m._sampling(m.test_regions / m.config.machine.sampling_shards, m.config.sampling.steps),
+    "synthesize": lambda m, w: m._sampling(m.test_regions / m.config.machine.sampling_shards, m._sampling_steps),
     "segment_synthetic": lambda m, w: m._anatomy_of(m._regions_mvox(m.test_regions)),
     "segment_real": lambda m, w: m._anatomy_of(m._regions_mvox(m.test_regions)),
     "evaluate": lambda m, w: m._score(m.test_regions / m.config.machine.sampling_shards),

@@ -1,6 +1,6 @@
 """Denoising without fine-tuning (section 3.4): three ways through the same model.
 
-All noise is in units of half the region's HU window, in which the model's images lie in [-1, 1].
+A method's `sigma_n` is the noise in units of half the region's HU window, in which the model's images lie in [-1, 1].
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from meddiff.diffusion import diffpir
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import SlidingWindows
 from meddiff.diffusion.solvers import VolumeSolver
+from meddiff.errors import UserError
 from meddiff.progress import Progress
 from meddiff.tasks.sampler import Sampler
 
@@ -29,6 +30,7 @@ def denoise(
     region: Region,
     window: Window,
     config: DenoisingConfig,
+    noise_hu: float,
     seed: int = 0,
 ) -> np.ndarray:
     """Return the scan with less noise, int16 HU; what lies outside of the region's window keeps its value.
@@ -43,36 +45,48 @@ def denoise(
         anatomy_zyx: its label ids, uint8.
         region: what it shows.
         window: the region's HU window.
-        config: method and noise.
+        config: method and steps.
+        noise_hu: standard deviation of the scan's noise, HU; the method `reverse` does not ask for it.
         seed: of the noise that the method adds.
 
     Raises:
-        UserError: the noise is not on the model's schedule.
+        UserError: the model's schedule has no such noise.
     """
+    sigma_n = noise_hu / (window.width_hu / 2)
     windows = sampler.windows(anatomy_zyx, region, seed)
     noisy = windows.padded(torch.from_numpy(normalise(hu_zyx, window)))
     method = METHODS[config.method]
-    clean = method(windows, noisy, config, torch.Generator().manual_seed(seed))
+    lowest, highest = Schedule(windows.diffusion.timesteps).noise_range
+    if not lowest <= sigma_n <= highest:
+        ends_hu = [f"{sigma * window.width_hu / 2:.2g}" for sigma in (lowest, highest)]
+        raise UserError(
+            f"noise of {noise_hu:.2g} HU: in the {region} this model knows noise of {' to '.join(ends_hu)} HU"
+        )
+    clean = method(windows, noisy, config, sigma_n, torch.Generator().manual_seed(seed))
     result = denormalise(windows.inner(clean).numpy(), window)
-    reach_hu = NOISE_REACH * config.sigma_n * window.width_hu / 2
+    reach_hu = NOISE_REACH * noise_hu
     inside = (hu_zyx >= window.low_hu) & (hu_zyx <= window.high_hu)
     nearly = (hu_zyx >= window.low_hu - reach_hu) & (hu_zyx <= window.high_hu + reach_hu)
     within = (result > round(window.low_hu)) & (result < round(window.high_hu))
     return np.where(inside | nearly & within, result, hu_zyx)
 
 
-def one_step(windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig, _: torch.Generator) -> Tensor:
+def one_step(
+    windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig, sigma_n: float, _: torch.Generator
+) -> Tensor:
     """Return x_0 as the network sees it at the timestep that has the scan's noise."""
     schedule = Schedule(windows.diffusion.timesteps)
-    t = schedule.timestep_of(config.sigma_n)
+    t = schedule.timestep_of(sigma_n)
     return windows.estimate_x0(schedule.at(t)[0] * noisy_ZYX, t)
 
 
-def reverse(windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig, generator: torch.Generator) -> Tensor:
+def reverse(
+    windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig, _: float, generator: torch.Generator
+) -> Tensor:
     """Return where the reverse process leads that takes the scan for x_t (section 3.4 and 4.3: 50 steps)."""
     timesteps = windows.diffusion.timesteps
     ancestral = SamplingConfig(solver="ddpm", steps=timesteps)
-    solver = VolumeSolver(ancestral, timesteps, windows.size_zyx)
+    solver = VolumeSolver(ancestral, windows.diffusion, windows.size_zyx)
     x = noisy_ZYX.clone()
     progress = Progress("denoise", config.reverse_steps, STATUS_SECONDS)
     last = config.reverse_steps - 1
@@ -82,15 +96,17 @@ def reverse(windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig,
     return x.clamp_(-1, 1)
 
 
-def restore(windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig, generator: torch.Generator) -> Tensor:
+def restore(
+    windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig, sigma_n: float, generator: torch.Generator
+) -> Tensor:
     """Return the result of DiffPIR with noise alone as the degradation.
 
     Choice: it starts at the timestep that has the scan's noise, so the scan itself is x_t.
     """
     schedule = Schedule(windows.diffusion.timesteps)
-    start = schedule.timestep_of(config.sigma_n)
+    start = schedule.timestep_of(sigma_n)
     x = schedule.at(start)[0] * noisy_ZYX
-    weight = config.diffpir_lambda * config.sigma_n**2
+    weight = config.diffpir_lambda * sigma_n**2
 
     def data_step(x0: Tensor, rho: float) -> Tensor:
         return (noisy_ZYX + rho * x0) / (1 + rho)
@@ -99,7 +115,7 @@ def restore(windows: SlidingWindows, noisy_ZYX: Tensor, config: DenoisingConfig,
     return diffpir.restore(windows, x, timesteps, data_step, weight, config.diffpir_zeta, generator, "denoise")
 
 
-METHODS: dict[str, Callable[[SlidingWindows, Tensor, DenoisingConfig, torch.Generator], Tensor]] = {
+METHODS: dict[str, Callable[[SlidingWindows, Tensor, DenoisingConfig, float, torch.Generator], Tensor]] = {
     "reverse": reverse,
     "diffpir": restore,
     "one-step": one_step,

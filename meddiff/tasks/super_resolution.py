@@ -55,13 +55,15 @@ def super_resolve(
         scan: the thick slices.
         config: factor, noise and steps.
         seed: of the noise.
-        pulled: towards the thick slices, by DiffPIR; else they are the ControlNet's condition alone.
+        pulled: towards the thick slices, by DiffPIR; else they are the ControlNet's condition alone. Choice: that
+            takes as many steps as DiffPIR does, where the model leaves it free.
     """
     thick = torch.from_numpy(normalise(scan.thick_zyx, scan.window))
     condition = {"target_ZYX": interpolate(thick, config.factor), "target_outside": air_scaled(scan.window)}
     windows = sampler.windows(scan.anatomy_zyx, scan.region, seed, **condition)
     if not pulled:
-        return denormalise(sample_volume(windows, seed, "super-resolution").numpy(), scan.window)
+        steps = config.steps if sampler.model.steps is None else None
+        return denormalise(sample_volume(windows, seed, "super-resolution", steps=steps).numpy(), scan.window)
     generator = torch.Generator().manual_seed(seed)
     timesteps = evenly_spaced(windows.diffusion.timesteps - 1, config.steps)
     noise = torch.randn(windows.size_zyx, generator=generator)

@@ -196,7 +196,7 @@ def test_slabs_with_solvers_of_their_own_are_the_volume_with_one(monkeypatch, na
         monkeypatch.setattr("meddiff.diffusion.solvers.SLAB_VOXELS", slab_voxels)
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(7, 13, 9, generator=generator)
-        solver = VolumeSolver(config, 1000, tuple(x.shape))
+        solver = VolumeSolver(config, DiffusionConfig(), tuple(x.shape))
         for t in solver.timesteps:
             solver.step(torch.tanh(x), t, x, generator)
         results.append(x)

@@ -142,8 +142,8 @@ def test_costs_follow_the_work():
     assert seconds(four, "pretrain") == pytest.approx(seconds(base, "pretrain") / 4)
     eight = small_model(machine={"processes": 8})  # a step has four passes, so half of them wait
     assert seconds(eight, "pretrain") == pytest.approx(seconds(four, "pretrain"))
-    ddpm = small_model(sampling={"solver": "ddpm", "steps": 1000})
-    assert seconds(ddpm, "synthesize") == pytest.approx(100 * seconds(base, "synthesize"))
+    few = small_model(diffusion={"prediction": "v"})
+    assert seconds(base, "synthesize") == pytest.approx(100 * seconds(few, "synthesize"))  # 1,000 steps, and 10
 
 
 def test_a_manifest_counts_more_than_the_registry(tmp_path):

@@ -28,9 +28,9 @@ def scan():
     return anatomy, clean, noisy
 
 
-def run(scan, method, sampler=None, **settings):
-    config = DenoisingConfig(method=method, **settings)
-    return denoise(sampler or HealthySampler(VALUES), scan[2], scan[0], Region.ABDOMEN, WINDOW, config)
+def run(scan, method, sampler=None, noise_hu=27.0):
+    config = DenoisingConfig(method=method)
+    return denoise(sampler or HealthySampler(VALUES), scan[2], scan[0], Region.ABDOMEN, WINDOW, config, noise_hu)
 
 
 def rmse(a, b):
@@ -56,7 +56,7 @@ def test_diffpir_is_the_published_loop():
     """Zhu et al. 2023, Algorithm 1, written down again in float64; without fresh noise."""
     abar = DDPMScheduler(beta_schedule="squaredcos_cap_v2").alphas_cumprod.double().numpy()
     y = np.random.default_rng(0).normal(size=(3, 4, 5))
-    config = DenoisingConfig(sigma_n=0.15, diffpir_steps=4, diffpir_lambda=7.0, diffpir_zeta=0.0)
+    config = DenoisingConfig(diffpir_steps=4, diffpir_lambda=7.0, diffpir_zeta=0.0)
     timesteps = [87, 58, 29, 0]  # sigma_t / alpha_t is 0.15 at 87
     x = np.sqrt(abar[87]) * y
     for t, following in itertools.pairwise(timesteps):
@@ -66,7 +66,7 @@ def test_diffpir_is_the_published_loop():
         noise = (x - np.sqrt(abar[t]) * x0) / np.sqrt(1 - abar[t])
         x = np.sqrt(abar[following]) * x0 + np.sqrt(1 - abar[following]) * noise
     expected = 0.5 * x / np.sqrt(abar[0])
-    found = restore(Shrinking(), torch.from_numpy(y).float(), config, torch.Generator().manual_seed(0))
+    found = restore(Shrinking(), torch.from_numpy(y).float(), config, 0.15, torch.Generator().manual_seed(0))
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
 
 
@@ -105,5 +105,7 @@ def test_tissue_that_the_noise_takes_out_of_the_window_is_denoised_too(scan, met
 
 
 def test_noise_that_no_timestep_has_is_refused(scan):
-    with pytest.raises(UserError, match="sigma_n 1e-06 is outside of the noise schedule"):
-        run(scan, "one-step", sigma_n=1e-6)
+    with pytest.raises(
+        UserError, match=r"noise of 0.0002 HU: in the abdomen this model knows noise of 0.58 to 3.7e\+06"
+    ):
+        run(scan, "one-step", noise_hu=2e-4)

@@ -50,7 +50,6 @@ CHANGES = {
     "sampling.steps=4": SAMPLINGS,
     "sampling.overlap=0.5": ESTIMATES,
     "denoising.method=reverse": set(),
-    "denoising.sigma_n=0.3": set(),
     "denoising.diffpir_steps=4": {"denoise"},
     "super_resolution.steps=4": {"super_resolve"},
     "super_resolution.scans=1": {"thick_slices"},

@@ -22,7 +22,7 @@ rule synthesize:
     threads: 16
     resources:
         mem_mb=32000,
-        runtime=720,
+        runtime=2160,
         gpu=CONFIG.machine.gpus,
     params:
         reads=stage_reads("synthesize"),
