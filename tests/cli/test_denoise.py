@@ -19,9 +19,9 @@ def folder(tmp_path_factory):
     """A model, and a chest of flat tissue and lungs with noise, with its anatomy."""
     folder = tmp_path_factory.mktemp("denoise")
     torch.manual_seed(0)
-    training = {"steps": 1, "seed": 0, "run": "r", "anatomy_weights": "demo", "validation": {}}
+    training = {"steps": 1, "samples_per_step": 1, "epochs": 1.0, "seed": 0, "run": "r", "anatomy_weights": "demo"}
     MedDiffFM(UNet(SMALL), DiffusionConfig(), "tiny", 3.0, WindowsConfig()).save(
-        folder / "model", training | {"regions_per_dataset": {}}
+        folder / "model", training | {"validation": {}, "regions_per_dataset": {}}
     )
     labels = np.zeros((24, 50, 60), np.uint8)
     labels[:, 8:-8, 8:-8] = 118
