@@ -83,7 +83,7 @@ def augment_lesions(
     metrics: Metrics,
     threads: Threads = None,
 ) -> None:
-    """Generate lesions for the training patients, train nnU-Net with them too, and compare on the test patients."""
+    """Generate lesions for all but the test patients, train nnU-Net with them too, and compare on these."""
     from meddiff.data.shards import DONE, done_rows
     from meddiff.device import choose_device, set_up_cpu
     from meddiff.evaluation import augmentation, lesions

@@ -60,7 +60,7 @@ def compare(rows: list[Row], generated: list[Row], real: NnUNet, augmented: NnUN
     Args:
         rows: the dataset's rows of the store.
         generated: what `generate_training` returned.
-        real: nnU-Net that was trained on the real scans of the training patients.
+        real: nnU-Net that was trained on the real scans of all but the test patients.
         augmented: one to train on these and the generated ones, for as many steps.
         out: folder of their predictions.
     """

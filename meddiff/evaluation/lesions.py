@@ -94,7 +94,7 @@ def judge_lesions(
     Args:
         rows: the dataset's rows of the store.
         drawn: origin of a model -> folder that `draw_lesions` filled.
-        judge: nnU-Net that was trained on the real scans of the training patients.
+        judge: nnU-Net that was trained on the real scans of all but the test patients.
         extractor: the feature network.
         config: the sections of the stage `judge-lesions`.
         out: folder of the judge's labels.

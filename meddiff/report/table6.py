@@ -14,14 +14,15 @@ PER_LESION = {"ms_ssim": GENERATED, "lpips": GENERATED, "dice": GENERATED, "inpa
 CAPTION = (
     "Table 6. Lesions of the test patients. Generation: MS-SSIM and LPIPS against the real patch with the same anatomy "
     "and lesion mask, FID and MMD of features, Dice of nnU-Net's segmentation with the mask. Inpainting: Dice of the "
-    "real patch with the lesion drawn anew. nnU-Net was trained on the real scans of the training patients; `real` is "
-    "its Dice on the real patches, and FID and MMD between random halves of them. In brackets the 95 % bootstrap "
-    "interval over lesions; n counts lesions, patients their patients."
+    "real patch with the lesion drawn anew. nnU-Net was trained on the real scans of all but the test patients; `real` "
+    "is its Dice on the real patches, and FID and MMD between random halves of them. In brackets the 95 % bootstrap "
+    "interval over lesions; n counts lesions, patients their patients. The paper does not say which lesions it judges "
+    "and how its patches lie; here they are the largest of each patient, in the middle of a patch as in training."
 )
 AUGMENTATION_METRICS = ["dice"]
 AUGMENTATION_CAPTION = (
     "What generated lesions are worth: Dice on the test patients of an nnU-Net that was trained on the real lesions of "
-    "the training patients, and of one that was trained on these and generated ones, for as many steps. n counts test "
+    "all others, and of one that was trained on these and generated ones, for as many steps. n counts test "
     "scans, the other columns training images."
 )
 
