@@ -104,7 +104,7 @@ STAGES = {
     "anomaly": Stage(("seed", *ESTIMATE, "anomaly"), version=2),
     "supervised": Stage(("nnunet",), version=2),
     "score-anomaly": Stage(ANOMALY_SCORES, version=3),
-    "finetune-lesions": Stage((*FINETUNING, "finetuning.levels"), version=3),
+    "finetune-lesions": Stage((*FINETUNING, "finetuning.levels", "augmentation"), version=3),
     "finetune-super-resolution": Stage((*FINETUNING, "super_resolution.factor"), version=3),
     "lesions": Stage(
         ("seed", "sampling", *_keys("lesions", "inpainting_steps", "jump_length", "resampling", "margin_mm")),

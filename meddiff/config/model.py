@@ -76,7 +76,7 @@ class LevelWeights(Section):
 
 
 class AugmentationConfig(Section):
-    """Random variation of the training samples of pretraining and distillation; with a `share` of 0 it is off."""
+    """Random variation of the training samples of pretraining, distillation and lesions; a `share` of 0 is off."""
 
     share: Fraction = Field(default=0.0, description="Share of the samples that are varied [the paper names none].")
     size: float = Field(default=0.1, ge=0, lt=0.5, description="Largest change of the body's size, per axis [Choice].")

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from meddiff.config import MODEL_REGIONS, AugmentationConfig, Region, Window
 from meddiff.data.anatomy.labels import CLASS_IDS, CLASS_NAMES, KIDNEY, LABEL_COUNT, OUTSIDE, ids
 from meddiff.data.patches import LEVELS, Draw, Sample, crop_size, draw, halve, random_corner
-from meddiff.data.store import Record
+from meddiff.data.store import Record, resize_mask
 from meddiff.data.windows import air_scaled, normalise
 from meddiff.model.position import patch_coordinates
 
@@ -104,6 +104,11 @@ class Shape:
         displacement_vox = config.displacement_mm / record.meta.spacing_mm
         return cls(tuple(map(int, size)), matrix, bool(mirrored), displacement_vox)
 
+    def place_of(self, point_zyx: np.ndarray, stored_zyx: Sequence[int]) -> np.ndarray:
+        """Return where in the varied region, but for displacements, a point of the stored one is shown."""
+        centre, varied_centre = (np.array(stored_zyx) - 1) / 2, (np.array(self.size_zyx) - 1) / 2
+        return varied_centre + np.linalg.solve(self.matrix, point_zyx - centre)
+
 
 def cut_shaped(
     record: Record,
@@ -113,6 +118,7 @@ def cut_shaped(
     shape: Shape,
     rng: np.random.Generator,
     index: int = 0,
+    with_lesion: bool = False,
 ) -> Sample:
     """Return the sample of a varied region at a level and a place.
 
@@ -126,6 +132,7 @@ def cut_shaped(
         shape: the variation.
         rng: draws the displacements.
         index: of the record.
+        with_lesion: the lesion mask becomes the target condition.
     """
     meta, size = record.meta, np.array(shape.size_zyx)
     start = np.zeros(3) if level == "image" else np.array(corner, float)
@@ -135,12 +142,16 @@ def cut_shaped(
     source += _displacements(step * meta.spacing_mm, patch_vox, shape.displacement_vox, rng)
     hu, labels = _sample(record, level, patch_vox, source, corner)
     scaled, labels = normalise(hu, meta.window), MIRRORED_LABELS[labels] if shape.mirrored else labels
+    lesion = _lesion(record, level, patch_vox, source, corner) if with_lesion else None
     for axis, (points, count) in enumerate(zip(axes, size, strict=True)):
         beyond = (slice(None),) * axis + ((points < -0.5) | (points > count - 0.5),)
         scaled[beyond], labels[beyond] = air_scaled(meta.window), OUTSIDE
+        if lesion is not None:
+            lesion[beyond] = 0
     coordinates = patch_coordinates(tuple(start), tuple(step), (patch_vox,) * 3, shape.size_zyx)
     numbers = MODEL_REGIONS.index(meta.region), LEVELS.index(level), index
-    return Sample(torch.from_numpy(scaled)[None], torch.from_numpy(labels), coordinates, *numbers)
+    target = None if lesion is None else torch.from_numpy(lesion)[None]
+    return Sample(torch.from_numpy(scaled)[None], torch.from_numpy(labels), coordinates, *numbers, target)
 
 
 def vary_contrast(sample: Sample, window: Window, strength: float, rng: np.random.Generator) -> Sample:
@@ -183,19 +194,40 @@ def _sample(
     record: Record, level: str, patch_vox: int, source: np.ndarray, corner: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return HU, float32, trilinear, and labels, nearest, at points of the stored region; its ends go on beyond it."""
-    size = np.array(record.meta.size_zyx)
     if level == "image":
-        scale = (patch_vox / size).astype(np.float32)[:, None, None, None]
-        place = (source + 0.5) * scale - 0.5
+        place = _place_in_image(record, patch_vox, source)
         return _trilinear(record.image_ct[:], place), _nearest(record.image_anatomy[:], place)
-    low = np.floor(source.min((1, 2, 3))).astype(int) - 2
-    low -= (low - corner) % 2  # pairs of voxels, at the level `double`, are those of a crop that is not varied
-    high = np.ceil(source.max((1, 2, 3))).astype(int) + 3
-    high += (high - low) % 2
+    low, high = _bounds(source, corner)
     place = source - low.astype(np.float32)[:, None, None, None]
     hu, labels = (_block(array, low, high) for array in (record.ct, record.anatomy))
     labels = _nearest(labels, place)
     return (_trilinear(halve(hu), (place - 0.5) / 2) if level == "double" else _trilinear(hu, place)), labels
+
+
+def _lesion(record: Record, level: str, patch_vox: int, source: np.ndarray, corner: list[int]) -> np.ndarray:
+    """Return the lesion mask, float32, nearest; where a voxel stands for several, it is lesion when one of them is."""
+    if level == "image":
+        mask = resize_mask(torch.from_numpy(record.lesion[:] > 0).float(), patch_vox).numpy()
+        return _nearest(mask, _place_in_image(record, patch_vox, source))
+    low, high = _bounds(source, corner)
+    mask, place = _block(record.lesion, low, high) > 0, source - low.astype(np.float32)[:, None, None, None]
+    if level == "double":
+        mask, place = halve(mask) > 0, (place - 0.5) / 2
+    return _nearest(mask, place).astype(np.float32)
+
+
+def _place_in_image(record: Record, patch_vox: int, source: np.ndarray) -> np.ndarray:
+    """Return points of the stored region in voxels of the whole region resized to the patch."""
+    scale = (patch_vox / np.array(record.meta.size_zyx)).astype(np.float32)[:, None, None, None]
+    return (source + 0.5) * scale - 0.5
+
+
+def _bounds(source: np.ndarray, corner: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first voxels around points, and those after the last."""
+    low = np.floor(source.min((1, 2, 3))).astype(int) - 2
+    low -= (low - corner) % 2  # pairs of voxels, at the level `double`, are those of a crop that is not varied
+    high = np.ceil(source.max((1, 2, 3))).astype(int) + 3
+    return low, high + (high - low) % 2
 
 
 def _block(array: Any, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -9,10 +9,13 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from meddiff.config import AugmentationConfig
+from meddiff.data.augmentation import Shape, cut_shaped, vary_contrast
 from meddiff.data.patches import Sample, crop_size, cut, padded
-from meddiff.data.store import Record
+from meddiff.data.store import Record, resize_mask
 
 Box = tuple[slice, ...]
+AS_THEY_ARE = AugmentationConfig()
 
 
 class AroundLesions:
@@ -24,9 +27,13 @@ class AroundLesions:
     Args:
         records: with lesions.
         patch_vox: edge of the patch.
+        augmentation: how a share of the samples is varied; a lesion may then lose a margin of a few voxels.
     """
 
-    def __init__(self, records: Iterable[Record], patch_vox: int) -> None:
+    def __init__(
+        self, records: Iterable[Record], patch_vox: int, augmentation: AugmentationConfig = AS_THEY_ARE
+    ) -> None:
+        self._augmentation = augmentation
         self._boxes = {record.folder: lesion_boxes(record.lesion[:]) for record in records}
         self.lesions = sum(len(boxes) for boxes in self._boxes.values())
         self.larger_than_patch = sum(max(_extent(b)) > patch_vox for boxes in self._boxes.values() for b in boxes)
@@ -35,7 +42,20 @@ class AroundLesions:
         """Return a sample with its target condition; the arguments are those of `patches.draw`."""
         boxes = self._boxes[record.folder]
         corner = self._corner(record, boxes[rng.integers(len(boxes))], crop_size(level, patch_vox), rng)
+        if self._augmentation.share and rng.random() < self._augmentation.share:
+            return self._varied(record, level, patch_vox, corner, rng, index)
         return cut(record, level, patch_vox, corner, index, lesion_target(record, level, patch_vox, corner))
+
+    def _varied(
+        self, record: Record, level: str, patch_vox: int, corner: list[int], rng: np.random.Generator, index: int
+    ) -> Sample:
+        """Return the sample of a varied region whose middle is that of a crop of the stored one."""
+        shape = Shape.random(record, self._augmentation, rng)
+        to_middle = (crop_size(level, patch_vox) - 1) / 2
+        middle = shape.place_of(np.array(corner) + to_middle, record.meta.size_zyx)
+        varied_corner = [round(place) for place in (middle - to_middle).tolist()]
+        sample = cut_shaped(record, level, patch_vox, varied_corner, shape, rng, index, with_lesion=True)
+        return vary_contrast(sample, record.meta.window, self._augmentation.contrast, rng)
 
     def _corner(self, record: Record, box: Box, crop_vox: int, rng: np.random.Generator) -> list[int]:
         if max(_extent(box)) > crop_vox:
@@ -67,13 +87,6 @@ def lesion_target(record: Record, level: str, patch_vox: int, corner: list[int])
     crop_vox = crop_size(level, patch_vox)
     mask = padded(record.lesion, corner, (crop_vox,) * 3, 0).float()[None]
     return F.max_pool3d(mask, crop_vox // patch_vox)
-
-
-def resize_mask(mask_ZYX: Tensor, size_vox: int) -> Tensor:
-    """Return a mask resized to a cube."""
-    z, y, x = (min(size_vox, n) for n in mask_ZYX.shape)
-    small = F.adaptive_max_pool3d(mask_ZYX[None, None], (z, y, x))
-    return F.interpolate(small, size=(size_vox,) * 3, mode="nearest-exact")[0, 0]
 
 
 def records_with_lesions(folders: Iterable[Path]) -> list[Record]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from meddiff.config import Organ, Region, Window
 from meddiff.data.windows import clip_hu
@@ -144,6 +145,13 @@ def resize_labels(labels_zyx: np.ndarray, size_vox: int) -> np.ndarray:
     """Return the label map resized to a cube, nearest neighbour at voxel centres."""
     index = [np.minimum(((np.arange(size_vox) + 0.5) * n / size_vox).astype(int), n - 1) for n in labels_zyx.shape]
     return labels_zyx[np.ix_(*index)].astype(np.uint8)
+
+
+def resize_mask(mask_ZYX: Tensor, size_vox: int) -> Tensor:
+    """Return a mask resized to a cube."""
+    z, y, x = (min(size_vox, n) for n in mask_ZYX.shape)
+    small = F.adaptive_max_pool3d(mask_ZYX[None, None], (z, y, x))
+    return F.interpolate(small, size=(size_vox,) * 3, mode="nearest-exact")[0, 0]
 
 
 def save_array(array: np.ndarray, path: Path) -> str:

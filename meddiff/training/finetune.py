@@ -72,7 +72,7 @@ def lesion_task(config: Config, dataset: str, store: list[Path], patch_vox: int)
         )
     folders = {record.folder for record in records}
     regions = TrainingRegions.of([row for row in rows if row.path.parent in folders], "downstream")
-    around = AroundLesions(records, patch_vox)
+    around = AroundLesions(records, patch_vox, config.augmentation)
     facts = {"lesions": around.lesions, "lesions_larger_than_patch": around.larger_than_patch}
     return Task(f"lesions-{dataset}", "finetune-lesions", regions, around, config.finetuning.levels, facts)
 

@@ -8,16 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meddiff.config import AugmentationConfig
 from meddiff.data.lesion_patches import (
     AroundLesions,
     centred_corner,
     lesion_boxes,
     lesion_target,
     records_with_lesions,
-    resize_mask,
 )
 from meddiff.data.patches import cut
-from meddiff.data.store import Record, resize_labels
+from meddiff.data.store import Record, resize_labels, resize_mask
 from tests.conftest import make_record
 from tests.data.test_patches import coordinates_to_voxel
 
@@ -209,3 +209,32 @@ def test_records_without_a_lesion_voxel_are_left_out(tmp_path):
     for folder, lesion in zip(folders, (None, mask_of(), mask_of(BOXES[0])), strict=True):
         make_record(folder, seed=3, lesion_zyx=lesion)
     assert [record.folder.name for record in records_with_lesions(folders)] == ["ill"]
+
+
+@pytest.mark.parametrize("level", ["image", "double", "patch"])
+def test_variation_without_strength_draws_the_same_patches(record, level):
+    still = AugmentationConfig(share=1, size=0, roll_degrees=0, displacement_mm=0, contrast=0)
+    altered = with_lesion(record, mask_of(((8, 10, 12), (6, 4, 8))))
+    for seed in range(5):
+        plain, varied = (
+            around(altered, level, PATCH, np.random.default_rng(seed))
+            for around in (AroundLesions([altered], PATCH), AroundLesions([altered], PATCH, still))
+        )
+        torch.testing.assert_close(varied.coordinates, plain.coordinates)
+        torch.testing.assert_close(varied.target, plain.target)
+        if level != "double":  # there pairs of voxels that cross the region's end are half of a voxel apart
+            torch.testing.assert_close(varied.image, plain.image, atol=2e-3, rtol=0)
+
+
+def test_a_varied_lesion_is_where_the_varied_anatomy_is(record):
+    """The lesion is the anatomy, so the target is what the labels say, and the lesion is in the patch."""
+    strong = AugmentationConfig(share=1, size=0.2, roll_degrees=15, displacement_mm=6)
+    lesion = mask_of(((8, 10, 12), (4, 4, 5)))
+    altered = with_lesion(record, lesion)
+    around, seen = AroundLesions([altered], PATCH, strong), set()
+    for seed in range(20):
+        sample = around(altered, "patch", PATCH, np.random.default_rng(seed))
+        assert torch.equal(sample.target[0] > 0, sample.anatomy > 0)
+        seen.add(int(sample.target.sum()))
+        assert sample.target.sum() > lesion.sum() / 3
+    assert len(seen) > 10
