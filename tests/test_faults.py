@@ -12,6 +12,7 @@ import pytest
 import requests
 import torch
 
+from meddiff.cli.options import naming
 from meddiff.data import volumes
 from meddiff.diffusion.sampling import SavedState
 from meddiff.errors import CaseError, TimeSliceEnded, UserError
@@ -165,6 +166,14 @@ def test_memory_that_is_short_while_a_volume_is_read_is_no_bad_case(volume, monk
     with pytest.raises(CaseError) as caught:
         volumes.read_image(volume)
     assert ends_the_job(caught.value)
+
+
+def test_one_scan_that_memory_is_short_for_is_not_called_bad(tmp_path):
+    with pytest.raises(UserError, match=r"ct\.nii\.gz: no lungs"), naming(tmp_path / "ct.nii.gz"):
+        raise CaseError("no lungs")
+    with pytest.raises(CaseError) as caught, naming(tmp_path / "ct.nii.gz"):
+        raise CaseError("unreadable or truncated") from RuntimeError(ITK_MEMORY)
+    assert machine_fault(caught.value).startswith("out of memory")
 
 
 def test_a_header_that_promises_more_than_the_memory_holds_is_a_bad_case(volume):

@@ -1,5 +1,6 @@
 """The unmodified TotalSegmentator with the demo weights, offline."""
 
+import errno
 import json
 
 import numpy as np
@@ -70,6 +71,15 @@ def test_installing_twice_keeps_the_first(tmp_path):
     demo_weights.install(tmp_path)
     assert checkpoint.stat().st_mtime_ns == stamp
     assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_a_disk_that_fails_while_installing_is_not_taken_for_another_job(tmp_path, monkeypatch):
+    def rename(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(demo_weights.os, "rename", rename)
+    with pytest.raises(OSError, match="Input/output error"):
+        demo_weights.install(tmp_path)
 
 
 @pytest.mark.slow
