@@ -36,7 +36,11 @@ def patch_coordinates(
 
 
 def position_embedding(coordinates_B3ZYX: Tensor, frequencies: int) -> Tensor:
-    """Return p_e of Eq. 5, shape (B, 6 L, Z, Y, X): sine and cosine of 2^0 pi p_c to 2^(L-1) pi p_c."""
+    """Return p_e of Eq. 5, shape (B, 6 L, Z, Y, X): sine and cosine of 2^0 pi p_c to 2^(L-1) pi p_c.
+
+    Choice: as the paper writes it, without p_c itself. Its period is then 2: p_e is the same at the two ends of a
+    region, -1 and 1, and what lies beyond an end has the p_e of the other end's inside; the anatomy tells them apart.
+    """
     bands = []
     for power in range(frequencies):
         angle = (2**power * math.pi) * coordinates_B3ZYX

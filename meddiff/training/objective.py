@@ -30,6 +30,10 @@ class Noising(NamedTuple):
 class Objective(nn.Module):
     """The loss of a network, as a module.
 
+    Choice: x_t is made in float32 and enters the network under autocast. In bfloat16 that rounds it to steps of 0.004
+    below 1 and of 0.008 above, while sigma_t is 0.006 at t = 0 and 0.027 at t = 10: of the noise of the first ten
+    timesteps a part cannot be seen.
+
     Args:
         network: a network with the interface of `UNet`.
         schedule: the noise schedule, on the network's device.

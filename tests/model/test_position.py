@@ -58,3 +58,8 @@ def test_equation_5():
 @pytest.mark.parametrize(("mode", "count"), [("none", 0), ("coordinates", 3), ("embedding", 36)])
 def test_channels(mode, count):
     assert position_channels(NetworkConfig(position=mode)) == count
+
+
+def test_equation_5_has_the_period_2():
+    p = torch.linspace(-1, 1, 30).view(1, 3, 1, 2, 5)
+    torch.testing.assert_close(position_embedding(p + 2, 6), position_embedding(p, 6), atol=1e-4, rtol=0)
