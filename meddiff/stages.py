@@ -134,7 +134,7 @@ STAGES = {
     "tables": Stage(
         (*MADE_WITH, "data.datasets", "models", "super_resolution.factor", "evaluation.bootstrap_draws"), version=3
     ),
-    "draw-twins": Stage(selects=("machine.sampling_shards",)),
+    "draw-twins": Stage(),
     "report": Stage((*MADE_WITH, "seed", "models", "model.patch_vox", *TEST_LESIONS, *ANOMALY_SCORES)),
 }
 

@@ -11,21 +11,18 @@ from meddiff.cli.options import ConfigFile, IndexOut, Out, ResultsFolder, StoreI
 def draw_twins(
     config: ConfigFile,
     store: StoreIndices,
-    shard: Annotated[int, typer.Option(min=0, help="Which share of the scans.")],
     synthetic: Annotated[list[Path], typer.Option(help="Folders of synthetic scans, named by the models.")],
     out: Out,
     index: IndexOut,
 ) -> None:
-    """Draw a shard of the held-out scans beside their synthetic twins."""
+    """Draw the held-out scans beside their synthetic twins; a stopped call goes on."""
     from meddiff.data.shards import done_rows
     from meddiff.report import twins
     from meddiff.stages import settings_of
     from meddiff.tasks.synthesis import held_out_rows
 
-    settings = stage_config(config, "draw-twins")
-    rows = held_out_rows(done_rows(store))[shard :: settings.machine.sampling_shards]
-    folders = {folder.name: folder for folder in synthetic}
-    twins.draw_twins(rows, folders, settings_of(settings, "draw-twins"), out, index)
+    rows, folders = held_out_rows(done_rows(store)), {folder.name: folder for folder in synthetic}
+    twins.draw_twins(rows, folders, settings_of(stage_config(config, "draw-twins"), "draw-twins"), out, index)
 
 
 def report(

@@ -265,7 +265,7 @@ _WORK: dict[str, _Work] = {
     "segment_real": lambda m, w: m._anatomy_of(m._regions_mvox(m.test_regions)),
     "evaluate": lambda m, w: m._score(m.test_regions / m.config.machine.sampling_shards),
     "gather_scores": _short,
-    "draw_twins": lambda m, w: m._regions_mvox(m.test_regions / m.config.machine.sampling_shards) * RATES["qc"].value,
+    "draw_twins": lambda m, w: m._regions_mvox(m.test_regions) * RATES["qc"].value,
     "low_dose": lambda m, w: m._low_dose(),
     "red_cnn": lambda m, w: m.config.red_cnn.steps * RATES["RED-CNN"].value,
     "filter": lambda m, w: m._filter(),

@@ -49,9 +49,9 @@ class Results:
         return self.root / "figures"
 
     @property
-    def twins(self) -> list[Path]:
-        """The shard indices of the pictures of synthetic scans."""
-        return sorted((self.figures / "twins").glob("shard-*.tsv"))
+    def twins(self) -> Path:
+        """The index of the pictures of synthetic scans."""
+        return self.figures / "twins" / "index.tsv"
 
     @property
     def report(self) -> Path:

@@ -59,7 +59,7 @@ def draw_pictures(config: Config, results: Results, store: list[Path], cases: li
 def _comparisons(results: Results, rows: list[Row], models: list[str]) -> list[Picture]:
     """Fig. 5: scans and their synthetic twins, three of each region by the LPIPS of the first model."""
     lpips = _column(results.metrics(models[0]), "lpips")
-    drawn = {row.id: row.path for row in done_rows(results.twins)}
+    drawn = {row.id: row.path for row in done_rows([results.twins])}
     regions = {row.id: Record(row.path.parent).meta.region for row in rows if row.id in drawn}
     pictures = []
     for of_region in _by(regions).values():

@@ -1,4 +1,4 @@
-"""Every held-out scan beside its synthetic twins: a picture each, drawn in shards, and a page to look through them."""
+"""Every held-out scan beside its synthetic twins: a picture each, and a page to look through them."""
 
 import os
 from pathlib import Path
@@ -57,7 +57,7 @@ def write_page(results: Results, rows: list[Row], models: list[str], made_with: 
         made_with: one line on data and weights.
     """
     page = results.report / "twins.html"
-    pictures = {row.id: quote(os.path.relpath(row.path, page.parent)) for row in done_rows(results.twins)}
+    pictures = {row.id: quote(os.path.relpath(row.path, page.parent)) for row in done_rows([results.twins])}
     problems = quarantine_list({model: sorted(results.synthetic(model).glob("shard-*.tsv")) for model in models})
     scores = {model: read_metrics(results.metrics(model)) for model in models}
     environment = Environment(loader=PackageLoader("meddiff.report"), autoescape=True)

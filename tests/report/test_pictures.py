@@ -104,7 +104,7 @@ def write_synthesis(found, scans, rng):
     figures.comparison(record, dict.fromkeys(MODELS, volumes.to_zyx(noise)), twins / "one.png")
     for name in scans:
         link(twins / "one.png", twins / f"{name}.png")
-    index_of(twins / "shard-000.tsv", {name: twins / f"{name}.png" for name in scans})
+    index_of(found.twins, {name: twins / f"{name}.png" for name in scans})
     rows = [{"id": name, "lpips": rng.uniform(), "dice": 0.5} for name in scans]
     write_metrics(rows, metrics_file(found.metrics(MODELS[0])), ())
     write_metrics([], found.metrics(MODELS[1]), ("id",))

@@ -37,9 +37,8 @@ def run(tmp_path):
 def draw(run):
     results, rows = run
     folders = {model: results.synthetic(model) for model in MODELS}
-    index = results.figures / "twins" / "shard-000.tsv"
-    draw_twins(rows, folders, "settings", index.parent, index)
-    return read_index(index)
+    draw_twins(rows, folders, "settings", results.twins.parent, results.twins)
+    return read_index(results.twins)
 
 
 def test_a_scan_is_drawn_again_only_when_a_twin_changed_or_came(run, monkeypatch):

@@ -7,34 +7,34 @@ a page that links the pictures of all synthetic scans.
 
 
 rule draw_twins:
-    """Draw a share of the held-out scans beside what each model drew of their anatomy."""
+    """Draw the held-out scans beside what each model drew of their anatomy; a stopped job goes on."""
     input:
         synthetic=expand(
-            f"{OUT}/synthesis/{{model}}/shard-{{{{shard}}}}.tsv", model=MODELS
+            f"{OUT}/synthesis/{{model}}/shard-{{shard}}.tsv",
+            model=MODELS,
+            shard=SAMPLING_SHARDS,
         ),
         store=STORE,
     output:
-        f"{OUT}/figures/twins/shard-{{shard}}.tsv",
+        f"{OUT}/figures/twins/index.tsv",
     log:
-        f"{LOGS}/draw-twins/{{shard}}.log",
+        f"{LOGS}/draw-twins.log",
     benchmark:
-        f"{BENCHMARKS}/draw-twins/{{shard}}.tsv"
+        f"{BENCHMARKS}/draw-twins.tsv"
     conda:
         ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=240,
     params:
         reads=stage_reads("draw-twins"),
         config=stage_config("draw-twins"),
         out=subpath(output[0], parent=True),
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],
-        synthetic=lambda wildcards, input: [
-            f"--synthetic={Path(path).parent}" for path in input.synthetic
-        ],
+        synthetic=[f"--synthetic={OUT}/synthesis/{model}" for model in MODELS],
     shell:
-        "python -m meddiff draw-twins --config {params.config:q} --shard {wildcards.shard} {params.store:q}"
+        "python -m meddiff draw-twins --config {params.config:q} {params.store:q}"
         " {params.synthetic:q} --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
 
 
@@ -50,7 +50,7 @@ rule report:
             )
         ],
         models=expand(f"{OUT}/models/{{model}}/config.json", model=MODELS),
-        twins=expand(f"{OUT}/figures/twins/shard-{{shard}}.tsv", shard=SAMPLING_SHARDS),
+        twins=f"{OUT}/figures/twins/index.tsv",
         checked=expand(f"{OUT}/qc/shard-{{shard}}.tsv", shard=SHARDS),
         store=STORE,
     output:
