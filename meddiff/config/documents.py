@@ -13,8 +13,9 @@ from meddiff.files import write_text
 
 README_HEAD = """# Configuration
 
-`config.yaml` is the demo and the default; `phantom.yaml` runs without any download; `paper.yaml` holds the paper's
-numbers. A configuration names only what differs from the defaults, and the defaults are the paper's. Choose one with
+`config.yaml` is the demo and the default; `phantom.yaml` runs without any download; `small.yaml` is a model of 4.4
+million parameters at 2 mm, on scans out of public packages; `paper.yaml` holds the paper's numbers. A configuration
+names only what differs from the defaults, and the defaults are the paper's. Choose one with
 `snakemake --configfile config/paper.yaml`, check one with `meddiff config config/paper.yaml`.
 
 Own scans are four lines; every file or DICOM folder in the root is a case:
