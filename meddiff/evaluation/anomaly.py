@@ -57,6 +57,15 @@ def learned_and_tested(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     return [row for row in rows if not is_test[row.id]], [row for row in rows if is_test[row.id]]
 
 
+def choosing_rows(learned: list[Row]) -> list[Row]:
+    """Return, of the rows that are not tested, those that choose the thresholds.
+
+    Choice: the validation cases; without any, the training cases.
+    """
+    validation = [row for row in learned if Record(row.path.parent).meta.split == "val"]
+    return validation or learned
+
+
 def read_case(row: Row, closing_mm: float) -> LesionCase:
     """Return a case of `organ_rows`.
 
@@ -72,10 +81,12 @@ def read_case(row: Row, closing_mm: float) -> LesionCase:
 
 
 def write_maps(rows: list[Row], sampler: Sampler, config: Config, out: Path, index: Path) -> None:
-    """Write every case's anomaly maps at every timestep of its organ: of the organ alone, and of the whole scan."""
+    """Write every scored case's anomaly maps at every timestep of its organ: of the organ alone, of the whole scan."""
+    parts = [learned_and_tested(of_dataset) for of_dataset in by_dataset(rows).values()]
+    scored = [row for learned, tested in parts for row in (*choosing_rows(learned), *tested)]
     work_of = {
         f"{row.id}-{map_name(t, masked)}": (row, t, masked)
-        for row in rows
+        for row in scored
         for t in organ_timesteps([row], config)
         for masked in (True, False)
     }

@@ -11,11 +11,11 @@ import numpy as np
 
 from meddiff.config import SUPERVISED, Config
 from meddiff.data.shards import Item, Row, done_rows, run_shard, sidecar
-from meddiff.data.store import Record
 from meddiff.evaluation.anomaly import (
     INTENSITY,
     Scorer,
     by_dataset,
+    choosing_rows,
     learned_and_tested,
     map_name,
     map_scorers,
@@ -121,7 +121,6 @@ def score_all(
 
     All rows of a dataset are of the test cases that have every map, and nnU-Net's prediction if there are any; `note`
     says which have not.
-    Choice: the validation cases choose the thresholds; without any, the training cases do.
 
     Args:
         store: finished rows of the crop store.
@@ -145,13 +144,10 @@ def score_all(
             files = {name: (*paths, probability_path(probabilities, name)) for name, paths in files.items()}
         tested = [row for row in test if row.id in common.ids]
         study = Study(scorers, fixed, files, config, out / dataset, threads)
-        table += [{"dataset": dataset, **row, "note": common.note} for row in study.table(_choosing(learned), tested)]
+        table += [
+            {"dataset": dataset, **row, "note": common.note} for row in study.table(choosing_rows(learned), tested)
+        ]
     return table
-
-
-def _choosing(rows: list[Row]) -> list[Row]:
-    validation = [row for row in rows if Record(row.path.parent).meta.split == "val"]
-    return validation or rows
 
 
 def _map_files(row: Row, maps: Path, ts: tuple[int, ...]) -> tuple[Path, ...]:

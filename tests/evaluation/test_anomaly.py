@@ -17,6 +17,8 @@ from meddiff.evaluation import anomaly, anomaly_scores
 from meddiff.evaluation.anomaly import (
     BRIGHTER,
     INTENSITY,
+    choosing_rows,
+    learned_and_tested,
     lesion_rows,
     organ_rows,
     predict_supervised,
@@ -67,7 +69,7 @@ def maps(rows, tmp_path_factory):
     sampler.checksum = "weights"
     index = out / "index.tsv"
     write_maps(lesion_rows(rows), sampler, restrict(CONFIG, "anomaly"), out, index)
-    assert [row.status for row in read_index(index)] == 6 * [DONE]  # three scans, masked and whole
+    assert [row.status for row in read_index(index)] == 4 * [DONE]  # validation and test, masked and whole
     return out
 
 
@@ -104,6 +106,13 @@ def test_nnunet_learns_from_all_but_the_test_scans(rows, tmp_path, monkeypatch):
     trained = judges(monkeypatch)
     predict_supervised(lesion_rows(rows), restrict(Config(), "supervised"), tmp_path / "work", tmp_path / "out")
     assert trained == {"phantom": (["train", "val"], ["test"])}
+
+
+def test_the_training_scans_choose_the_threshold_where_there_is_no_other(rows):
+    learned, tested = learned_and_tested(rows[:3])
+    assert [row.id for row in choosing_rows(learned)] == ["val"]
+    assert choosing_rows(learned[:1]) == rows[:1]
+    assert [row.id for row in tested] == ["test"]
 
 
 def test_only_scans_with_labels_count_and_only_lesions_in_the_organ(rows):
