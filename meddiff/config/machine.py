@@ -14,7 +14,7 @@ class MachineConfig(Section):
     data_shards: int = Field(default=84, ge=1, description="Jobs per preparation stage; about 64 cases each.")
     sampling_shards: int = Field(default=28, ge=1, description="Jobs per model that draw synthetic scans.")
     processes: int = Field(
-        default=1, ge=1, description="Processes of torchrun, one per GPU, that share every step of a training."
+        default=1, ge=1, description="Processes of torchrun, one per GPU, that share the passes of a training step."
     )
     nodes: int = Field(default=1, ge=1, description="Nodes of a cluster that these processes are spread over.")
     workers: int = Field(default=4, ge=0, description="Processes that read patches for a training.")

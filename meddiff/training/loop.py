@@ -55,11 +55,8 @@ def train(
 def _train(
     run: Run, objective: Objective, data: PatchDataset, config: TrainingConfig, monitor: Monitor | None
 ) -> nn.Module:
-    log.info(
-        "%s: %d steps of %d samples (batch_size %d x accumulation %d), %.4g epochs of %d regions",
-        run.name, run.steps, config.samples_per_step, config.batch_size, config.accumulation,
-        run.steps * config.samples_per_step / len(data.records), len(data.records),
-    )  # fmt: skip
+    if distributed.rank() == 0:
+        _tell_length(run, config, len(data.records))
     state = State(objective.network, config)
     state.restore(run)
     with stop_requests() as stop, _status(run, state.step) as status:
@@ -186,6 +183,14 @@ def _watch(
             status.validation(state.step, monitor.losses(averaged))
         if state.step and (state.step % run.machine.sample_every == 0 or state.step == run.steps):
             status.pictures(state.step, monitor.pictures(averaged))
+
+
+def _tell_length(run: Run, config: TrainingConfig, regions: int) -> None:
+    size = config.samples_per_step
+    log.info(
+        "%s: %d steps of %d samples (batch_size %d x accumulation %d), %.4g epochs of %d regions",
+        run.name, run.steps, size, config.batch_size, config.accumulation, run.steps * size / regions, regions,
+    )  # fmt: skip
 
 
 @contextmanager
