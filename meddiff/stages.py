@@ -69,7 +69,7 @@ STAGES = {
     "anatomy-weights": Stage(SEGMENTER),
     "anatomy": Stage((*SEGMENTER, "anatomy.body_threshold_hu")),
     "regions": Stage(("data.spacing_mm", "regions"), version=3),
-    "store": Stage(("data.spacing_mm", "windows", "model.patch_vox"), version=6),
+    "store": Stage(("data.spacing_mm", "windows", "model.patch_vox"), version=7),
     "qc": Stage(("data.spacing_mm", "windows")),
     "qc-page": Stage(SCANS, version=2),
     "train-anatomy": Stage((*_keys("anatomy", "demo_epochs", "demo_phantoms"), "windows")),
@@ -129,7 +129,7 @@ STAGES = {
         ),
         version=2,
     ),
-    "segment": Stage(SEGMENTER, version=2),
+    "segment": Stage(SEGMENTER, version=3),
     "evaluate": Stage(("anatomy.body_threshold_hu", *SCORES), selects=("machine.sampling_shards",), version=3),
     "tables": Stage(
         (*MADE_WITH, "data.datasets", "models", "super_resolution.factor", "evaluation.bootstrap_draws"), version=3

@@ -198,8 +198,8 @@ def store(
         )
         label = (case.lesion_values, case.image, ct, case.lesion_on_scan_grid, case.lesion_hu)
         lesion = read_lesion(case.lesion, *label) if case.lesion else None
-        arrays = (volumes.to_zyx(ct), replace_misplaced(volumes.to_zyx(labels), region))
-        write_record(item.output.parent, meta, *arrays, config.model.patch_vox, lesion)
+        labels_zyx = replace_misplaced(volumes.to_zyx(labels), region, meta.anatomy_weights)
+        write_record(item.output.parent, meta, volumes.to_zyx(ct), labels_zyx, config.model.patch_vox, lesion)
         count = 0 if lesion is None else len(lesion_boxes(lesion))
         return {"region": region, "evidence": box["evidence"], "lesions": count}
 

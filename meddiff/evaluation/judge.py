@@ -40,7 +40,7 @@ def _segment(rows: list[Row], read: Callable[[Row], sitk.Image], config: Config,
 
     def work(item: Item) -> dict[str, str]:
         image = read(row_of[item.id])
-        labels_zyx = replace_misplaced(segmenter.segment(image), _region(item.id))
+        labels_zyx = replace_misplaced(segmenter.segment(image), _region(item.id), config.anatomy.weights)
         volumes.write_image(volumes.like(labels_zyx, image), item.output)
         return {"weights": config.anatomy.weights}
 

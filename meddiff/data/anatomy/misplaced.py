@@ -34,12 +34,21 @@ MISPLACED = {
 }
 
 
-def replace_misplaced(labels_zyx: np.ndarray, region: Region) -> np.ndarray:
+def replace_misplaced(labels_zyx: np.ndarray, region: Region, weights: str) -> np.ndarray:
     """Return the labels of a region with those of impossible structures replaced by the nearest possible label.
 
-    Weights that know a region badly need it: the demo's take the air beside a head for lungs, and part of a brain for
-    liver. Nearest is meant in voxels, and outside of the body and the body itself are labels like others.
+    The demo weights need it: they take the air beside a head for lungs, and part of a brain for liver. Nearest is meant
+    in voxels, and outside of the body and the body itself are labels like others.
+
+    Choice: labels of the official weights stay as they are; scans of the head and neck do show the lungs' apices.
+
+    Args:
+        labels_zyx: ids 0 to 118.
+        region: what they show.
+        weights: that they come from, `anatomy.weights`.
     """
+    if weights != "demo":
+        return labels_zyx
     impossible = np.zeros(LABEL_COUNT, bool)
     impossible[list(ids(*MISPLACED[region]))] = True
     wrong = impossible[labels_zyx]

@@ -23,20 +23,20 @@ def test_a_liver_in_a_brain_is_brain_and_lungs_in_the_air_are_air():
     labels, misread = head(), head()
     misread[2:4, 2:4, 9:12] = LIVER
     misread[..., :3] = LUNG
-    np.testing.assert_array_equal(replace_misplaced(misread, Region.HAN), labels)
+    np.testing.assert_array_equal(replace_misplaced(misread, Region.HAN, "demo"), labels)
 
 
 @pytest.mark.parametrize("region", MODEL_REGIONS)
 def test_what_can_lie_in_the_region_stays(region):
     possible = [i for name, i in CLASS_IDS.items() if name not in MISPLACED[region]]
     labels = np.random.default_rng(0).choice(np.array([0, BODY, *possible], np.uint8), (8, 9, 10))
-    np.testing.assert_array_equal(replace_misplaced(labels, region), labels)
+    np.testing.assert_array_equal(replace_misplaced(labels, region, "demo"), labels)
 
 
 @pytest.mark.parametrize("region", MODEL_REGIONS)
 def test_nothing_impossible_is_left(region):
     labels = np.random.default_rng(1).integers(0, BODY + 1, (8, 9, 10)).astype(np.uint8)
-    left = set(np.unique(replace_misplaced(labels, region)).tolist())
+    left = set(np.unique(replace_misplaced(labels, region, "demo")).tolist())
     assert not left & {CLASS_IDS[name] for name in MISPLACED[region]}
 
 
@@ -53,4 +53,10 @@ def test_the_organs_that_define_a_region_are_possible_there():
 
 def test_a_region_of_nothing_but_impossible_labels_is_left_as_it_is():
     labels = np.full((3, 3, 3), LIVER, np.uint8)
-    np.testing.assert_array_equal(replace_misplaced(labels, Region.HAN), labels)
+    np.testing.assert_array_equal(replace_misplaced(labels, Region.HAN, "demo"), labels)
+
+
+def test_labels_of_the_official_weights_stay():
+    labels = head()
+    labels[..., :3] = LUNG
+    np.testing.assert_array_equal(replace_misplaced(labels, Region.HAN, "official"), labels)
