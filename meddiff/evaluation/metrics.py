@@ -48,6 +48,9 @@ METRICS = {
     "spe": Metric(HIGHER, 0, 1, 1, _DECIDED),
     "sen": Metric(HIGHER, 0, 1, 1, _DECIDED),
     "acc": Metric(HIGHER, 0, 1, 1, _DECIDED),
+    "image_auroc": Metric(HIGHER, 0, 1, 1, "BMAD's slices of livers, quoted alone"),
+    "pixel_auroc": Metric(HIGHER, 0, 1, 1, "BMAD's slices of livers, quoted alone"),
+    "pro": Metric(HIGHER, 0, 1, 1, "BMAD's slices of livers, quoted alone"),
     "false_positives": Metric(LOWER, 0, INFINITY, 0, "findings that touch no lesion"),
 }
 
