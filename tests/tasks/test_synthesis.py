@@ -1,5 +1,6 @@
 """`meddiff synthesize`: a mask in, a CT on its grid out; and what it refuses, in one line."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,15 +10,17 @@ import pytest
 import SimpleITK as sitk
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from meddiff.config import DiffusionConfig, MachineConfig, Region, RegionsConfig, SamplingConfig, WindowsConfig
+from meddiff.data.shards import DONE, Row, read_index
 from meddiff.data.volumes import from_zyx, read_image, to_zyx
-from meddiff.model.foundation import MedDiffFM
+from meddiff.model.foundation import WEIGHTS, MedDiffFM
 from meddiff.model.info import window_flops
 from meddiff.model.unet import UNet
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.synthesis import synthesize as draw
-from meddiff.tasks.synthesis import synthesize_mask
+from meddiff.tasks.synthesis import synthesize_mask, synthesize_records
 from tests.training import SMALL
 
 SPACING_MM = 6.0
@@ -182,3 +185,24 @@ def test_a_mask_is_cut_as_the_store_cuts_and_around_it_is_air(bundle, labels_zyx
     np.testing.assert_array_equal(found[:, y, x], expected)
     found[:, y, x] = -1000
     assert (found == -1000).all()
+
+
+def test_a_model_that_is_written_again_as_it_was_draws_nothing_anew(bundle, record, tmp_path, monkeypatch):
+    """Snakemake lets a training that is done write its bundle again whenever the store's index changed."""
+    model = shutil.copytree(bundle, tmp_path / "model")
+    rows = [Row(record.meta.id, DONE, record.folder / "meta.json", "0", 0.0, "")]
+
+    def draw_all(**machine):
+        quick = SamplingConfig(steps=1, overlap=0, bfloat16=False)
+        sampler = Sampler(model, quick, MachineConfig(**MACHINE | machine))
+        synthesize_records(sampler, rows, "settings", 0, tmp_path / "out", tmp_path / "index.tsv")
+        (row,) = read_index(tmp_path / "index.tsv")
+        return row.status, row.path.stat().st_mtime_ns
+
+    first = draw_all()
+    assert first[0] == DONE
+    (model / WEIGHTS).touch()
+    assert draw_all(windows_per_batch=3, memory_gb=1) == first
+    weights = load_file(model / WEIGHTS)
+    save_file({name: tensor / 2 for name, tensor in weights.items()}, model / WEIGHTS)
+    assert draw_all() != first

@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-from meddiff.config import DiffusionConfig, WindowsConfig, parse_config
+from meddiff.config import DiffusionConfig, SamplingConfig, WindowsConfig, parse_config
 from meddiff.data.patches import Sample
 from meddiff.data.shards import DONE, Row
 from meddiff.data.tsv import write_tsv
@@ -12,6 +12,7 @@ from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded
 from meddiff.model.foundation import MedDiffFM
 from meddiff.model.unet import UNet
+from meddiff.stages import restrict
 from meddiff.training.distill import distill, halvings
 from meddiff.training.objective import Distillation, Noising, Objective
 from tests.conftest import make_record
@@ -123,7 +124,7 @@ def case(tmp_path):
         "distillation": {"first_steps": 8, "steps": 2, "training_steps": 3, "learning_rate": 1e-3},
         "models": [{"name": "tiny"}],
     }
-    return tmp_path, parse_config(config, "test")
+    return tmp_path, restrict(parse_config(config, "test"), "distill")
 
 
 def test_a_model_is_halved_to_a_bundle_that_knows_its_steps(case):
@@ -138,7 +139,7 @@ def test_a_model_is_halved_to_a_bundle_that_knows_its_steps(case):
     assert stops == 4  # two runs of three steps, a step at a time
     model = MedDiffFM.from_pretrained(folder / "student")
     assert (model.steps, model.diffusion.prediction, model.name) == (2, "v", "tiny")
-    recipe = model.recipe(config.sampling.model_copy(update={"solver": "unipc"}))
+    recipe = model.recipe(SamplingConfig(solver="unipc"))
     assert (recipe.solver, recipe.steps, recipe.spacing) == ("ddim", 2, "trailing")
     card = (folder / "student" / "README.md").read_text()
     assert "2 steps of DDIM (distilled)" in card

@@ -17,6 +17,7 @@ from meddiff.errors import TimeSliceEnded, UserError
 from meddiff.model.control_bundle import learned_slices, load_controlled
 from meddiff.model.foundation import MedDiffFM
 from meddiff.model.unet import UNet
+from meddiff.stages import restrict
 from meddiff.training.finetune import (
     Place,
     finetune,
@@ -38,6 +39,7 @@ CONFIG = parse_config(
     },
     "test",
 )
+LESIONS, THIN = restrict(CONFIG, "finetune-lesions"), restrict(CONFIG, "finetune-super-resolution")
 CHEST = WindowsConfig().chest
 FACTS = {
     "steps": 1,
@@ -87,7 +89,7 @@ def place(foundation, tmp_path):
 
 
 def lesions(store):
-    return lesion_task(CONFIG, "phantom", store, 16)
+    return lesion_task(LESIONS, "phantom", store, 16)
 
 
 def validations(place):
@@ -98,7 +100,7 @@ def validations(place):
 
 def test_the_first_validation_is_the_loss_of_the_pretrained_model(store, foundation, place):
     task = lesions(store)
-    finetune(task, CONFIG, place)
+    finetune(task, LESIONS, place)
     model = MedDiffFM.from_pretrained(foundation)
 
     class Pretrained(UNet):
@@ -117,14 +119,14 @@ def test_the_first_validation_is_the_loss_of_the_pretrained_model(store, foundat
 def test_lesions_are_learned_at_the_level_at_which_they_are_judged(store, foundation, place):
     """The tables draw and judge patches; a step on a whole region would teach nothing of them."""
     task = lesions(store)
-    data = task.regions.patches(30, task.levels, 16, CONFIG.seed, task.draw)
+    data = task.regions.patches(30, task.levels, 16, LESIONS.seed, task.draw)
     assert {data[number].level for number in range(len(data))} == {LEVELS.index("patch")}
-    finetune(task, CONFIG, place)
+    finetune(task, LESIONS, place)
     assert {key for key in validations(place)[0] if key.startswith("validation/")} == {"validation/chest/patch"}
 
 
 def test_the_bundle_is_the_foundation_under_control(store, foundation, place):
-    finetune(lesions(store), CONFIG, place)
+    finetune(lesions(store), LESIONS, place)
     model = load_controlled(place.out, foundation)
     before = MedDiffFM.from_pretrained(foundation).network.state_dict()
     assert all(torch.equal(before[name], tensor) for name, tensor in model.network.unet.state_dict().items())
@@ -134,7 +136,7 @@ def test_the_bundle_is_the_foundation_under_control(store, foundation, place):
 
 
 def test_from_scratch_nothing_is_locked_and_nothing_is_pretrained(store, foundation, place):
-    train_from_scratch(lesions(store), CONFIG, place)
+    train_from_scratch(lesions(store), LESIONS, place)
     model = load_controlled(place.out, place.out / "foundation")
     before = MedDiffFM.from_pretrained(foundation).network.state_dict()
     after = model.network.unet.state_dict()
@@ -144,21 +146,21 @@ def test_from_scratch_nothing_is_locked_and_nothing_is_pretrained(store, foundat
 
 
 def test_a_stopped_fine_tuning_goes_on_bit_by_bit(store, foundation, place, tmp_path):
-    finetune(lesions(store), CONFIG, place)
+    finetune(lesions(store), LESIONS, place)
     parts = Place(foundation, tmp_path / "parts", tmp_path / "other", 0)
-    for _ in range(CONFIG.finetuning.steps - 1):
+    for _ in range(LESIONS.finetuning.steps - 1):
         with pytest.raises(TimeSliceEnded, match="the same command goes on"):
-            finetune(lesions(store), CONFIG, parts)
-    finetune(lesions(store), CONFIG, parts)
+            finetune(lesions(store), LESIONS, parts)
+    finetune(lesions(store), LESIONS, parts)
     name = "control.safetensors"
     assert (place.out / name).read_bytes() == (parts.out / name).read_bytes()
 
 
 def test_super_resolution_learns_from_the_pretraining_regions_where_no_slices_are_measured(store, place, tmp_path):
     write_tsv([], COLUMNS, tmp_path / "measured.tsv")
-    task = super_resolution_task(CONFIG, store, tmp_path / "measured.tsv")
+    task = super_resolution_task(THIN, store, tmp_path / "measured.tsv")
     assert [folder.name for folder in task.regions.training] == ["pre-train"]
-    finetune(task, CONFIG, place)
+    finetune(task, THIN, place)
     assert {key for key in validations(place)[0] if key.startswith("validation/")} == {"validation/chest/patch"}
 
 
@@ -170,7 +172,7 @@ def test_super_resolution_learns_from_measured_slices_where_there_are_some(store
         save_array(record.ct[:] // 2, tmp_path / f"{row.id}.b2nd")  # no mean of thin slices
         slices.append(Row(row.id, DONE, tmp_path / f"{row.id}.b2nd", row.id, 0.0, ""))
     write_tsv([vars(row) for row in slices], COLUMNS, tmp_path / "measured.tsv")
-    task = super_resolution_task(CONFIG, store, tmp_path / "measured.tsv")
+    task = super_resolution_task(THIN, store, tmp_path / "measured.tsv")
     assert [folder.name for folder in task.regions.training + task.regions.validation] == ["train", "val"]
     sample = task.draw(Record(task.regions.training[0]), "patch", 16, np.random.default_rng(0))
     drawn, target = (denormalise(x[0].numpy(), CHEST) for x in (sample.image, sample.target))
@@ -179,11 +181,11 @@ def test_super_resolution_learns_from_measured_slices_where_there_are_some(store
     np.testing.assert_array_equal(target[inside], drawn[inside] // 2)
     other = [Row(**vars(row) | {"sha256": "other"}) for row in slices]
     write_tsv([vars(row) for row in other], COLUMNS, tmp_path / "other.tsv")
-    assert super_resolution_task(CONFIG, store, tmp_path / "other.tsv").regions.digest != task.regions.digest
-    finetune(task, CONFIG, place)
+    assert super_resolution_task(THIN, store, tmp_path / "other.tsv").regions.digest != task.regions.digest
+    finetune(task, THIN, place)
     assert learned_slices(place.out) == "measured"
 
 
 def test_a_lesion_dataset_of_one_patient_is_refused(store):
     with pytest.raises(UserError, match="nothing: 0 patients with lesions, and two are the least"):
-        lesion_task(CONFIG, "nothing", store, 16)
+        lesion_task(LESIONS, "nothing", store, 16)
