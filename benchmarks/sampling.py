@@ -163,7 +163,7 @@ def one_step(recipe: Recipe, case: Case) -> Call:
 
     def step() -> int:
         windows.estimate_x0(x, windows.diffusion.timesteps // 2, 0)
-        return sampler.config.steps
+        return sampler.config.recipe(sampler.model.diffusion.prediction).steps
 
     return step
 

@@ -85,7 +85,7 @@ class Monitor:
         generator = torch.Generator(self.device).manual_seed(self.seed)
         x = torch.randn(batch.image.shape, generator=generator, device=self.device)
         condition = network.encode_condition(batch.anatomy, batch.coordinates, batch.target)  # type: ignore[operator]
-        solver = make_solver("ddim", objective.sample_steps, schedule.timesteps)
+        solver = make_solver(objective.solver, objective.sample_steps, schedule.timesteps, objective.spacing)
         for t in solver.timesteps:
             t_B = torch.full((1,), int(t), device=self.device)
             estimate = network(x, t_B, batch.region, condition)

@@ -40,7 +40,8 @@ class Objective(nn.Module):
         prediction: what the network estimates: `epsilon`, `v` or `sample`.
     """
 
-    sample_steps = 20  # of DDIM, for the sample images
+    # How the sample images are drawn; few steps even in log-SNR do for every kind of estimate.
+    solver, sample_steps, spacing = "dpm-solver++", 20, "log-snr"
 
     def __init__(self, network: nn.Module, schedule: Schedule, prediction: str) -> None:
         super().__init__()
@@ -102,6 +103,8 @@ class Distillation(Objective):
         teacher_prediction: what the teacher estimates.
         steps: of the student; twice as many of the teacher.
     """
+
+    solver, spacing = "ddim", "trailing"  # those that it learns
 
     def __init__(
         self,
