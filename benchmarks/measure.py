@@ -53,7 +53,13 @@ def compare(case: str, metric: str, ours: float, peer: float, peer_name: str) ->
 
 
 def measure(candidates: dict[str, Candidate], repeats: int) -> dict[str, Measured]:
-    """Return every candidate's measures; they take turns, after two calls of each to warm up."""
+    """Return every candidate's measures, after two calls of each to warm up.
+
+    On a CPU they take turns, since its speed drifts; on a GPU, whose memory might not hold all, each is done before the
+    next begins.
+    """
+    if torch.cuda.is_available() and len(candidates) > 1:
+        return {name: measure({name: candidate}, repeats)[name] for name, candidate in candidates.items()}
     workers = {name: _Worker(candidate) for name, candidate in candidates.items()}
     try:
         for _ in range(repeats + 2):
@@ -63,10 +69,12 @@ def measure(candidates: dict[str, Candidate], repeats: int) -> dict[str, Measure
     finally:
         for worker in workers.values():
             worker.process.terminate()
+            worker.process.join()
 
 
-def matrix_product(device: str, size: int = 2048) -> Call:
+def matrix_product(device: str, size: int | None = None) -> Call:
     """Return a large matrix product in bfloat16: what the hardware can do."""
+    size = size or (8192 if device == "cuda" else 2048)
     a, b = (torch.randn(size, size, device=device).bfloat16() for _ in range(2))
 
     def product() -> float:
@@ -155,6 +163,7 @@ class _Worker:
 
 
 def _serve(pipe: Connection, candidate: Candidate) -> None:
+    torch.backends.cudnn.benchmark = True  # for all candidates
     call = candidate.build(*candidate.arguments)
     built_mb = memory_mb()
     pipe.send("built")
@@ -164,7 +173,12 @@ def _serve(pipe: Connection, candidate: Candidate) -> None:
             seconds, result = _timed(call)
             pipe.send(seconds)
         else:
-            pipe.send((memory_mb() - built_mb, result))
+            pipe.send((memory_mb() - built_mb, _plain(result)))
+
+
+def _plain(result: Any) -> Any:
+    """Return what can be sent to another process."""
+    return result.float().cpu().numpy() if isinstance(result, torch.Tensor) else result
 
 
 def _timed(call: Call) -> tuple[float, Any]:

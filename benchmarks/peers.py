@@ -51,7 +51,7 @@ def monai_twin(network: UNet) -> DiffusionModelUNet:
     _copy_transformer(weights, "middle_block.attention", network.middle_transformer)
     _copy_block(weights, "middle_block.resnet_2", network.middle2)
     twin.load_state_dict({name: tensor.detach() for name, tensor in weights.items()})
-    return twin.to(network.norm_out.weight.dtype)
+    return twin.to(network.norm_out.weight)
 
 
 def twin_input(network: UNet, x_BCZYX: Tensor, anatomy_BZYX: Tensor, coordinates_B3ZYX: Tensor) -> Tensor:

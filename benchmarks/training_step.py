@@ -39,15 +39,18 @@ def training_step(size: int, repeats: int, compiled: bool) -> list[Row]:
         "ours": Candidate(our_step, (size,)),
         "monai-autocast": Candidate(monai_step, (size, "autocast")),
         "monai-channels-last": Candidate(monai_step, (size, "channels-last")),
-        "monai-keeps-memory": Candidate(monai_step, (size, "channels-last", True)),
     }
+    if choose_device("auto").type == "cpu":
+        candidates["monai-keeps-memory"] = Candidate(monai_step, (size, "channels-last", True))
     if compiled and shutil.which("g++"):
         candidates["monai-compiled"] = Candidate(monai_step, (size, "compiled"))
     found = measure(candidates, repeats)
     print("medians: " + ", ".join(f"{name} {each.seconds:.3f} s" for name, each in found.items()))
     best = min(found.keys() - {"ours", "monai-keeps-memory"}, key=lambda name: found[name].seconds)
     rows = []
-    for label, peer in (("monai-best", best), ("monai-keeps-memory", "monai-keeps-memory")):
+    for label, peer in {"monai-best": best, "monai-keeps-memory": "monai-keeps-memory"}.items():
+        if peer not in found:
+            continue
         for metric in ("seconds", "peak_mb"):
             values = (getattr(found[name], metric) for name in ("ours", peer))
             rows.append(compare(f"training step {size}^3", metric, *values, label))

@@ -74,9 +74,9 @@ STAGES = {
     "qc-page": Stage(SCANS, version=2),
     "train-anatomy": Stage((*_keys("anatomy", "demo_epochs", "demo_phantoms"), "windows")),
     "extractor": Stage(("seed", *_keys("evaluation", "network", "weights")), version=2),
-    "pretrain": Stage(("seed", "model", "diffusion", "augmentation", "training", "models", "windows"), version=4),
+    "pretrain": Stage(("seed", "model", "diffusion", "augmentation", "training", "models", "windows"), version=5),
     "distill": Stage(
-        ("seed", "model.patch_vox", "augmentation", *STEP, "training.ema_decay", "distillation", "models"), version=3
+        ("seed", "model.patch_vox", "augmentation", *STEP, "training.ema_decay", "distillation", "models"), version=4
     ),
     "synthesize": Stage(("seed", "sampling"), selects=("machine.sampling_shards",), version=3),
     "low-dose": Stage(
@@ -104,8 +104,8 @@ STAGES = {
     "anomaly": Stage(("seed", *ESTIMATE, "anomaly"), version=2),
     "supervised": Stage(("nnunet",), version=2),
     "score-anomaly": Stage(ANOMALY_SCORES, version=3),
-    "finetune-lesions": Stage((*FINETUNING, "finetuning.levels", "augmentation"), version=3),
-    "finetune-super-resolution": Stage((*FINETUNING, "super_resolution.factor"), version=3),
+    "finetune-lesions": Stage((*FINETUNING, "finetuning.levels", "augmentation"), version=4),
+    "finetune-super-resolution": Stage((*FINETUNING, "super_resolution.factor"), version=4),
     "lesions": Stage(
         ("seed", "sampling", *_keys("lesions", "inpainting_steps", "jump_length", "resampling", "margin_mm")),
         selects=TEST_LESIONS,

@@ -1,6 +1,9 @@
 """Fixtures that many tests share: phantoms as arrays and as stored records."""
 
 import os
+
+os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported: its kernels run on the CPU
+
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # workers of pytest share the cores; more threads than cores are far slower

@@ -14,7 +14,7 @@ class MachineConfig(Section):
     data_shards: int = Field(default=84, ge=1, description="Jobs per preparation stage; about 64 cases each.")
     sampling_shards: int = Field(default=28, ge=1, description="Jobs per model that draw synthetic scans.")
     processes: int = Field(
-        default=1, ge=1, description="Processes of torchrun, one per GPU, that share the passes of a training step."
+        default=1, ge=1, description="Processes of torchrun, one per GPU, that share every step of a training."
     )
     nodes: int = Field(default=1, ge=1, description="Nodes of a cluster that these processes are spread over.")
     workers: int = Field(default=4, ge=0, description="Processes that read patches for a training.")
@@ -30,8 +30,14 @@ class MachineConfig(Section):
     memory_gb: float = Field(
         default=8, gt=0, description="For a volume's arrays and, with what is left, its encoded conditions."
     )
+    gpu_memory_gb: float = Field(
+        default=10, ge=0, description="The same on a GPU, beside the model; a larger volume lives on the host."
+    )
     cache_conditions: bool = Field(
         default=True, description="Encode the conditions of windows that stay once, as far as the memory goes."
+    )
+    cuda_graphs: bool = Field(
+        default=True, description="On a GPU, record the launches of a pass once and replay them for each window."
     )
     compile: bool = Field(default=False, description="Use torch.compile; needs a C++ compiler.")
     save_every_steps: int = Field(default=10, ge=1, description="Steps between saved states of a volume.")

@@ -50,7 +50,7 @@ def restore(
         alpha, sigma = schedule.at(t)
         x0 = data_step(x0, prior_weight * (alpha / sigma) ** 2)
         noise = (x - alpha * x0) / sigma
-        fresh = torch.randn(noise.shape, generator=generator)
+        fresh = windows.noise(generator)
         next_alpha, next_sigma = schedule.at(next_t)
         x = next_alpha * x0 + next_sigma * ((1 - zeta) ** 0.5 * noise + zeta**0.5 * fresh)
     raise ValueError("DiffPIR needs at least one timestep")

@@ -45,7 +45,7 @@ def inpaint(
     progress = Progress(name, sum(b < a for a, b in itertools.pairwise(path)), STATUS_SECONDS)
 
     def noise() -> Tensor:
-        return torch.randn(known_ZYX.shape, generator=generator)
+        return windows.noise(generator)
 
     x = noise()
     for here, there in itertools.pairwise(path):

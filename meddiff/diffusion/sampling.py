@@ -36,7 +36,7 @@ class SavedState:
         if not self.path.exists():
             return None
         try:
-            state = torch.load(self.path, weights_only=True)
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file raises one of many types
             if machine_fault(error):
                 raise
@@ -51,7 +51,7 @@ class SavedState:
 def sample_volume(
     windows: SlidingWindows, seed: int, name: str, saved: SavedState | None = None, steps: int | None = None
 ) -> Tensor:
-    """Return a volume drawn from the model, (Z, Y, X), in [-1, 1].
+    """Return a volume drawn from the model, (Z, Y, X), in [-1, 1], on the CPU.
 
     Args:
         windows: the model's estimate for this volume, and how to sample.
@@ -63,13 +63,13 @@ def sample_volume(
     """
     config = windows.config if steps is None else windows.config.model_copy(update={"steps": steps})
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(windows.size_zyx, generator=generator)
+    x = windows.noise(generator)
     solver = VolumeSolver(config, windows.diffusion, windows.size_zyx)
     first, state = 0, saved.load() if saved else None
     if state:
-        first, x = state["step"], state["x"]
+        first, x = state["step"], state["x"].to(windows.device)
         generator.set_state(state["generator"])
-        solver.restore(state["solver"])
+        solver.restore(state["solver"], windows.device)
         windows.cost = Cost(**state["cost"])
         log.info("%s: going on from step %d", name, first)
     progress = Progress(name, len(solver.timesteps) - first, STATUS_SECONDS)
@@ -83,4 +83,4 @@ def sample_volume(
             )
     if saved:
         saved.remove()
-    return windows.inner(x.clamp_(-1, 1))
+    return windows.inner(x.clamp_(-1, 1)).cpu()

@@ -4,6 +4,8 @@ The estimates of all windows are averaged with a smooth weight. x_0 is linear in
 and t, so averaging x_0 is averaging the noise, as the paper does.
 """
 
+import logging
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,14 +29,17 @@ from meddiff.diffusion.windows import (
 )
 from meddiff.errors import UserError
 from meddiff.model.controlnet import ControlledUNet
+from meddiff.model.graphed import Graphed
 from meddiff.model.position import patch_coordinates
 from meddiff.model.unet import UNet
 from meddiff.seeds import seed_from
 
+log = logging.getLogger(__name__)
+
 # Float32 arrays that live at once: of the volume's size x_t, x_0 and the four that UniPC remembers, the most of all
 # solvers; of a slab's size what a step needs in between.
 ARRAYS_OF_A_VOLUME, ARRAYS_OF_A_SLAB = 6, 20
-Network = UNet | ControlledUNet
+Network = UNet | ControlledUNet | Graphed
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,9 @@ class Cost:
 class SlidingWindows:
     """The estimate of x_0 for one volume.
 
+    The volume lives on the first network's device where `array_bytes` fit into the memory that is meant for it, else on
+    the host; windows travel between there and the networks. `device` is where.
+
     Args:
         networks: the network, once for every device that shares the windows; their number does not change the result.
         diffusion: the model's process and what its network estimates.
@@ -101,7 +109,6 @@ class SlidingWindows:
         machine = machine or MachineConfig()
         self.diffusion, self.config, self.machine = diffusion, config, machine
         self._networks, self._seed = networks, seed
-        self._schedule = Schedule(diffusion.timesteps)
         self._window = networks[0].config.patch_vox
         self._region, self._air = condition.region, condition.air
         self._inner_size = tuple(condition.anatomy_ZYX.shape)
@@ -109,25 +116,40 @@ class SlidingWindows:
         missing = [max(0, self._window - n) for n in self._inner_size]
         self._before = [m // 2 for m in missing]
         self.size_zyx = tuple(n + m for n, m in zip(self._inner_size, missing, strict=True))
+        self.device, cache_bytes = self._home()
         self._anatomy = self.padded(condition.anatomy_ZYX, 0)
         target = condition.target_ZYX
         self._target = None if target is None else self.padded(target, condition.target_outside)
-        self._weight = window_weight(self._window)
+        self._schedule = Schedule(diffusion.timesteps, self.device)
+        self._weight = window_weight(self._window).to(self.device)
         self._cached: dict[tuple[Corner, ...], Tensor] = {}
-        self._keeps_conditions = machine.cache_conditions and config.windows == "averaged"
-        self._cache_bytes = machine.memory_gb * 1e9 - array_bytes(self._anatomy.numel())
-        if self._cache_bytes < 0:
-            raise UserError(
-                f"a volume of {self._anatomy.numel():,} voxels needs {array_bytes(self._anatomy.numel()) / 1e9:.1f} GB "
-                f"and machine.memory_gb is {machine.memory_gb:g}; raise it, or cut the volume"
-            )
+        keeps_conditions = machine.cache_conditions and config.windows == "averaged"
+        self._cache_bytes = cache_bytes if keeps_conditions else 0
+        self._per_batch = machine.windows_per_batch
         self.cost = Cost()
 
+    def _home(self) -> tuple[torch.device, float]:
+        """Return where the volume lives, and how many bytes are left for encoded conditions beside the networks."""
+        needed, device = array_bytes(math.prod(self.size_zyx)), _device_of(self._networks[0])
+        on_host, on_gpu = (gb * 1e9 for gb in (self.machine.memory_gb, self.machine.gpu_memory_gb))
+        if device.type != "cpu" and needed <= on_gpu:
+            return device, on_gpu - needed
+        if needed > on_host:
+            raise UserError(
+                f"a volume of {math.prod(self.size_zyx):,} voxels needs {needed / 1e9:.1f} GB and machine.memory_gb "
+                f"is {self.machine.memory_gb:g}; raise it, or cut the volume"
+            )
+        return torch.device("cpu"), on_host - needed if device.type == "cpu" else on_gpu
+
+    def noise(self, generator: torch.Generator) -> Tensor:
+        """Return white noise of the volume's size; `generator` is one of the CPU, so a seed is the same anywhere."""
+        return torch.randn(self.size_zyx, generator=generator).to(self.device)
+
     def padded(self, volume_ZYX: Tensor, outside: float | None = None) -> Tensor:
-        """Return a volume of the size that was asked for with air around it, where a window needs it."""
+        """Return a volume of the size that was asked for with air around it, where a window needs it, on `device`."""
         padding = [(b, n - b - m) for n, b, m in zip(self.size_zyx, self._before, volume_ZYX.shape, strict=True)]
         value = self._air if outside is None else outside
-        return F.pad(volume_ZYX, [side for axis in reversed(padding) for side in axis], value=value)
+        return F.pad(volume_ZYX.to(self.device), [side for axis in reversed(padding) for side in axis], value=value)
 
     def inner(self, volume_ZYX: Tensor) -> Tensor:
         """Return the part of a padded volume that was asked for."""
@@ -135,7 +157,7 @@ class SlidingWindows:
 
     @torch.inference_mode()
     def estimate_x0(self, x_ZYX: Tensor, t: int, step: int | None = None) -> Tensor:
-        """Return the averaged estimate of x_0, float32 on the CPU.
+        """Return the averaged estimate of x_0, float32 on `device`.
 
         Choice: clipped to [-1, 1] unless configured otherwise, because at the cosine schedule's last timestep x_0 is
         the error of the estimated noise times 20,291.
@@ -146,20 +168,26 @@ class SlidingWindows:
             step: decides where windows that move lie; None is the last or only step.
         """
         starts = self.starts_zyx(step)
-        mean = torch.zeros(self.size_zyx)
-        computed = []
-        for corner in corners_of(starts):
-            if self.config.skip_air and not self._anatomy[at(corner, self._window)].any():
+        mean = torch.zeros(self.size_zyx, device=self.device)
+        corners = corners_of(starts)
+        shows_body = dict(zip(corners, self._show_body(corners), strict=True))
+        for corner in corners:
+            if not shows_body[corner]:
                 mean[at(corner, self._window)] += self._air * self._weight
-            else:
-                computed.append(corner)
+        computed = [corner for corner in corners if shows_body[corner]]
         self.cost.estimates += len(computed)
         for corner, window in self._windows(computed, x_ZYX, t):
             mean[at(corner, self._window)] += self._weight * window
         for axis in range(3):
             total = total_profile(self.size_zyx[axis], self._window, starts[axis])
-            mean /= total.view([-1 if other == axis else 1 for other in range(3)])
+            mean /= total.view([-1 if other == axis else 1 for other in range(3)]).to(self.device)
         return mean.clamp_(-1, 1) if self.config.clip_x0 else mean
+
+    def _show_body(self, corners: list[Corner]) -> list[bool]:
+        """Return which windows are computed: those with any anatomy, if the others may be air."""
+        if not self.config.skip_air:
+            return [True] * len(corners)
+        return torch.stack([self._anatomy[at(corner, self._window)].any() for corner in corners]).tolist()
 
     def starts_zyx(self, step: int | None) -> list[list[int]]:
         """Return where the windows of a step begin along each axis; None is the last step.
@@ -184,7 +212,7 @@ class SlidingWindows:
 
     def _windows(self, corners: list[Corner], x_ZYX: Tensor, t: int) -> Iterator[tuple[Corner, Tensor]]:
         """Give each window's x_0, in the order of the corners whichever device makes it."""
-        count = self.machine.windows_per_batch
+        count = self._per_batch
         batches = [tuple(corners[i : i + count]) for i in range(0, len(corners), count)]
         if len(self._networks) == 1:
             results = (self._x0(self._networks[0], batch, x_ZYX, t) for batch in batches)
@@ -200,14 +228,34 @@ class SlidingWindows:
         for pool in pools:
             pool.shutdown()
 
-    @torch.inference_mode()
     def _x0(self, network: Network, corners: tuple[Corner, ...], x_ZYX: Tensor, t: int) -> Tensor:
+        """Return the x_0 of some windows; those that do not fit into a GPU's memory at once take turns.
+
+        Raises:
+            UserError: not even one fits.
+        """
+        try:
+            return self._x0_at_once(network, corners, x_ZYX, t)
+        except torch.OutOfMemoryError:
+            if len(corners) == 1:
+                raise UserError(
+                    f"the GPU has no memory for one window of {self._window}^3 voxels; lower machine.gpu_memory_gb "
+                    f"(now {self.machine.gpu_memory_gb:g}), so that the volume lives on the host, or set device: cpu"
+                ) from None
+        torch.cuda.empty_cache()
+        half = len(corners) // 2
+        self._per_batch = min(self._per_batch, half)
+        log.warning("no memory for %d windows at once on the GPU; %d from now on", len(corners), self._per_batch)
+        return torch.cat([self._x0(network, part, x_ZYX, t) for part in (corners[:half], corners[half:])])
+
+    @torch.inference_mode()
+    def _x0_at_once(self, network: Network, corners: tuple[Corner, ...], x_ZYX: Tensor, t: int) -> Tensor:
         x = torch.stack([x_ZYX[at(c, self._window)] for c in corners])[:, None]
-        t_B = torch.full((len(corners),), t)
-        device = next(network.parameters()).device
+        t_B = torch.full((len(corners),), t, device=self.device)
+        device = _device_of(network)
         region_B = torch.full_like(t_B, self._region, device=device)
         estimate = network(x.to(device), t_B.to(device), region_B, self._condition(network, corners, device))
-        return self._schedule.to_x0(self.diffusion.prediction, estimate.float().cpu(), x, t_B)[:, 0]
+        return self._schedule.to_x0(self.diffusion.prediction, estimate.float().to(self.device), x, t_B)[:, 0]
 
     def _condition(self, network: Network, corners: tuple[Corner, ...], device: torch.device) -> Tensor:
         """Return the encoded conditions; those of windows that stay are kept as far as the memory goes."""
@@ -223,16 +271,20 @@ class SlidingWindows:
             target = torch.stack([self._target[at(c, self._window)] for c in corners])[:, None].to(device)
         encoded = network.encode_condition(anatomy.to(device), torch.stack(coordinates), target)
         self.cost.encodings += len(corners)
-        if self._keeps_conditions and encoded.nbytes <= self._cache_bytes:
+        if encoded.nbytes <= self._cache_bytes:
             self._cached[corners] = encoded
             self._cache_bytes -= encoded.nbytes
         return encoded
 
 
 def array_bytes(voxels: int) -> int:
-    """Return the host memory that sampling a volume takes at most: labels, and the float32 arrays of a step."""
+    """Return the memory that sampling a volume takes at most: labels, and the float32 arrays of a step."""
     slab = min(voxels, SLAB_VOXELS)
     return voxels + 4 * (voxels * ARRAYS_OF_A_VOLUME + slab * ARRAYS_OF_A_SLAB)
+
+
+def _device_of(network: Network) -> torch.device:
+    return next(network.parameters()).device
 
 
 def _pairs(batches: list[tuple[Corner, ...]], results: Iterator[Tensor]) -> Iterator[tuple[Corner, Tensor]]:

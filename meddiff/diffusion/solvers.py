@@ -48,9 +48,17 @@ class VolumeSolver:
         """Return what the solvers remember."""
         return [{key: value for key, value in vars(solver).items() if key in MEMORY} for solver in self._solvers]
 
-    def restore(self, state: list[dict[str, Any]]) -> None:
+    def restore(self, state: list[dict[str, Any]], device: torch.device) -> None:
+        """Take back what `state` gave, with the volume on a device."""
         for solver, remembered in zip(self._solvers, state, strict=True):
-            vars(solver).update(remembered)
+            vars(solver).update({key: _moved(value, device) for key, value in remembered.items()})
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """Return a value of a solver's memory with the slabs in it on a device; its numbers stay where they are."""
+    if isinstance(value, list):
+        return [_moved(each, device) for each in value]
+    return value.to(device) if isinstance(value, Tensor) and value.ndim else value
 
 
 def make_solver(name: str, steps: int, timesteps: int, spacing: str = "trailing") -> Any:

@@ -23,6 +23,7 @@ from meddiff.model.blocks import (
     time_features,
     zero_initialised,
 )
+from meddiff.model.fused import join
 from meddiff.model.position import position_channels, position_embedding
 
 
@@ -201,7 +202,7 @@ class UNet(Encoder):
         h, skips, embedding, context = encoded.h, list(encoded.skips), encoded.embedding, encoded.context
         for depth, level in enumerate(cast("list[Level]", self.up)):
             for block, transformer in zip(level.blocks, level.transformers, strict=True):
-                h = self._block(block, transformer, torch.cat((h, skips.pop()), dim=1), embedding, context)
+                h = self._block(block, transformer, join(h, skips.pop()), embedding, context)
             if depth < len(self.upsample):
                 h = self.upsample[depth](h)
         return self.conv_out(self.norm_out(h))

@@ -75,11 +75,11 @@ def anomaly_map(
     seen = windows.padded(torch.from_numpy(seen_zyx))
     alpha, sigma = Schedule(windows.diffusion.timesteps).at(timestep)
     generator = torch.Generator().manual_seed(seed)
-    mean = torch.zeros(windows.size_zyx)
+    mean = torch.zeros_like(seen)
     for _ in range(draws):
-        x_t = alpha * seen + sigma * torch.randn(seen.shape, generator=generator)
+        x_t = alpha * seen + sigma * windows.noise(generator)
         mean += windows.estimate_x0(x_t, timestep) / draws
-    return np.where(organ_zyx, scaled - windows.inner(mean).numpy(), 0).astype(np.float32)
+    return np.where(organ_zyx, scaled - windows.inner(mean).cpu().numpy(), 0).astype(np.float32)
 
 
 def timesteps(config: AnomalyConfig, organ: Organ) -> tuple[int, ...]:

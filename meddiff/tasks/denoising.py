@@ -63,7 +63,7 @@ def denoise(
             f"noise of {noise_hu:.2g} HU: in the {region} this model knows noise of {' to '.join(ends_hu)} HU"
         )
     clean = method(windows, noisy, config, sigma_n, torch.Generator().manual_seed(seed))
-    result = denormalise(windows.inner(clean).numpy(), window)
+    result = denormalise(windows.inner(clean).cpu().numpy(), window)
     reach_hu = NOISE_REACH * noise_hu
     inside = (hu_zyx >= window.low_hu) & (hu_zyx <= window.high_hu)
     nearly = (hu_zyx >= window.low_hu - reach_hu) & (hu_zyx <= window.high_hu + reach_hu)

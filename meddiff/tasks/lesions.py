@@ -102,7 +102,7 @@ def inpaint_lesion(sampler: Sampler, view: LesionView, config: LesionsConfig, se
     unknown = windows.padded(torch.from_numpy(share_zyx[near] > 0), False)
     generator = torch.Generator().manual_seed(seed)
     walk = (config.inpainting_steps, config.jump_length, config.resampling)
-    drawn = windows.inner(inpaint(windows, known, unknown, *walk, generator, name)).numpy()
+    drawn = windows.inner(inpaint(windows, known, unknown, *walk, generator, name)).cpu().numpy()
     result_zyx, share = view.hu_zyx.copy(), share_zyx[near]
     blended = share * denormalise(drawn, part.window) + (1 - share) * part.hu_zyx
     result_zyx[near] = np.where(share > 0, np.round(blended).astype(np.int16), part.hu_zyx)

@@ -1,6 +1,7 @@
 """A model that is loaded and ready for whole volumes: what all tasks begin with."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from meddiff.diffusion.sliding import Condition, Network, Place, SlidingWindows
 from meddiff.errors import UserError
 from meddiff.files import sha256
 from meddiff.model.control_bundle import CONTROL_WEIGHTS, load_controlled
+from meddiff.model.controlnet import ControlledUNet
 from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
+from meddiff.model.graphed import Graphed
+from meddiff.model.unet import UNet
 
 
 class Sampler:
@@ -64,12 +68,14 @@ class Sampler:
         return SlidingWindows(self._networks, self.model.diffusion, condition, self.config, seed, self._machine)
 
 
-def _on_every_device(network: Network, machine: MachineConfig) -> list[Network]:
+def _on_every_device(network: UNet | ControlledUNet, machine: MachineConfig) -> Sequence[Network]:
     networks = [network]
     if next(network.parameters()).is_cuda:
         if machine.gpus > torch.cuda.device_count():
             raise UserError(f"machine.gpus is {machine.gpus} and torch sees {torch.cuda.device_count()}")
         networks += [copy.deepcopy(network).to(f"cuda:{number}") for number in range(1, machine.gpus)]
+        if machine.cuda_graphs:
+            return [Graphed(each) for each in networks]
     if machine.compile:
         for each in networks:
             each.compile()

@@ -66,11 +66,11 @@ def super_resolve(
         return denormalise(sample_volume(windows, seed, "super-resolution", steps=steps).numpy(), scan.window)
     generator = torch.Generator().manual_seed(seed)
     timesteps = evenly_spaced(windows.diffusion.timesteps - 1, config.steps)
-    noise = torch.randn(windows.size_zyx, generator=generator)
+    noise = windows.noise(generator)
     weight = config.diffpir_lambda * config.sigma_n**2
-    data_step = _data_step(windows, thick, config.factor)
+    data_step = _data_step(windows, thick.to(windows.device), config.factor)
     x0 = restore(windows, noise, timesteps, data_step, weight, config.diffpir_zeta, generator, "super-resolution")
-    return denormalise(windows.inner(x0).numpy(), scan.window)
+    return denormalise(windows.inner(x0).cpu().numpy(), scan.window)
 
 
 def pull(x0_ZYX: Tensor, thick_ZYX: Tensor, factor: int, rho: float) -> Tensor:

@@ -86,7 +86,7 @@ class State:
 
     def __init__(self, network: nn.Module, config: TrainingConfig) -> None:
         self.network, self.config = network, config
-        self.ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        self.ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay(0, config)))
         self.optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
         self.step = self.skipped = self.bad_in_a_row = 0
         self.usual_loss = float("nan")
@@ -106,6 +106,7 @@ class State:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip_norm)
         if torch.isfinite(norm) and math.isfinite(outcome.loss) and not self._is_spike(outcome.loss):
             self.optimizer.step()
+            self.ema.multi_avg_fn = get_ema_multi_avg_fn(ema_decay(self.step - self.skipped, self.config))
             self.ema.update_parameters(self.network)
             before = outcome.loss if math.isnan(self.usual_loss) else self.usual_loss
             self.usual_loss = USUAL_LOSS_DECAY * before + (1 - USUAL_LOSS_DECAY) * outcome.loss
@@ -161,6 +162,15 @@ class State:
                 f"{run.name}: the loss is {outcome.loss:.3g}, usually {self.usual_loss:.3g}, "
                 f"{self.bad_in_a_row} steps in a row; look at {', '.join(sorted(records))}"
             )
+
+
+def ema_decay(update: int, config: TrainingConfig) -> float:
+    """Return the decay of the weights' moving average at its update number `update`, from 0.
+
+    Choice: it rises to the configured one as (1 + n) / (10 + n), so that the average forgets the first weights also in
+    a run that is shorter than its memory.
+    """
+    return min(config.ema_decay, (1 + update) / (10 + update))
 
 
 def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:

@@ -142,6 +142,9 @@ class Recording:
         self.seen.append((x.clone(), t, step))
         return torch.full_like(x, 0.25)
 
+    def noise(self, generator):
+        return torch.randn((16, 16, 32), generator=generator)
+
 
 def inpainted(windows, known, unknown, seed=0):
     return inpaint(windows, known, unknown, 12, 3, 2, torch.Generator().manual_seed(seed), "test")

@@ -203,3 +203,29 @@ def test_slabs_with_solvers_of_their_own_are_the_volume_with_one(monkeypatch, na
     if name != "ddpm":
         torch.testing.assert_close(*results, atol=0, rtol=0)
     assert all(result.isfinite().all() for result in results)
+
+
+class Cramped(Oracle):
+    """A network on a device that has memory for so many windows at once."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.room, self.batches = room, []
+
+    def forward(self, x, t, region, truth):
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError("no memory")
+        self.batches.append(len(x))
+        return super().forward(x, t, region, truth)
+
+
+def test_windows_that_do_not_fit_into_memory_at_once_take_turns():
+    anatomy, machine = labels((20, 8, 8)), MachineConfig(windows_per_batch=8)
+    cramped = Cramped(room=1)
+    assert torch.equal(sampled(cramped, anatomy, machine=machine), sampled(Oracle(), anatomy, machine=machine))
+    assert set(cramped.batches) == {1}
+
+
+def test_a_window_that_does_not_fit_into_memory_is_an_error_of_one_line():
+    with pytest.raises(UserError, match=r"no memory for one window of 8\^3 voxels; lower machine.gpu_memory_gb"):
+        sampled(Cramped(room=0), labels((8, 8, 8)))

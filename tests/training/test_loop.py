@@ -1,6 +1,7 @@
 """The training loop: it learns, stops, goes on exactly, and says what is wrong."""
 
 import json
+import math
 import os
 import signal
 
@@ -13,7 +14,7 @@ from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
 from meddiff.locks import locked
 from meddiff.model.unet import UNet
-from meddiff.training.loop import learning_rate, train
+from meddiff.training.loop import ema_decay, learning_rate, train
 from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Objective
 from meddiff.training.run import Run
@@ -180,3 +181,32 @@ def test_the_log_says_how_long_a_training_is(tmp_path, record, caplog):
     with caplog.at_level("INFO"):
         run_training(tmp_path, record)
     assert "test: 6 steps of 4 samples (batch_size 2 x accumulation 2), 24 epochs of 1 regions" in caplog.messages
+
+
+@pytest.mark.parametrize(("updates", "share"), [(10, 0.05), (100, 1e-5), (1000, 1e-5)])
+def test_the_average_forgets_the_first_weights_also_in_a_short_run(updates, share):
+    config = TrainingConfig(steps=updates, ema_decay=0.9999)
+    assert math.prod(ema_decay(n, config) for n in range(1, updates)) < share
+
+
+def test_the_decay_of_the_average_rises_to_the_configured_one():
+    decays = [ema_decay(n, CONFIG) for n in range(200)]
+    assert decays == sorted(decays)
+    assert decays[-1] == CONFIG.ema_decay
+
+
+def test_the_averaged_weights_are_those_of_the_rising_decay(tmp_path, record):
+    """One weight's averages, written down from the checkpoints of a run of so many steps."""
+    machine = MACHINE.model_copy(update={"keep_checkpoints": 10})
+    for _ in range(CONFIG.steps - 1):
+        with pytest.raises(TimeSliceEnded):
+            run_training(tmp_path, record, CONFIG, 0, machine)
+    averaged = run_training(tmp_path, record, CONFIG, 0, machine)
+    files = sorted(tmp_path.glob("*.pt"), key=lambda path: torch.load(path, weights_only=True)["step"])
+    weights = [torch.load(path, weights_only=True)["model"]["conv_image.weight"] for path in files]
+    assert len(weights) == CONFIG.steps
+    expected = weights[0]
+    for n, weight in enumerate(weights[1:], start=1):
+        decay = min(CONFIG.ema_decay, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * weight
+    torch.testing.assert_close(averaged.conv_image.weight, expected)

@@ -1,0 +1,102 @@
+"""The kernels for GPUs against plain layers in float64, run by Triton's interpreter on the CPU (conftest.py)."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from meddiff.config import NetworkConfig
+from meddiff.model import fused, kernels
+from meddiff.model.unet import UNet
+
+SHAPES = [(2, 24, 8, (3, 5, 4)), (1, 32, 8, (2, 4, 4)), (2, 6, 1, (1, 2, 3))]
+
+
+@pytest.fixture(autouse=True)
+def few_programs(monkeypatch):
+    """Let every program have several tiles."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(kernels, "PROGRAMS", 3)
+    monkeypatch.setattr(kernels, "TILE", 256)
+
+
+def randn(*shape):
+    return torch.randn(*shape).to(memory_format=torch.channels_last_3d) if len(shape) == 5 else torch.randn(*shape)
+
+
+def check(function, plain, *inputs, tolerance=2e-6):
+    """Compare the result and the gradients of all inputs with those of the plain form in float64."""
+    ours = [x.detach().requires_grad_() for x in inputs]
+    exact = [x.detach().double().requires_grad_() for x in inputs]
+    out, expected = function(*ours), plain(*exact)
+    assert out.is_contiguous(memory_format=torch.channels_last_3d)
+    weight = randn(*out.shape)
+    gradients = torch.autograd.grad(out, ours, weight), torch.autograd.grad(expected, exact, weight.double())
+    for found, wanted in zip((out, *gradients[0]), (expected, *gradients[1]), strict=True):
+        assert (found - wanted).norm() <= tolerance * wanted.norm()
+
+
+@pytest.mark.parametrize(("batch", "channels", "groups", "size"), SHAPES)
+def test_norm_and_activation(batch, channels, groups, size):
+    check(
+        lambda h, shift, weight, bias: kernels.NormSiLU.apply(h, shift, weight, bias, groups, 1e-5),
+        lambda h, shift, weight, bias: F.silu(F.group_norm(h + shift[..., None, None, None], groups, weight, bias)),
+        2 * randn(batch, channels, *size) + 1,
+        randn(batch, channels),
+        randn(channels),
+        randn(channels),
+    )
+
+
+def test_a_norm_of_volumes_that_are_not_channels_last():
+    h, affine = torch.randn(2, 8, 3, 4, 5), (torch.zeros(2, 8), torch.ones(8), torch.zeros(8))
+    torch.testing.assert_close(kernels.NormSiLU.apply(h, *affine, 4, 1e-5), F.silu(F.group_norm(h, 4)))
+
+
+@pytest.mark.parametrize(("batch", "channels", "groups", "size"), SHAPES)
+def test_addition_with_bias(batch, channels, groups, size):
+    check(
+        lambda h, skip, bias: kernels.AddWithBias.apply(1 * h, skip, bias),  # a product, since it adds in place
+        lambda h, skip, bias: h + skip + bias[:, None, None, None],
+        randn(batch, channels, *size),
+        randn(batch, channels, *size),
+        randn(channels),
+    )
+
+
+@pytest.mark.parametrize(("batch", "channels", "groups", "size"), SHAPES)
+def test_joining(batch, channels, groups, size):
+    check(
+        kernels.Join.apply,
+        lambda first, second: torch.cat((first, second), dim=1),
+        randn(batch, channels, *size),
+        randn(batch, 5, *size),
+    )
+
+
+def test_the_same_input_gives_the_same_bits():
+    h, affine = randn(1, 16, 8, 9, 7), (torch.zeros(1, 16), torch.ones(16), torch.zeros(16))
+    first, second = (kernels.NormSiLU.apply(h, *affine, 4, 1e-5) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_a_network_with_the_kernels_is_the_network_without(monkeypatch):
+    config = NetworkConfig(
+        patch_vox=8, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), attention_heads=1
+    )
+    network = UNet(config).to(memory_format=torch.channels_last_3d)
+    for parameter in network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    x, anatomy = torch.randn(2, 1, 8, 8, 8), torch.randint(0, 119, (2, 8, 8, 8))
+    t, region, coordinates = torch.tensor([10, 900]), torch.tensor([0, 2]), torch.rand(2, 3, 8, 8, 8) * 2 - 1
+
+    def results():
+        network.zero_grad()
+        out = network(x, t, region, network.encode_condition(anatomy, coordinates))
+        out.square().mean().backward()
+        return out.detach(), torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+    plain = results()
+    monkeypatch.setattr(fused, "_has_kernels", lambda h: True)
+    for found, wanted in zip(results(), plain, strict=True):
+        assert (found - wanted).norm() <= 1e-5 * wanted.norm()
