@@ -32,16 +32,15 @@ def split_half(real: np.ndarray) -> dict[str, float]:
 def frechet_distance(real: np.ndarray, fake: np.ndarray) -> float:
     """Return the Frechet distance (FID) of two sets of features, (n, C) each; nan with fewer than two of either.
 
-    |m1 - m2|^2 + tr(S1) + tr(S2) - 2 tr((S1 S2)^(1/2)), Heusel et al. 2017, with unbiased covariances S = A'A of the
-    centred samples A. The last trace is the sum of the singular values of A1 A2', so that no root of a singular matrix
-    is taken where samples are fewer than channels. FID is biased upwards for small n and comparable only at equal n.
+    |m1 - m2|^2 + tr(S1) + tr(S2) - 2 tr((S1 S2)^(1/2)), Heusel et al. 2017, by pytorch-fid. It is biased upwards for
+    small n and comparable only at equal n.
     """
+    from pytorch_fid.fid_score import calculate_frechet_distance
+
     if min(len(real), len(fake)) < 2:
         return float("nan")
-    (mean_a, a), (mean_b, b) = (_moments(x.astype(np.float64)) for x in (real, fake))
-    common = np.linalg.svd(a @ b.T, compute_uv=False).sum()
-    squared = np.square(mean_a - mean_b).sum() + np.square(a).sum() + np.square(b).sum() - 2 * common
-    return max(0.0, float(squared))
+    moments = [(x.mean(0), np.cov(x, rowvar=False)) for x in _in_their_span(real, fake)]
+    return max(0.0, float(calculate_frechet_distance(*moments[0], *moments[1])))
 
 
 def maximum_mean_discrepancy(real: np.ndarray, fake: np.ndarray) -> float:
@@ -64,7 +63,13 @@ def maximum_mean_discrepancy(real: np.ndarray, fake: np.ndarray) -> float:
     return float(within_real + within_fake - 2 * kernel[:n, n:].mean())
 
 
-def _moments(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean, (C,), and a root R of the covariance, R'R = S, with min(n, C) rows."""
-    mean = samples.mean(0)
-    return mean, np.linalg.qr(samples - mean, mode="r") / np.sqrt(len(samples) - 1)
+def _in_their_span(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both sets in coordinates of the space that they span, where no distance changes.
+
+    It has as many dimensions as there are samples, while the root of a matrix of 2,048 channels takes many seconds.
+    """
+    both = np.concatenate((real, fake)).astype(np.float64)
+    centred = both - both.mean(0)
+    if len(both) < both.shape[1]:
+        centred = centred @ np.linalg.qr(centred.T)[0]
+    return centred[: len(real)], centred[len(real) :]
