@@ -15,7 +15,9 @@ from meddiff.training import distributed
 
 DEADLOCK_SECONDS = 240
 # The processes fork from one that has imported all this: each of them would take seconds for it.
-multiprocessing.set_forkserver_preload(["torch", "meddiff.training.loop", "meddiff.model.controlnet"])
+multiprocessing.set_forkserver_preload(
+    ["torch._dynamo", "torch.utils.tensorboard", "meddiff.training.loop", "meddiff.model.controlnet"]
+)
 
 
 def together(processes: int, work: Callable[..., None], *args: Any) -> None:
