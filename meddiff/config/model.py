@@ -110,6 +110,11 @@ class TrainingConfig(Section):
         default=10.0, gt=1, description="A step whose loss is this many times the usual one is skipped [Choice]."
     )
     bfloat16: bool = Field(default=True, description="Autocast to bfloat16; weights stay float32 [Choice].")
+    start_from: str | None = Field(
+        default=None,
+        description="Bundle whose weights pretraining begins with, a folder or an id on Hugging Face; `{model}` stands "
+        "for the model's name; none: from nothing [Choice].",
+    )
 
     @property
     def samples_per_step(self) -> int:

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import torch
 
-from meddiff.config import Config
+from meddiff.config import Config, DiffusionConfig
 from meddiff.data.augmentation import augmented
 from meddiff.data.shards import done_rows
 from meddiff.device import choose_device
 from meddiff.diffusion.schedule import Schedule
-from meddiff.files import digest
-from meddiff.model.foundation import MedDiffFM
+from meddiff.errors import UserError
+from meddiff.files import digest, sha256
+from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
 from meddiff.model.unet import UNet
 from meddiff.stages import params_of
 from meddiff.training import distributed
@@ -35,12 +36,15 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
 
     Raises:
         TimeSliceEnded: the time is up; the same call goes on.
+        UserError: the model that training shall start from is not there, or of another kind.
     """
     regions = TrainingRegions.of(done_rows(store))
     settings = params_of(config, "pretrain")
     training, diffusion = config.training, config.diffusion
     device = distributed.local_device(choose_device(config.machine.device))
-    folder = runs / f"{name}-{digest([settings, regions.digest])}"
+    start = find_bundle(training.start_from.format(model=name)) if training.start_from else None
+    begun_with = [sha256(start / WEIGHTS)] if start else []
+    folder = runs / f"{name}-{digest([settings, regions.digest, *begun_with])}"
     steps = training.steps_for(len(regions.training))
     run = Run(f"pretrain {name}", folder, config.seed, device, steps, max_minutes, config.machine)
     regions.claim(folder, settings)
@@ -48,7 +52,10 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
     samples = steps * training.samples_per_step
     data = regions.patches(samples, levels, config.model.patch_vox, config.seed, drawer)
     torch.manual_seed(config.seed)
-    network = UNet(config.network(name)).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network = UNet(config.network(name))
+    if start:
+        begin_with(network, start, diffusion)
+    network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     network.activation_checkpointing = config.machine.activation_checkpointing
     objective = Objective(network, Schedule(diffusion.timesteps, device), diffusion.prediction)
     monitor = Monitor.of(regions.held_out(), config, device)
@@ -57,3 +64,21 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
     if distributed.rank() == 0:
         model = MedDiffFM(averaged, diffusion, name, regions.spacing_mm, config.windows)  # type: ignore[arg-type]
         model.save(out, regions.facts(run, training.samples_per_step))
+
+
+def begin_with(network: UNet, bundle: Path, diffusion: DiffusionConfig) -> None:
+    """Give the network a trained model's weights.
+
+    Choice: weights alone. Optimizer and learning rate begin anew; patch, spacing and windows may differ.
+
+    Raises:
+        UserError: the model has other sizes, or estimates something else.
+    """
+    model = MedDiffFM.from_pretrained(bundle)
+    kinds = ((network.config, diffusion), (model.network.config, model.diffusion))
+    wanted, given = (n.model_dump(exclude={"patch_vox"}) | {"prediction": d.prediction} for n, d in kinds)
+    if other := [f"{key} {given[key]} (here {wanted[key]})" for key in wanted if wanted[key] != given[key]]:
+        raise UserError(
+            f"training.start_from {bundle}: a model with {', '.join(other)}; take its values, or train from nothing"
+        )
+    network.load_state_dict(model.network.state_dict())

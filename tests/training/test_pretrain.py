@@ -5,8 +5,9 @@ import pytest
 from meddiff.config import parse_config
 from meddiff.data.shards import DONE, Row
 from meddiff.data.tsv import write_tsv
+from meddiff.errors import UserError
 from meddiff.files import read_json, sha256, write_json
-from meddiff.model.foundation import WEIGHTS
+from meddiff.model.foundation import WEIGHTS, MedDiffFM
 from meddiff.stages import restrict
 from meddiff.training import loop
 from meddiff.training.pretrain import pretrain
@@ -66,3 +67,47 @@ def test_epochs_become_steps_of_the_training_regions(tmp_path, changes, steps):
     facts = read_json(tmp_path / "out" / "config.json")["training"]
     samples = config.training.samples_per_step
     assert (facts["steps"], facts["samples_per_step"], facts["epochs"]) == (steps, samples, steps * samples / 3)
+
+
+def trained(tmp_path, name, **changes):
+    config = restrict(parse_config({**TREE, "training": TREE["training"] | changes}, ""), "pretrain")
+    out = tmp_path / name
+    pretrain(config, "tiny", [tmp_path / "store.tsv"], tmp_path / "runs", out, float("inf"))
+    return MedDiffFM.from_pretrained(out).network.state_dict()
+
+
+def test_training_starts_from_the_weights_of_a_bundle(tmp_path):
+    rows = [stored(tmp_path / "a", "train", "pretraining")]
+    write_tsv(rows, tuple(rows[0]), tmp_path / "store.tsv")
+    first = trained(tmp_path, "first", learning_rate=1e-3)
+    (tmp_path / "first").rename(tmp_path / "tiny")
+    for start in ("tiny", "{model}"):
+        hardly = trained(tmp_path, "hardly", learning_rate=1e-30, start_from=str(tmp_path / start))
+        assert max(float((hardly[name] - tensor).abs().max()) for name, tensor in first.items()) < 1e-25
+
+
+def test_a_run_belongs_to_the_weights_that_it_started_from(tmp_path):
+    rows = [stored(tmp_path / "a", "train", "pretraining")]
+    write_tsv(rows, tuple(rows[0]), tmp_path / "store.tsv")
+    for seed in (1e-3, 2e-3):
+        trained(tmp_path, "start", learning_rate=seed)
+        trained(tmp_path, "out", start_from=str(tmp_path / "start"))
+    assert len(list((tmp_path / "runs").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": TREE["model"] | {"channels": 16}}, r"channels 8 \(here 16\); take its values"),
+        ({"diffusion": {"prediction": "v"}}, r"prediction epsilon \(here v\)"),
+        ({"training": TREE["training"] | {"start_from": "nowhere"}}, "nowhere: no model bundle"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(tmp_path, change, message):
+    rows = [stored(tmp_path / "a", "train", "pretraining")]
+    write_tsv(rows, tuple(rows[0]), tmp_path / "store.tsv")
+    trained(tmp_path, "start")
+    start = {"training": TREE["training"] | {"start_from": str(tmp_path / "start")}}
+    config = restrict(parse_config(TREE | start | change, ""), "pretrain")
+    with pytest.raises(UserError, match=message):
+        pretrain(config, "tiny", [tmp_path / "store.tsv"], tmp_path / "runs", tmp_path / "out", float("inf"))
