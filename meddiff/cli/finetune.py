@@ -17,7 +17,7 @@ def finetune(
     runs: Runs,
     out: Out,
     dataset: Annotated[str | None, typer.Option(help="Lesion dataset; none: super-resolution.")] = None,
-    measured: Annotated[Path | None, typer.Option(help="Index of measured slices, for super-resolution.")] = None,
+    measured: Annotated[list[Path] | None, typer.Option(help="Index of measured slices to learn from.")] = None,
     origin: Annotated[str, typer.Option(help=f"Of a lesion model: {' or '.join(ORIGINS)}.")] = ORIGINS[-1],
     max_minutes: MaxMinutes = float("inf"),
     threads: Threads = None,
@@ -36,9 +36,7 @@ def finetune(
     place = finetune.Place(model, runs, out, max_minutes)
     settings = stage_config(config, "finetune-lesions" if dataset else "finetune-super-resolution")
     if dataset is None:
-        if measured is None:
-            raise UserError("super-resolution needs --measured, the index that `meddiff measured-slices` writes")
-        finetune.finetune(finetune.super_resolution_task(settings, store, measured), settings, place)
+        finetune.finetune(finetune.super_resolution_task(settings, store, measured or []), settings, place)
         return
     task = finetune.lesion_task(settings, dataset, store, read_network_config(model).patch_vox)
     train = finetune.train_from_scratch if origin == "scratch" else finetune.finetune

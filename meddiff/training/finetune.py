@@ -77,7 +77,7 @@ def lesion_task(config: Config, dataset: str, store: list[Path], patch_vox: int)
     return Task(f"lesions-{dataset}", "finetune-lesions", regions, around, config.finetuning.levels, facts)
 
 
-def super_resolution_task(config: Config, store: list[Path], measured: Path) -> Task:
+def super_resolution_task(config: Config, store: list[Path], measured: list[Path]) -> Task:
     """Return the task of making thin slices out of thick ones.
 
     It is learned from measured thick slices where a dataset has them in its training split, as v3 does, else from those
@@ -86,9 +86,9 @@ def super_resolution_task(config: Config, store: list[Path], measured: Path) -> 
     Args:
         config: the sections of the stage `finetune-super-resolution`.
         store: indices of the crop store.
-        measured: index of the measured slices on the store's voxels.
+        measured: indices of the measured slices on the store's voxels; none where no dataset has such slices.
     """
-    rows, slices = done_rows(store), {row.id: row for row in done_rows([measured])}
+    rows, slices = done_rows(store), {row.id: row for row in done_rows(measured)}
     factor = config.super_resolution.factor
     name, stage, facts = f"super-resolution-{factor}", "finetune-super-resolution", {"factor": factor}
     paired = [row for row in rows if row.id in slices]

@@ -156,9 +156,8 @@ def test_a_stopped_fine_tuning_goes_on_bit_by_bit(store, foundation, place, tmp_
     assert (place.out / name).read_bytes() == (parts.out / name).read_bytes()
 
 
-def test_super_resolution_learns_from_the_pretraining_regions_where_no_slices_are_measured(store, place, tmp_path):
-    write_tsv([], COLUMNS, tmp_path / "measured.tsv")
-    task = super_resolution_task(THIN, store, tmp_path / "measured.tsv")
+def test_super_resolution_learns_from_the_pretraining_regions_where_no_slices_are_measured(store, place):
+    task = super_resolution_task(THIN, store, [])
     assert [folder.name for folder in task.regions.training] == ["pre-train"]
     finetune(task, THIN, place)
     assert {key for key in validations(place)[0] if key.startswith("validation/")} == {"validation/chest/patch"}
@@ -172,7 +171,7 @@ def test_super_resolution_learns_from_measured_slices_where_there_are_some(store
         save_array(record.ct[:] // 2, tmp_path / f"{row.id}.b2nd")  # no mean of thin slices
         slices.append(Row(row.id, DONE, tmp_path / f"{row.id}.b2nd", row.id, 0.0, ""))
     write_tsv([vars(row) for row in slices], COLUMNS, tmp_path / "measured.tsv")
-    task = super_resolution_task(THIN, store, tmp_path / "measured.tsv")
+    task = super_resolution_task(THIN, store, [tmp_path / "measured.tsv"])
     assert [folder.name for folder in task.regions.training + task.regions.validation] == ["train", "val"]
     sample = task.draw(Record(task.regions.training[0]), "patch", 16, np.random.default_rng(0))
     drawn, target = (denormalise(x[0].numpy(), CHEST) for x in (sample.image, sample.target))
@@ -181,7 +180,7 @@ def test_super_resolution_learns_from_measured_slices_where_there_are_some(store
     np.testing.assert_array_equal(target[inside], drawn[inside] // 2)
     other = [Row(**vars(row) | {"sha256": "other"}) for row in slices]
     write_tsv([vars(row) for row in other], COLUMNS, tmp_path / "other.tsv")
-    assert super_resolution_task(THIN, store, tmp_path / "other.tsv").regions.digest != task.regions.digest
+    assert super_resolution_task(THIN, store, [tmp_path / "other.tsv"]).regions.digest != task.regions.digest
     finetune(task, THIN, place)
     assert learned_slices(place.out) == "measured"
 

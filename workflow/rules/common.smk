@@ -43,6 +43,11 @@ SAMPLING_SHARDS = [f"{i:03d}" for i in range(CONFIG.machine.sampling_shards)]
 MODELS = [variant.name for variant in CONFIG.models]
 METHODS = [*MODELS, "real"]
 LESION_DATASETS = [dataset.name for dataset in DATASETS if dataset.lesion]
+MEASURED_SLICES = (
+    [f"{OUT}/super-resolution/measured/index.tsv"]
+    if any(dataset.thick for dataset in DATASETS)
+    else []
+)
 STORE = expand(f"{OUT}/data/store/shard-{{shard}}.tsv", shard=SHARDS)
 
 # On a cluster a training job is a chain of slices: it stops before its time limit with exit code 75 and is retried.

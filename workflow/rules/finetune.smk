@@ -44,7 +44,7 @@ rule finetune_super_resolution:
     """Train on RPLHR-CT's own pairs, or on regions of the pretraining and their means; a stopped one goes on."""
     input:
         foundation=f"{OUT}/models/meddiff-fm/model.safetensors",
-        measured=f"{OUT}/super-resolution/measured/index.tsv",
+        measured=MEASURED_SLICES,
         store=STORE,
     output:
         weights=f"{OUT}/models/super-resolution/control.safetensors",
@@ -68,9 +68,12 @@ rule finetune_super_resolution:
         model=subpath(input.foundation, parent=True),
         out=subpath(output.weights, parent=True),
         runs=f"{OUT}/runs",
+        measured=lambda wildcards, input: [
+            f"--measured={path}" for path in input.measured
+        ],
         store=lambda wildcards, input: [f"--store={path}" for path in input.store],
         launcher=launcher,
     shell:
         "{params.launcher} meddiff finetune --config {params.config:q} --model {params.model:q}"
-        " --measured {input.measured:q} {params.store:q} --runs {params.runs:q} --out {params.out:q} --max-minutes {resources.slice_min}"
-        " --threads {threads} 2>&1 | tee {log:q}"
+        " {params.measured:q} {params.store:q} --runs {params.runs:q} --out {params.out:q}"
+        " --max-minutes {resources.slice_min} --threads {threads} 2>&1 | tee {log:q}"
