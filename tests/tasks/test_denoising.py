@@ -51,6 +51,9 @@ class Shrinking:
     def estimate_x0(self, x, t, _step):
         return 0.5 * x / Schedule(1000).at(t)[0]
 
+    def noise(self, generator):
+        return torch.randn((3, 4, 5), generator=generator)
+
 
 def test_diffpir_is_the_published_loop():
     """Zhu et al. 2023, Algorithm 1, written down again in float64; without fresh noise."""

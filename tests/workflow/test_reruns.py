@@ -32,6 +32,8 @@ MACHINE = {
     "gpus": 2,
     "windows_per_batch": 3,
     "memory_gb": 4,
+    "gpu_memory_gb": 4,
+    "cuda_graphs": False,
     "cache_conditions": False,
     "compile": True,
     "save_every_steps": 3,
