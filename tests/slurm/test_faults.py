@@ -35,7 +35,7 @@ def results(cluster, tmp_path_factory) -> Path:
 
 def test_after_every_fault_the_same_command_finishes(results):
     tables = read_tables(results / "tables")
-    assert len(tables) == 8
+    assert len(tables) == 11
     drawn = tables["table3"].query("status == 'measured'")
     assert set(drawn["method"]) == {"real", "meddiff-fm", "ddpm"}
     assert (results / "report" / "index.html").exists()
