@@ -1,6 +1,6 @@
 """Layers of the U-Net that are computed together, so that a large volume is read and written less often.
 
-On a GPU they are the kernels of `meddiff.model.kernels`, if these can be compiled; elsewhere, and there without them,
+On a GPU they are those of `kernels` and `kernels_join`, if these can be compiled; elsewhere, and there without them,
 they are made of torch's own operators.
 """
 
@@ -37,18 +37,18 @@ class NormSiLU(nn.GroupNorm):
 def join(first_BCZYX: Tensor, second_BCZYX: Tensor) -> Tensor:
     """Return a volume with the channels of both."""
     if _has_kernels(first_BCZYX) and first_BCZYX.dtype == second_BCZYX.dtype:
-        from meddiff.model import kernels
+        from meddiff.model.kernels_join import Join
 
-        return kernels.Join.apply(first_BCZYX, second_BCZYX)
+        return Join.apply(first_BCZYX, second_BCZYX)
     return torch.cat((first_BCZYX, second_BCZYX), dim=1)
 
 
 def convolve_and_add(h_BCZYX: Tensor, weight: Tensor, bias_C: Tensor, skip_BCZYX: Tensor) -> Tensor:
     """Return the 3^3 convolution of `h_BCZYX`, plus bias, plus `skip_BCZYX`."""
     if _has_kernels(h_BCZYX):
-        from meddiff.model import kernels
+        from meddiff.model.kernels_join import AddWithBias
 
-        return kernels.AddWithBias.apply(F.conv3d(h_BCZYX, weight, padding=1), skip_BCZYX, bias_C)
+        return AddWithBias.apply(F.conv3d(h_BCZYX, weight, padding=1), skip_BCZYX, bias_C)
     h = F.conv3d(h_BCZYX, weight, bias_C, padding=1)
     h += skip_BCZYX
     return h

@@ -1,4 +1,4 @@
-"""The fused layers on a GPU, as Triton kernels over channels-last volumes.
+"""Group norm with SiLU on a GPU, as Triton kernels over channels-last volumes.
 
 torch's own group norm on a GPU works channels first, so that in a channels-last network every norm would be wrapped
 into two copies of the volume, and the SiLU reads and writes it once more. Here the forward pass reads it twice and
@@ -7,7 +7,7 @@ the other. Statistics are added up in a fixed order, so the same input gives the
 """
 
 # Arguments of kernels are pointers and numbers that Triton knows, and its decorator tells no types.
-# ruff: noqa: ANN001, ANN202
+# ruff: noqa: ANN001, ANN201, ANN202
 # pyright: reportIndexIssue=false
 
 from typing import Any
@@ -23,7 +23,7 @@ PROGRAMS = 512  # that share the rows of a sample: a few for each processor of a
 
 
 @triton.jit
-def _rows(number, rows, share, CHANNELS: tl.constexpr, TILE_ROWS: tl.constexpr, WIDTH: tl.constexpr):
+def tile_of_rows(number, rows, share, CHANNELS: tl.constexpr, TILE_ROWS: tl.constexpr, WIDTH: tl.constexpr):
     """Return offsets and mask of one tile of a program's rows."""
     row = tl.program_id(0) * share + number * TILE_ROWS + tl.arange(0, TILE_ROWS)
     last = tl.minimum((tl.program_id(0) + 1) * share, rows)
@@ -58,12 +58,12 @@ def _write_partial(partial, first, second, CHANNELS: tl.constexpr, WIDTH: tl.con
 
 
 @triton.jit
-def _sum_kernel(x, partial, rows, share, CHANNELS: tl.constexpr, TILE_ROWS: tl.constexpr, WIDTH: tl.constexpr):
+def sum_kernel(x, partial, rows, share, CHANNELS: tl.constexpr, TILE_ROWS: tl.constexpr, WIDTH: tl.constexpr):
     """Sums of x and x^2 of each channel over a program's rows."""
     total = tl.zeros((TILE_ROWS, WIDTH), tl.float32)
     squares = tl.zeros((TILE_ROWS, WIDTH), tl.float32)
     for number in range(tl.cdiv(share, TILE_ROWS)):
-        place, mask = _rows(number, rows, share, CHANNELS, TILE_ROWS, WIDTH)
+        place, mask = tile_of_rows(number, rows, share, CHANNELS, TILE_ROWS, WIDTH)
         value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32)
         total += value
         squares += value * value
@@ -80,7 +80,7 @@ def _gradient_sum_kernel(
     products = tl.zeros((TILE_ROWS, WIDTH), tl.float32)
     scales, offsets = _of_channels(scale, CHANNELS, WIDTH), _of_channels(offset, CHANNELS, WIDTH)
     for number in range(tl.cdiv(share, TILE_ROWS)):
-        place, mask = _rows(number, rows, share, CHANNELS, TILE_ROWS, WIDTH)
+        place, mask = tile_of_rows(number, rows, share, CHANNELS, TILE_ROWS, WIDTH)
         value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32)
         outer = tl.load(gradient + place, mask=mask, other=0.0).to(tl.float32)
         inner = _silu_gradient(value, outer, scales, offsets)
@@ -95,7 +95,7 @@ def _apply_kernel(
 ):
     scales, offsets = _of_channels(scale, CHANNELS, WIDTH), _of_channels(offset, CHANNELS, WIDTH)
     for number in range(tl.cdiv(share, TILE_ROWS)):
-        place, mask = _rows(number, rows, share, CHANNELS, TILE_ROWS, WIDTH)
+        place, mask = tile_of_rows(number, rows, share, CHANNELS, TILE_ROWS, WIDTH)
         affine = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) * scales + offsets
         tl.store(out + place, affine / (1 + tl.exp(-affine)), mask=mask)
 
@@ -108,7 +108,7 @@ def _gradient_kernel(
     scales, offsets = _of_channels(scale, CHANNELS, WIDTH), _of_channels(offset, CHANNELS, WIDTH)
     slopes, constants = _of_channels(slope, CHANNELS, WIDTH), _of_channels(constant, CHANNELS, WIDTH)
     for number in range(tl.cdiv(share, TILE_ROWS)):
-        place, mask = _rows(number, rows, share, CHANNELS, TILE_ROWS, WIDTH)
+        place, mask = tile_of_rows(number, rows, share, CHANNELS, TILE_ROWS, WIDTH)
         value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32)
         outer = tl.load(gradient + place, mask=mask, other=0.0).to(tl.float32)
         inner = _silu_gradient(value, outer, scales, offsets)
@@ -198,10 +198,10 @@ class NormSiLU(torch.autograd.Function):
         ctx: Any, h_BCZYX: Tensor, shift_BC: Tensor, weight_C: Tensor, bias_C: Tensor, groups: int, eps: float
     ) -> Tensor:
         h = h_BCZYX.contiguous(memory_format=torch.channels_last_3d)
-        grid = _Grid(h, groups)
+        grid = Grid(h, groups)
         partial, scale, offset, total = grid.partial(), *(grid.of_channels() for _ in range(3))
         mean, rstd = (torch.empty((h.shape[0], groups), device=h.device) for _ in range(2))
-        _sum_kernel[grid.tiles](h, partial, *grid.arguments, **grid.shape)
+        sum_kernel[grid.tiles](h, partial, *grid.arguments, **grid.shape)
         _statistics_kernel[grid.groups](
             partial, shift_BC, weight_C, bias_C, scale, offset, total, mean, rstd, grid.programs, grid.rows, eps,
             **grid.group_shape,
@@ -216,7 +216,7 @@ class NormSiLU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients_BCZYX: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         h, shift_BC, weight_C, scale, offset, total, mean, rstd = ctx.saved_tensors
-        grid: _Grid = ctx.grid
+        grid: Grid = ctx.grid
         gradient = gradients_BCZYX[0].contiguous(memory_format=torch.channels_last_3d)
         partial = grid.partial()
         _gradient_sum_kernel[grid.tiles](h, gradient, scale, offset, partial, *grid.arguments, **grid.shape)
@@ -230,7 +230,7 @@ class NormSiLU(torch.autograd.Function):
         return out, d_shift.to(shift_BC.dtype), d_weight.sum(0), d_bias.sum(0), None, None
 
 
-class _Grid:
+class Grid:
     """How the work on one volume is dealt out."""
 
     def __init__(self, h_BCZYX: Tensor, groups: int) -> None:
@@ -253,72 +253,3 @@ class _Grid:
 
     def of_channels(self) -> Tensor:
         return torch.empty((self._batch, self._channels), device=self._device)
-
-
-@triton.jit
-def _add_kernel(h, skip, bias, rows, share, CHANNELS: tl.constexpr, TILE_ROWS: tl.constexpr, WIDTH: tl.constexpr):
-    channel = tl.arange(0, WIDTH)
-    biases = tl.load(bias + channel, mask=channel < CHANNELS, other=0.0).to(tl.float32)[None, :]
-    for number in range(tl.cdiv(share, TILE_ROWS)):
-        place, mask = _rows(number, rows, share, CHANNELS, TILE_ROWS, WIDTH)
-        value = tl.load(h + place, mask=mask, other=0.0).to(tl.float32)
-        value += tl.load(skip + place, mask=mask, other=0.0).to(tl.float32)
-        tl.store(h + place, value + biases, mask=mask)
-
-
-class AddWithBias(torch.autograd.Function):
-    """`h_BCZYX` + `skip_BCZYX` + `bias_C`, in place of `h_BCZYX`."""
-
-    @staticmethod
-    def forward(ctx: Any, h_BCZYX: Tensor, skip_BCZYX: Tensor, bias_C: Tensor) -> Tensor:
-        h = h_BCZYX.contiguous(memory_format=torch.channels_last_3d)
-        skip = skip_BCZYX.contiguous(memory_format=torch.channels_last_3d)
-        grid = _Grid(h, 1)
-        _add_kernel[grid.tiles](h, skip, bias_C, *grid.arguments, **grid.shape)
-        if h is h_BCZYX:
-            ctx.mark_dirty(h)
-        return h
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients_BCZYX: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        gradient = gradients_BCZYX[0].contiguous(memory_format=torch.channels_last_3d)
-        grid = _Grid(gradient, 1)
-        partial = grid.partial()
-        _sum_kernel[grid.tiles](gradient, partial, *grid.arguments, **grid.shape)
-        return gradient, gradient, partial[:, :, 0].sum((0, 1))
-
-
-@triton.jit
-def _join_kernel(
-    first, second, out, rows, share,
-    FIRST: tl.constexpr, CHANNELS: tl.constexpr, TILE_ROWS: tl.constexpr, WIDTH: tl.constexpr,
-):  # fmt: skip
-    channel = tl.arange(0, WIDTH)[None, :]
-    is_first = channel < FIRST
-    begin = tl.program_id(1).to(tl.int64) * rows
-    for number in range(tl.cdiv(share, TILE_ROWS)):
-        place, mask = _rows(number, rows, share, CHANNELS, TILE_ROWS, WIDTH)
-        row = (begin + tl.program_id(0) * share + number * TILE_ROWS + tl.arange(0, TILE_ROWS))[:, None]
-        one = tl.load(first + row * FIRST + channel, mask=mask & is_first, other=0.0)
-        other = tl.load(second + row * (CHANNELS - FIRST) + channel - FIRST, mask=mask & ~is_first, other=0.0)
-        tl.store(out + place, tl.where(is_first, one, other), mask=mask)
-
-
-class Join(torch.autograd.Function):
-    """The channels of two volumes, one after the other; torch's own way is half as fast for channels-last ones."""
-
-    @staticmethod
-    def forward(ctx: Any, first_BCZYX: Tensor, second_BCZYX: Tensor) -> Tensor:
-        first, second = (x.contiguous(memory_format=torch.channels_last_3d) for x in (first_BCZYX, second_BCZYX))
-        ctx.sizes = first.shape[1], second.shape[1]
-        shape = (first.shape[0], sum(ctx.sizes), *first.shape[2:])
-        out = torch.empty(shape, dtype=first.dtype, device=first.device, memory_format=torch.channels_last_3d)
-        grid = _Grid(out, 1)
-        _join_kernel[grid.tiles](first, second, out, *grid.arguments, FIRST=ctx.sizes[0], **grid.shape)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients_BCZYX: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        return gradients_BCZYX[0].split(ctx.sizes, dim=1)

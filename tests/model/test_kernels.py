@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from meddiff.config import NetworkConfig
-from meddiff.model import fused, kernels
+from meddiff.model import fused, kernels, kernels_join
 from meddiff.model.unet import UNet
 
 SHAPES = [(2, 24, 8, (3, 5, 4)), (1, 32, 8, (2, 4, 4)), (2, 6, 1, (1, 2, 3))]
@@ -55,7 +55,7 @@ def test_a_norm_of_volumes_that_are_not_channels_last():
 @pytest.mark.parametrize(("batch", "channels", "groups", "size"), SHAPES)
 def test_addition_with_bias(batch, channels, groups, size):
     check(
-        lambda h, skip, bias: kernels.AddWithBias.apply(1 * h, skip, bias),  # a product, since it adds in place
+        lambda h, skip, bias: kernels_join.AddWithBias.apply(1 * h, skip, bias),  # a product, since it adds in place
         lambda h, skip, bias: h + skip + bias[:, None, None, None],
         randn(batch, channels, *size),
         randn(batch, channels, *size),
@@ -66,7 +66,7 @@ def test_addition_with_bias(batch, channels, groups, size):
 @pytest.mark.parametrize(("batch", "channels", "groups", "size"), SHAPES)
 def test_joining(batch, channels, groups, size):
     check(
-        kernels.Join.apply,
+        kernels_join.Join.apply,
         lambda first, second: torch.cat((first, second), dim=1),
         randn(batch, channels, *size),
         randn(batch, 5, *size),
