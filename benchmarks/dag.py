@@ -11,9 +11,9 @@ import yaml
 from measure import arguments, compare, memory_mb, report
 
 from meddiff.config import load_config
-from meddiff.data.datasets import REGISTRY
-from meddiff.data.index import Case, write_manifest
-from meddiff.data.splits import draw_by_hash
+from meddiff.datasets import REGISTRY
+from meddiff.datasets.index import Case, write_manifest
+from meddiff.datasets.splits import draw_by_hash
 
 ROOT = Path(__file__).parents[1]
 AIM_SECONDS, AIM_MB = 10.0, 500.0

@@ -20,14 +20,14 @@ from training_step import training_step
 from unet import forward
 
 from meddiff.config import Config, DiffusionConfig, MachineConfig, NetworkConfig, SamplingConfig, TrainingConfig
-from meddiff.data.patches import Sample
 from meddiff.diffusion.sampling import sample_volume
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import Condition, SlidingWindows
 from meddiff.errors import TimeSliceEnded
 from meddiff.model.graphed import Graphed
-from meddiff.model.position import patch_coordinates
 from meddiff.model.unet import UNet
+from meddiff.store.patches import Sample
+from meddiff.store.position import patch_coordinates
 from meddiff.training.loop import train
 from meddiff.training.objective import Objective
 from meddiff.training.run import Run

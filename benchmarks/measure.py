@@ -123,8 +123,8 @@ def demo_scan(folder: Path) -> Path:
     scan = Path(__file__).parents[1] / "results/data/raw/demo-chest/cxr/ct.nii.gz"
     if scan.exists():
         return scan
-    from meddiff.data import volumes
-    from meddiff.data.phantom import make_phantom
+    from meddiff.demo.phantom import make_phantom
+    from meddiff.volumes import volumes
 
     print("no demo data: a phantom takes the place of the real scan")
     body = volumes.from_zyx(make_phantom(0, 1.5, "chest").ct_zyx, 1.5)

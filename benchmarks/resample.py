@@ -13,9 +13,9 @@ import SimpleITK as sitk
 import torch
 from measure import Call, Candidate, Row, arguments, compare, demo_scan, measure, memory_mb, report
 
-from meddiff.data import volumes
-from meddiff.data.prepare import resampling_bytes
-from meddiff.data.resample import resample_ct, resample_onto
+from meddiff.stages.prepare import resampling_bytes
+from meddiff.volumes import volumes
+from meddiff.volumes.resample import resample_ct, resample_onto
 
 SPACING_MM = 1.0
 SMOOTH_PER_MM, FINE_PER_MM = 0.1, 0.58  # bands along each axis: waves of 10 mm and longer; some too fine for 1 mm

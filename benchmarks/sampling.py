@@ -17,16 +17,16 @@ import torch
 from measure import Call, Candidate, Row, arguments, compare, measure, report
 
 from meddiff.config import Config, MachineConfig, SamplingConfig, load_config
-from meddiff.data.shards import Row as Case
-from meddiff.data.shards import done_rows, read_index, sidecar
-from meddiff.data.store import Record
-from meddiff.device import set_up_cpu
-from meddiff.evaluation import extractor
-from meddiff.evaluation.distribution import distances
-from meddiff.evaluation.judge import segment_synthetic
-from meddiff.evaluation.synthesis import Scorer
-from meddiff.files import read_json
+from meddiff.machine.device import set_up_cpu
+from meddiff.machine.files import read_json
+from meddiff.machine.shards import Row as Case
+from meddiff.machine.shards import done_rows, read_index, sidecar
+from meddiff.metrics import extractor
+from meddiff.metrics.distribution import distances
 from meddiff.model.info import window_flops
+from meddiff.stages.evaluate import Scorer
+from meddiff.stages.segment import segment_synthetic
+from meddiff.store.record import Record
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.synthesis import held_out_rows, synthesize_records
 

@@ -15,11 +15,11 @@ import torch
 from measure import Call, Candidate, Row, arguments, compare, compare_rates, demo_scan, measure, report
 
 from meddiff.config import LevelWeights, Region, WindowsConfig
-from meddiff.data import volumes
-from meddiff.data.patches import PatchDataset, padded
-from meddiff.data.resample import resample_ct
-from meddiff.data.store import Record, RecordMeta, write_record
-from meddiff.data.windows import clip_hu
+from meddiff.store.patches import PatchDataset, padded
+from meddiff.store.record import Record, RecordMeta, write_record
+from meddiff.volumes import volumes
+from meddiff.volumes.hu import clip_hu
+from meddiff.volumes.resample import resample_ct
 
 CROP_VOX = 128
 AT_ONCE = {"store": 16, "nii.gz": 1, "nii.gz-region": 1, "monai-persistent": 4, "samples": 16}  # crops in one call

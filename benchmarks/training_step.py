@@ -9,10 +9,10 @@ from peers import monai_twin, twin_input
 from torch import nn
 
 from meddiff.config import Config, TrainingConfig
-from meddiff.data.patches import Sample
-from meddiff.device import choose_device, set_up_cpu
 from meddiff.diffusion.schedule import Schedule
+from meddiff.machine.device import choose_device, set_up_cpu
 from meddiff.model.unet import UNet
+from meddiff.store.patches import Sample
 from meddiff.training.gradients import Outcome
 from meddiff.training.loop import State
 from meddiff.training.objective import Noising, Objective

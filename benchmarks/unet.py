@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from meddiff.config import Config
-from meddiff.device import choose_device, set_up_cpu
+from meddiff.machine.device import choose_device, set_up_cpu
 from meddiff.model.graphed import Graphed
 from meddiff.model.unet import UNet
 

@@ -16,19 +16,19 @@ import pandas as pd
 import torch
 from measure import Row, report
 
+from meddiff.anatomy.labels import CLASS_IDS
 from meddiff.config import DenoisingConfig, Organ, Region, Window, load_config
-from meddiff.data.anatomy.labels import CLASS_IDS
-from meddiff.data.pairs import read_pair
-from meddiff.data.phantom import Phantom, add_lesion
-from meddiff.data.shards import done_rows
-from meddiff.data.store import Record
-from meddiff.data.windows import normalise
-from meddiff.device import set_up_cpu
-from meddiff.evaluation.detection import VoxelScores
+from meddiff.demo.phantom import Phantom, add_lesion
+from meddiff.machine.device import set_up_cpu
+from meddiff.machine.shards import done_rows
+from meddiff.metrics.detection import VoxelScores
+from meddiff.stages.low_dose import read_pair
+from meddiff.store.record import Record
 from meddiff.tasks.anomaly import anomaly_map, organ_mask
 from meddiff.tasks.baselines import STRENGTHS, gaussian
 from meddiff.tasks.denoising import METHODS, denoise
 from meddiff.tasks.sampler import Sampler
+from meddiff.volumes.hu import normalise
 
 SIGMA_N, LITTLE_NOISE = 0.15, 0.021
 LESION_HU, LESION_RADIUS_MM, LESIONS = -500.0, 12.0, 2

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from meddiff.anatomy.body import add_body, body_mask
 from meddiff.config import Organ, Region, WindowsConfig
-from meddiff.data.anatomy.body import add_body, body_mask
-from meddiff.data.phantom import Phantom, make_phantom
-from meddiff.data.store import Record, RecordMeta, write_record
+from meddiff.demo.phantom import Phantom, make_phantom
+from meddiff.store.record import Record, RecordMeta, write_record
 
 SPACING_MM = 6.0
 torch.set_num_threads(1)

@@ -13,8 +13,8 @@ import pytest
 import SimpleITK as sitk
 import yaml
 
-from meddiff.data.phantom import make_phantom
-from meddiff.data.volumes import from_zyx, write_image
+from meddiff.demo.phantom import make_phantom
+from meddiff.volumes.volumes import from_zyx, write_image
 
 ROOT = Path(__file__).parents[1]
 # Of a job, on this machine and on a cluster: sums of floats depend on it, and small jobs side by side are faster.

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from meddiff.config import Config, SamplingConfig, Section, load_config, parse_config
-from meddiff.config.documents import paper_yaml, readme
+from meddiff.config.stages import STAGES, load_stage_config, params_of, restrict, settings_of, write_stage_config
+from meddiff.datasets.config_reference import paper_yaml, readme
 from meddiff.errors import UserError
-from meddiff.stages import STAGES, load_stage_config, params_of, restrict, settings_of, write_stage_config
 
 CONFIG_DIR = Path(__file__).parent.parent / "config"
 

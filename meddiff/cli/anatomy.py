@@ -15,7 +15,7 @@ def anatomy(
     index: IndexOut,
 ) -> None:
     """Segment a shard's scans with TotalSegmentator and add the body as the 118th class."""
-    from meddiff.data import prepare
-    from meddiff.data.shards import done_rows
+    from meddiff.machine.shards import done_rows
+    from meddiff.stages import prepare
 
     prepare.anatomy(done_rows([resampled]), stage_config(config, "anatomy"), out, index)

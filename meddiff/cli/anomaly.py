@@ -14,9 +14,9 @@ def anomaly_maps(
     config: ConfigFile, model: ModelBundle, store: StoreIndices, out: Out, index: IndexOut, threads: Threads = None
 ) -> None:
     """Write the anomaly maps of all scans with lesions of an organ of Table 5."""
-    from meddiff.data.shards import done_rows
-    from meddiff.device import set_up_cpu
-    from meddiff.evaluation.anomaly import organ_rows, write_maps
+    from meddiff.machine.device import set_up_cpu
+    from meddiff.machine.shards import done_rows
+    from meddiff.stages.detect import organ_rows, write_maps
     from meddiff.tasks.sampler import Sampler
 
     set_up_cpu(threads)
@@ -33,9 +33,9 @@ def supervised(
     done: Annotated[Path, typer.Option(help="File to write when all is done.")],
 ) -> None:
     """Train nnU-Net on all but the test scans with lesions of each dataset, and predict these."""
-    from meddiff.data.shards import done_rows
-    from meddiff.evaluation.anomaly import lesion_rows, predict_supervised
-    from meddiff.files import write_json
+    from meddiff.machine.files import write_json
+    from meddiff.machine.shards import done_rows
+    from meddiff.stages.detect import lesion_rows, predict_supervised
 
     predict_supervised(lesion_rows(done_rows(store)), stage_config(config, "supervised"), work, out)
     write_json(sorted(path.name for path in out.glob("*_probability.nii.gz")), done)
@@ -51,9 +51,9 @@ def score_anomaly(
     threads: Threads = None,
 ) -> None:
     """Score maps, intensity and nnU-Net on the test scans, a row per dataset and method; a stopped one goes on."""
-    from meddiff.data.shards import done_rows
-    from meddiff.evaluation.anomaly_scores import score_all
+    from meddiff.machine.shards import done_rows
     from meddiff.report.tables import write_metrics
+    from meddiff.stages.detect_scores import score_all
 
     settings = stage_config(config, "score-anomaly")
     rows = score_all(done_rows(store), settings, maps, probabilities, out, threads or 1)

@@ -14,7 +14,7 @@ def config(
     import yaml
 
     from meddiff.config import load_config
-    from meddiff.config.documents import write_documents
+    from meddiff.datasets.config_reference import write_documents
 
     if write:
         write_documents(Path("config"))

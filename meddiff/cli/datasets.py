@@ -19,7 +19,7 @@ def datasets(
     import json
 
     from meddiff.config import load_config
-    from meddiff.data.datasets.catalogue import as_markdown, as_table, catalogue
+    from meddiff.datasets.catalogue import as_markdown, as_table, catalogue
 
     if markdown:
         typer.echo(as_markdown().rstrip())
@@ -37,8 +37,8 @@ def download(
 
     What a break left is gone on with; archives are checked against the digest that is known before they are unpacked.
     """
-    from meddiff.data.datasets import PUBLISHED
-    from meddiff.data.download import bring
+    from meddiff.datasets import PUBLISHED
+    from meddiff.datasets.download import bring
 
     known = {dataset.name: dataset for dataset in PUBLISHED}
     if name not in known:

@@ -55,13 +55,13 @@ def denoise(
     settings = own_config(config)
     changes = {"method": method} if method else {}
     how = parse_section(DenoisingConfig, settings.denoising.model_dump() | changes, "denoising")
-    from meddiff.data import volumes
-    from meddiff.data.dicom.derived import write_derived_series
-    from meddiff.data.noise import measure_noise_hu
-    from meddiff.device import set_up_cpu
+    from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import denoising
+    from meddiff.tasks.noise import measure_noise_hu
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.scan import read_scan
+    from meddiff.volumes import volumes
+    from meddiff.volumes.dicom.derived import write_derived_series
 
     set_up_cpu(threads)
     sampler = Sampler(model, settings.sampling, settings.machine)
@@ -87,10 +87,10 @@ def filter_pairs(
 ) -> None:
     """Denoise the test pairs with every method that has no network, and score them."""
     from meddiff.config import FILTERS
-    from meddiff.data.shards import done_rows
-    from meddiff.device import set_up_cpu
-    from meddiff.evaluation.denoising import filter_pairs
+    from meddiff.machine.device import set_up_cpu
+    from meddiff.machine.shards import done_rows
     from meddiff.report.tables import write_metrics
+    from meddiff.stages.denoise import filter_pairs
 
     set_up_cpu(threads)
     settings, rows = stage_config(config, "filter"), done_rows([pairs])
@@ -110,10 +110,10 @@ def denoise_pairs(
 ) -> None:
     """Denoise the test pairs with every network, and score them."""
     from meddiff.config import DENOISING_NETWORKS
-    from meddiff.data.shards import done_rows
-    from meddiff.device import set_up_cpu
-    from meddiff.evaluation.denoising import denoise_pairs
+    from meddiff.machine.device import set_up_cpu
+    from meddiff.machine.shards import done_rows
     from meddiff.report.tables import write_metrics
+    from meddiff.stages.denoise import denoise_pairs
 
     set_up_cpu(threads)
     settings, rows = stage_config(config, "denoise"), done_rows([pairs])

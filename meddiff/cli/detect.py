@@ -48,11 +48,11 @@ def detect(
         raise UserError("a mask needs both, --mask-out and --threshold-hu")
     import numpy as np
 
-    from meddiff.data import volumes
-    from meddiff.device import set_up_cpu
+    from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import anomaly
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.scan import read_scan
+    from meddiff.volumes import volumes
 
     settings, region = own_config(config), REGION_OF[organ]
     set_up_cpu(threads)

@@ -18,7 +18,7 @@ def distill(
     threads: Threads = None,
 ) -> None:
     """Halve a model's sampling steps until few are left; the same command goes on after a stop."""
-    from meddiff.device import set_up_cpu
+    from meddiff.machine.device import set_up_cpu
     from meddiff.training.distill import distill as run
 
     set_up_cpu(threads)

@@ -22,10 +22,10 @@ def evaluate(
     threads: Threads = None,
 ) -> None:
     """Score the synthetic twins of a shard of the held-out scans, or the scans themselves; a stopped one goes on."""
-    from meddiff.data.shards import done_rows
-    from meddiff.device import choose_device, set_up_cpu
-    from meddiff.evaluation import extractor as networks
-    from meddiff.evaluation.synthesis import Scorer, score_records
+    from meddiff.machine.device import choose_device, set_up_cpu
+    from meddiff.machine.shards import done_rows
+    from meddiff.metrics import extractor as networks
+    from meddiff.stages.evaluate import Scorer, score_records
     from meddiff.tasks.synthesis import held_out_rows
 
     set_up_cpu(threads)
@@ -43,9 +43,9 @@ def gather_scores(
     """Write the metrics of all shards as one table, a row per scan, and their feature vectors beside."""
     import numpy as np
 
-    from meddiff.evaluation.synthesis import gather
-    from meddiff.files import temporary_beside
+    from meddiff.machine.files import temporary_beside
     from meddiff.report.tables import write_metrics
+    from meddiff.stages.evaluate import gather
 
     metrics, vectors = gather(index)
     with temporary_beside(features) as temporary, temporary.open("wb") as file:

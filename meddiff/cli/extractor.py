@@ -12,7 +12,7 @@ def extractor(
     config: ConfigFile, out: Out, source: Annotated[Path, typer.Option(help="File that tells what the weights are.")]
 ) -> None:
     """Provide MedicalNet's weights, or seeded random ones, as the configuration says."""
-    from meddiff.evaluation.extractor import prepare
+    from meddiff.metrics.extractor import prepare
 
     settings = stage_config(config, "extractor")
     prepare(settings.evaluation, settings.seed, out, source)

@@ -28,7 +28,7 @@ def finetune(
     """
     if origin not in ORIGINS:
         raise UserError(f"--origin {origin!r} is unknown; choose from {', '.join(ORIGINS)}")
-    from meddiff.device import set_up_cpu
+    from meddiff.machine.device import set_up_cpu
     from meddiff.model.foundation import read_network_config
     from meddiff.training import finetune
 

@@ -26,10 +26,10 @@ def index(
     import logging
 
     from meddiff.config import Config
-    from meddiff.data.datasets import known_below
-    from meddiff.data.fingerprints import Fingerprints, quarantine_duplicates
-    from meddiff.data.index import find_cases, write_manifest
-    from meddiff.data.inventory import in_words, inventory, shortfalls, write_inventory
+    from meddiff.datasets import known_below
+    from meddiff.datasets.fingerprints import Fingerprints, quarantine_duplicates
+    from meddiff.datasets.index import find_cases, write_manifest
+    from meddiff.datasets.inventory import in_words, inventory, shortfalls, write_inventory
 
     if config is None and root is None:
         raise UserError("index: give --config, a configuration with datasets, or --root, the folder that holds them")

@@ -24,15 +24,15 @@ def draw_lesions(
     threads: Threads = None,
 ) -> None:
     """Generate and inpaint the lesions of the test patients with one model."""
-    from meddiff.data.shards import done_rows
-    from meddiff.device import set_up_cpu
-    from meddiff.evaluation import lesions
+    from meddiff.machine.device import set_up_cpu
+    from meddiff.machine.shards import done_rows
+    from meddiff.stages import lesion
     from meddiff.tasks.sampler import Sampler
 
     set_up_cpu(threads)
     settings = stage_config(config, "lesions")
     sampler = Sampler(model, settings.sampling, settings.machine, control)
-    lesions.draw_lesions(lesions.of_dataset(done_rows(store), dataset), sampler, settings, out, index)
+    lesion.draw_lesions(lesion.of_dataset(done_rows(store), dataset), sampler, settings, out, index)
 
 
 def judge_lesions(
@@ -51,13 +51,13 @@ def judge_lesions(
     """Score the real, generated and inpainted lesions with the nnU-Net that `supervised` trained."""
     import numpy as np
 
-    from meddiff.data.shards import done_rows
-    from meddiff.device import choose_device, set_up_cpu
-    from meddiff.evaluation import extractor as networks
-    from meddiff.evaluation import lesions
-    from meddiff.evaluation.nnunet import NnUNet
-    from meddiff.files import temporary_beside
+    from meddiff.machine.device import choose_device, set_up_cpu
+    from meddiff.machine.files import temporary_beside
+    from meddiff.machine.shards import done_rows
+    from meddiff.metrics import extractor as networks
+    from meddiff.nnunet.model import NnUNet
     from meddiff.report.tables import write_metrics
+    from meddiff.stages import lesion
 
     set_up_cpu(threads)
     settings = stage_config(config, "judge-lesions")
@@ -65,8 +65,8 @@ def judge_lesions(
     judge = NnUNet(work / dataset, settings.nnunet, device.type)
     network = networks.load(extractor, extractor_source, device)
     folders = {folder.name: folder for folder in drawn}
-    rows = lesions.of_dataset(done_rows(store), dataset)
-    table, vectors = lesions.judge_lesions(rows, folders, judge, network, settings, out)
+    rows = lesion.of_dataset(done_rows(store), dataset)
+    table, vectors = lesion.judge_lesions(rows, folders, judge, network, settings, out)
     with temporary_beside(features) as temporary, temporary.open("wb") as file:
         np.savez(file, features=vectors)
     write_metrics(table, metrics, ("id", "origin", "kind"))
@@ -84,16 +84,16 @@ def augment_lesions(
     threads: Threads = None,
 ) -> None:
     """Generate lesions for all but the test patients, train nnU-Net with them too, and compare on these."""
-    from meddiff.data.shards import DONE, done_rows
-    from meddiff.device import choose_device, set_up_cpu
-    from meddiff.evaluation import augmentation, lesions
-    from meddiff.evaluation.nnunet import NnUNet
+    from meddiff.machine.device import choose_device, set_up_cpu
+    from meddiff.machine.shards import DONE, done_rows
+    from meddiff.nnunet.model import NnUNet
     from meddiff.report.tables import write_metrics
+    from meddiff.stages import augmentation, lesion
     from meddiff.tasks.sampler import Sampler
 
     set_up_cpu(threads)
     settings = stage_config(config, "augment-lesions")
-    rows = lesions.of_dataset(done_rows(store), dataset)
+    rows = lesion.of_dataset(done_rows(store), dataset)
     sampler = Sampler(model, settings.sampling, settings.machine, control)
     made = augmentation.generate_training(rows, sampler, settings, out / "generated", out / "generated.tsv")
     device = choose_device(settings.machine.device).type

@@ -54,7 +54,7 @@ def generate(
     """Write a synthetic CT with this anatomy and a lesion, and the lesion's mask, as nnU-Net takes them."""
     check_volume_name(out)
     check_region(region)
-    from meddiff.device import set_up_cpu
+    from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import lesion_files
 
     set_up_cpu(threads)
@@ -84,7 +84,7 @@ def inpaint(
     """Write the scan with a lesion drawn into it; beyond the mask and its margin every voxel is as it was."""
     check_volume_name(out)
     check_region(region)
-    from meddiff.device import set_up_cpu
+    from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import lesion_files
 
     set_up_cpu(threads)

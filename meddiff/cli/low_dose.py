@@ -17,9 +17,9 @@ def low_dose(
     index: IndexOut,
 ) -> None:
     """Pair scans with their low-dose ones, or simulate low dose where no dataset has it."""
-    from meddiff.data.index import read_manifest
-    from meddiff.data.pairs import choose_sources, write_pairs
-    from meddiff.data.shards import done_rows
+    from meddiff.datasets.index import read_manifest
+    from meddiff.machine.shards import done_rows
+    from meddiff.stages.low_dose import choose_sources, write_pairs
 
     settings = stage_config(config, "low-dose")
     chosen = choose_sources(done_rows(store), read_manifest(manifest), settings.low_dose.scans)
@@ -28,9 +28,9 @@ def low_dose(
 
 def red_cnn(config: ConfigFile, pairs: Pairs, out: Out, threads: Threads = None) -> None:
     """Train RED-CNN on the training pairs."""
-    from meddiff.data.shards import done_rows
-    from meddiff.device import set_up_cpu
-    from meddiff.evaluation.denoising import train_red_cnn
+    from meddiff.machine.device import set_up_cpu
+    from meddiff.machine.shards import done_rows
+    from meddiff.stages.denoise import train_red_cnn
 
     set_up_cpu(threads)
     train_red_cnn(done_rows([pairs]), stage_config(config, "red-cnn"), out)

@@ -43,7 +43,7 @@ from meddiff.cli import (
     weights,
 )
 from meddiff.errors import TimeSliceEnded, UserError
-from meddiff.faults import machine_fault
+from meddiff.machine.faults import machine_fault
 
 EXIT_MACHINE_FAULT, EXIT_USER_ERROR, EXIT_GO_ON = 1, 2, 75
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from meddiff.config import MODEL_REGIONS, Config, Region, load_config
+from meddiff.config.stages import load_stage_config
 from meddiff.errors import CaseError, UserError
-from meddiff.faults import machine_fault
-from meddiff.stages import load_stage_config
+from meddiff.machine.faults import machine_fault
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration, YAML.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder or file to write.")]
@@ -48,7 +48,7 @@ def check_volume_name(path: Path) -> None:
     Raises:
         UserError: it does not end as a volume does.
     """
-    from meddiff.data.volumes import VOLUME_SUFFIXES, is_volume_file
+    from meddiff.volumes.volumes import VOLUME_SUFFIXES, is_volume_file
 
     if not is_volume_file(path):
         raise UserError(f"--out {path}: no name of a volume; end it with one of {', '.join(VOLUME_SUFFIXES)}")

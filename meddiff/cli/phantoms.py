@@ -18,11 +18,11 @@ def phantoms(
     """Make digital bodies with known anatomy: data without network or licence."""
     import numpy as np
 
-    from meddiff.data import volumes
-    from meddiff.data.datasets import PROVIDER_FILE
-    from meddiff.data.phantom import Z_RANGE_MM, add_lung_lesions, make_phantom
+    from meddiff.datasets import PROVIDER_FILE
+    from meddiff.demo.phantom import Z_RANGE_MM, add_lung_lesions, make_phantom
     from meddiff.errors import UserError
-    from meddiff.files import write_json
+    from meddiff.machine.files import write_json
+    from meddiff.volumes import volumes
 
     if extent not in Z_RANGE_MM:
         raise UserError(f"--extent {extent!r} is unknown; choose from {', '.join(Z_RANGE_MM)}")

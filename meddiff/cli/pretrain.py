@@ -17,7 +17,7 @@ def pretrain(
     threads: Threads = None,
 ) -> None:
     """Train a model on the training split; the same command goes on after a stop."""
-    from meddiff.device import set_up_cpu
+    from meddiff.machine.device import set_up_cpu
     from meddiff.training.pretrain import pretrain as run
 
     set_up_cpu(threads)

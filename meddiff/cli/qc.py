@@ -19,9 +19,9 @@ def qc(
     statistics: Annotated[Path, typer.Option(help="Table to write: HU and volumes of every region.")],
 ) -> None:
     """Draw a shard's cases, with regions and anatomy, and measure HU and volumes."""
-    from meddiff.data.index import read_manifest
-    from meddiff.data.shards import done_rows
-    from meddiff.report.qc import check_shard
+    from meddiff.datasets.index import read_manifest
+    from meddiff.machine.shards import done_rows
+    from meddiff.stages.qc import check_shard
 
     ct, labels, boxes = (done_rows([path]) for path in (resampled, anatomy, regions))
     check_shard(ct, labels, boxes, read_manifest(manifest), stage_config(config, "qc"), out, index, statistics)

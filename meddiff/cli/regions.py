@@ -16,8 +16,8 @@ def regions(
     index: IndexOut,
 ) -> None:
     """Write the boxes of the anatomical regions of a shard's scans."""
-    from meddiff.data import prepare
-    from meddiff.data.index import read_manifest
-    from meddiff.data.shards import done_rows
+    from meddiff.datasets.index import read_manifest
+    from meddiff.machine.shards import done_rows
+    from meddiff.stages import prepare
 
     prepare.regions(done_rows([anatomy]), read_manifest(manifest), stage_config(config, "regions"), out, index)

@@ -16,9 +16,9 @@ def draw_twins(
     index: IndexOut,
 ) -> None:
     """Draw the held-out scans beside their synthetic twins; a stopped call goes on."""
-    from meddiff.data.shards import done_rows
+    from meddiff.config.stages import settings_of
+    from meddiff.machine.shards import done_rows
     from meddiff.report import twins
-    from meddiff.stages import settings_of
     from meddiff.tasks.synthesis import held_out_rows
 
     rows, folders = held_out_rows(done_rows(store)), {folder.name: folder for folder in synthetic}

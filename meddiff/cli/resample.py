@@ -27,8 +27,8 @@ def resample(
 ) -> None:
     """Read a shard's scans, quarantine what is no CT, and resample the others."""
     one_thread_per_case()
-    from meddiff.data import prepare
-    from meddiff.data.index import read_manifest
+    from meddiff.datasets.index import read_manifest
+    from meddiff.stages import prepare
 
     cases = [case for case in read_manifest(manifest) if case.shard == shard]
     prepare.resample(cases, stage_config(config, "resample"), out, index, threads, memory_mb)

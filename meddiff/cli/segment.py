@@ -16,8 +16,8 @@ def segment(
     synthetic: Annotated[list[Path] | None, typer.Option(help="Indices of synthetic scans; none: the scans.")] = None,
 ) -> None:
     """Segment the synthetic twins of the held-out scans, or the scans themselves, with TotalSegmentator."""
-    from meddiff.data.shards import done_rows
-    from meddiff.evaluation.judge import segment_real, segment_synthetic
+    from meddiff.machine.shards import done_rows
+    from meddiff.stages.segment import segment_real, segment_synthetic
     from meddiff.tasks.synthesis import held_out_rows
 
     settings = stage_config(config, "segment")

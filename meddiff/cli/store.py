@@ -30,9 +30,9 @@ def store(
 ) -> None:
     """Cut a shard's scans to their regions and windows and store them for training."""
     one_thread_per_case()
-    from meddiff.data import prepare
-    from meddiff.data.index import read_manifest
-    from meddiff.data.shards import done_rows
+    from meddiff.datasets.index import read_manifest
+    from meddiff.machine.shards import done_rows
+    from meddiff.stages import prepare
 
     ct, labels, boxes = (done_rows([path]) for path in (resampled, anatomy, regions))
     cases = read_manifest(manifest)

@@ -46,11 +46,11 @@ def superres(
     """Write a region of a scan with thick slices at the model's spacing, in the region's HU window."""
     check_volume_name(out)
     check_region(region)
-    from meddiff.data import volumes
-    from meddiff.device import set_up_cpu
+    from meddiff.machine.device import set_up_cpu
     from meddiff.model.control_bundle import slice_factor
     from meddiff.tasks import super_resolution
     from meddiff.tasks.sampler import Sampler
+    from meddiff.volumes import volumes
 
     set_up_cpu(threads)
     settings = own_config(config)
@@ -74,9 +74,9 @@ def thick_slices(
     index: IndexOut,
 ) -> None:
     """Pair test scans with their thick slices, or simulate them where no dataset has any."""
-    from meddiff.data.index import read_manifest
-    from meddiff.data.shards import done_rows
-    from meddiff.evaluation.super_resolution import choose_thick, write_thick
+    from meddiff.datasets.index import read_manifest
+    from meddiff.machine.shards import done_rows
+    from meddiff.stages.superres import choose_thick, write_thick
 
     settings = stage_config(config, "thick-slices")
     chosen = choose_thick(done_rows(store), read_manifest(manifest), settings.super_resolution.scans)
@@ -85,9 +85,9 @@ def thick_slices(
 
 def measured_slices(config: ConfigFile, manifest: Manifest, store: StoreIndices, out: Out, index: IndexOut) -> None:
     """Bring the thick slices of training scans, where a dataset has them, onto the voxels of their regions."""
-    from meddiff.data.index import read_manifest
-    from meddiff.data.shards import done_rows
-    from meddiff.evaluation.super_resolution import choose_learned, write_learned
+    from meddiff.datasets.index import read_manifest
+    from meddiff.machine.shards import done_rows
+    from meddiff.stages.superres import choose_learned, write_learned
 
     chosen = choose_learned(done_rows(store), read_manifest(manifest))
     write_learned(chosen, stage_config(config, "measured-slices"), out, index)
@@ -106,11 +106,11 @@ def super_resolve(
     threads: Threads = None,
 ) -> None:
     """Make thin slices with one method and score them."""
-    from meddiff.data.shards import done_rows, record_folders, sidecar
-    from meddiff.device import set_up_cpu
-    from meddiff.evaluation.super_resolution import super_resolve_all
-    from meddiff.files import read_json
+    from meddiff.machine.device import set_up_cpu
+    from meddiff.machine.files import read_json
+    from meddiff.machine.shards import done_rows, record_folders, sidecar
     from meddiff.report.tables import write_metrics
+    from meddiff.stages.superres import super_resolve_all
 
     set_up_cpu(threads)
     folders = record_folders(store)

@@ -36,8 +36,8 @@ def synthesize(
     """Draw a CT with the anatomy of a mask, on its grid; after an interruption the same command goes on."""
     check_volume_name(out)
     check_region(region)
-    from meddiff.data.anatomy.masks import read_mask
-    from meddiff.device import set_up_cpu
+    from meddiff.anatomy.masks import read_mask
+    from meddiff.machine.device import set_up_cpu
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.synthesis import synthesize_mask
 
@@ -59,9 +59,9 @@ def synthesize_shard(
     threads: Threads = None,
 ) -> None:
     """Draw a whole volume for the anatomy of every held-out scan of a shard."""
-    from meddiff.data.shards import done_rows
-    from meddiff.device import set_up_cpu
-    from meddiff.stages import settings_of
+    from meddiff.config.stages import settings_of
+    from meddiff.machine.device import set_up_cpu
+    from meddiff.machine.shards import done_rows
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.synthesis import held_out_rows, synthesize_records
 

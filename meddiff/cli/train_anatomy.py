@@ -16,9 +16,9 @@ def train_anatomy(
 ) -> None:
     """Train the demo weights of TotalSegmentator with nnU-Net on phantoms and the demo's two labelled scans."""
     from meddiff.config import Region
-    from meddiff.data.anatomy import demo_weights
+    from meddiff.demo import train_weights
 
     settings = stage_config(config, "train-anatomy")
     labelled = {Region.CHEST: raw / "demo-chest" / "cxr", Region.ABDOMEN: raw / "demo-abdomen" / "abdomen"}
-    demo_weights.write_training_set(work / "raw", labelled, settings.windows, settings.anatomy.demo_phantoms)
-    demo_weights.export(demo_weights.train(work, settings.anatomy.demo_epochs), out)
+    train_weights.write_training_set(work / "raw", labelled, settings.windows, settings.anatomy.demo_phantoms)
+    train_weights.export(train_weights.train(work, settings.anatomy.demo_epochs), out)

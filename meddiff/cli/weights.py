@@ -13,8 +13,8 @@ def weights(
     to: Annotated[Path | None, typer.Option(help="Folder for a machine without network; none: the cache.")] = None,
 ) -> None:
     """Bring TotalSegmentator's and MedicalNet's weights, as far as the configuration uses them."""
-    from meddiff.data.anatomy import official_weights
-    from meddiff.evaluation import medicalnet_weights
+    from meddiff.anatomy import official_weights
+    from meddiff.metrics import medicalnet_weights
 
     settings = own_config(config)
     if settings.anatomy.weights == "official":
@@ -27,8 +27,8 @@ def weights(
 
 def anatomy_weights(config: ConfigFile, out: Out) -> None:
     """Bring TotalSegmentator's weights once for all jobs that segment, and write what they are."""
-    from meddiff.data.anatomy import demo_weights, official_weights
-    from meddiff.files import sha256, write_json
+    from meddiff.anatomy import demo_weights, official_weights
+    from meddiff.machine.files import sha256, write_json
 
     anatomy = stage_config(config, "anatomy-weights").anatomy
     if anatomy.weights == "official":

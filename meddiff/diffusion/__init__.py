@@ -1,0 +1,1 @@
+"""The diffusion process: schedule, solvers, and volumes drawn window by window."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import SlidingWindows
-from meddiff.progress import Progress
+from meddiff.machine.progress import Progress
 
 STATUS_SECONDS = 5.0
 # The minimum over x of |y - Hx|^2 + rho |x - x_0|^2, from x_0 and rho.

@@ -8,7 +8,7 @@ from torch import Tensor
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import SlidingWindows
 from meddiff.diffusion.solvers import make_solver
-from meddiff.progress import Progress
+from meddiff.machine.progress import Progress
 
 STATUS_SECONDS = 5.0
 

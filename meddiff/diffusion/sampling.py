@@ -10,9 +10,9 @@ from torch import Tensor
 
 from meddiff.diffusion.sliding import Cost, SlidingWindows
 from meddiff.diffusion.solvers import VolumeSolver
-from meddiff.faults import machine_fault
-from meddiff.files import temporary_beside
-from meddiff.progress import Progress
+from meddiff.machine.faults import machine_fault
+from meddiff.machine.files import temporary_beside
+from meddiff.machine.progress import Progress
 
 log = logging.getLogger(__name__)
 

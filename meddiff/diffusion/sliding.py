@@ -28,11 +28,11 @@ from meddiff.diffusion.windows import (
     window_weight,
 )
 from meddiff.errors import UserError
+from meddiff.machine.seeds import seed_from
 from meddiff.model.controlnet import ControlledUNet
 from meddiff.model.graphed import Graphed
-from meddiff.model.position import patch_coordinates
 from meddiff.model.unet import UNet
-from meddiff.seeds import seed_from
+from meddiff.store.position import patch_coordinates
 
 log = logging.getLogger(__name__)
 

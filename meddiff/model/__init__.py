@@ -1,0 +1,1 @@
+"""The networks, and the bundles in which they are kept."""

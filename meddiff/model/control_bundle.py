@@ -8,7 +8,7 @@ import torch
 
 from meddiff.config import NetworkConfig
 from meddiff.errors import UserError
-from meddiff.files import read_json, sha256, temporary_beside, write_json, write_text
+from meddiff.machine.files import read_json, sha256, temporary_beside, write_json, write_text
 from meddiff.model.controlnet import ControlledUNet, ControlNet
 from meddiff.model.foundation import CARD, CONFIG, WEIGHTS, MedDiffFM, check_fit, find_bundle
 

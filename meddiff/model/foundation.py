@@ -10,7 +10,7 @@ from torch import nn
 
 from meddiff.config import DiffusionConfig, NetworkConfig, SamplingConfig, WindowsConfig
 from meddiff.errors import UserError
-from meddiff.files import read_json, temporary_beside, write_json, write_text
+from meddiff.machine.files import read_json, temporary_beside, write_json, write_text
 from meddiff.model.blocks import parameter_count
 from meddiff.model.unet import UNet
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from meddiff.config import Window
-from meddiff.data.windows import denormalise, normalise
-from meddiff.files import temporary_beside
+from meddiff.machine.files import temporary_beside
+from meddiff.volumes.hu import denormalise, normalise
 
 LAYERS = 5
 KERNEL = 5

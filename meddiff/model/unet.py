@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from meddiff.anatomy.labels import LABEL_COUNT
 from meddiff.config import MODEL_REGIONS, NetworkConfig
-from meddiff.data.anatomy.labels import LABEL_COUNT
 from meddiff.model.blocks import (
     Downsample,
     NormSiLU,
@@ -24,7 +24,7 @@ from meddiff.model.blocks import (
     zero_initialised,
 )
 from meddiff.model.fused import join
-from meddiff.model.position import position_channels, position_embedding
+from meddiff.store.position import position_channels, position_embedding
 
 
 class Level(nn.Module):

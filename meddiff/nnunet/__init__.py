@@ -1,0 +1,1 @@
+"""nnU-Net, trained and applied by its own commands."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from meddiff.errors import UserError
-from meddiff.files import read_json, write_json
-from meddiff.threads import available_threads
+from meddiff.machine.files import read_json, write_json
+from meddiff.machine.threads import available_threads
 
 TRAINERS = Path(__file__).parent / "trainer"
 PLANNED, SMALL = "3d_fullres", "3d_small"  # configurations of the plan

@@ -7,11 +7,11 @@ from statistics import median
 from typing import Any
 
 from meddiff.config import Config
-from meddiff.data.tsv import read_tsv
-from meddiff.files import read_json
+from meddiff.config.stages import params_of
+from meddiff.machine.files import read_json
+from meddiff.machine.tsv import read_tsv
 from meddiff.planning.cost import CostModel
 from meddiff.planning.jobs import Job
-from meddiff.stages import params_of
 
 STATISTICS = "stats.jsonl"  # what a training run tells (meddiff/training/status.py, which imports torch)
 TRAININGS = {"pretrain": "pretrain", "finetune_lesions": "finetune-lesions"} | {

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
+from meddiff.machine.progress import duration
 from meddiff.planning.cost import CostModel
 from meddiff.planning.elapsed import elapsed_seconds
 from meddiff.planning.jobs import Job
 from meddiff.planning.past import Past
-from meddiff.progress import duration
 
 GPUS_AT_ONCE = {"1 GPU": 1, "4 GPUs": 4, "16 GPUs": 16, "no limit": float("inf")}
 SHORT_MINUTES = 3.0  # below it, a job on a cluster mostly waits

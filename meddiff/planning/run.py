@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from meddiff.config import Config, load_config
-from meddiff.data.index import read_manifest
+from meddiff.datasets.index import read_manifest
 from meddiff.errors import UserError
 from meddiff.planning.cost import CostModel
 from meddiff.planning.jobs import read_jobs

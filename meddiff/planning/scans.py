@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meddiff.config import Config, Region
-from meddiff.data.datasets import Dataset, resolve
-from meddiff.data.datasets.entry import SPLITS
-from meddiff.data.index import Case
-from meddiff.data.splits import expected_sizes
+from meddiff.datasets import Dataset, resolve
+from meddiff.datasets.entry import SPLITS
+from meddiff.datasets.index import Case
+from meddiff.datasets.splits import expected_sizes
 from meddiff.errors import UserError
 
 # Millions of voxels of 1 mm: of a whole scan, and of a region cut out of it. Chest, abdomen and whole body are as the

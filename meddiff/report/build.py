@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from meddiff.config import Config
-from meddiff.data.index import read_manifest
-from meddiff.data.shards import done_rows
-from meddiff.files import write_json
+from meddiff.datasets.index import read_manifest
+from meddiff.machine.files import write_json
+from meddiff.machine.shards import done_rows
 from meddiff.report import table1, table2, table3, table4, table5, table6, table_sr, table_v3
 from meddiff.report.html import quarantine_list, write_report
 from meddiff.report.layout import Results, made_with

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
-from meddiff.data.shards import QUARANTINED, read_index
-from meddiff.files import write_text
+from meddiff.machine.files import write_text
+from meddiff.machine.shards import QUARANTINED, read_index
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meddiff.config import Config
-from meddiff.data.datasets import REGISTRY
-from meddiff.data.index import Case
-from meddiff.data.inventory import shortfalls
-from meddiff.files import read_json
+from meddiff.datasets import REGISTRY
+from meddiff.datasets.index import Case
+from meddiff.datasets.inventory import shortfalls
+from meddiff.machine.files import read_json
 
 PREPARATION = ("resample", "anatomy", "regions", "store")
 

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 
 from meddiff.config import DENOISERS, ORIGINS, SUPER_RESOLVERS, Config, Region
-from meddiff.data import volumes
-from meddiff.data.index import Case
-from meddiff.data.pairs import facts_of, read_pair
-from meddiff.data.shards import Row, done_rows, record_folders
-from meddiff.data.store import Record
-from meddiff.evaluation.anomaly import (
+from meddiff.datasets.index import Case
+from meddiff.figures import scans as figures
+from meddiff.machine.shards import Row, done_rows, record_folders
+from meddiff.report.chosen import chosen
+from meddiff.report.html import Picture
+from meddiff.report.layout import Results
+from meddiff.report.tables import read_metrics
+from meddiff.stages.detect import (
     lesion_rows,
     map_name,
     map_scorers,
@@ -22,14 +24,12 @@ from meddiff.evaluation.anomaly import (
     paper_row,
     read_case,
 )
-from meddiff.evaluation.lesions import GENERATED, INPAINTED, HeldOutLesion, held_out_lesions
-from meddiff.evaluation.super_resolution import read_scan
-from meddiff.report import figures
-from meddiff.report.chosen import chosen
-from meddiff.report.html import Picture
-from meddiff.report.layout import Results
-from meddiff.report.tables import read_metrics
+from meddiff.stages.lesion import GENERATED, INPAINTED, HeldOutLesion, held_out_lesions
+from meddiff.stages.low_dose import facts_of, read_pair
+from meddiff.stages.superres import read_scan
+from meddiff.store.record import Record
 from meddiff.tasks.synthesis import held_out_rows
+from meddiff.volumes import volumes
 
 SPLIT_SCANS = 12  # shown in the report; the page of quality control has all of them
 

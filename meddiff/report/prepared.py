@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meddiff.data.datasets import Dataset
-from meddiff.data.index import Case
-from meddiff.data.shards import DONE, QUARANTINED, Row, read_index
+from meddiff.datasets import Dataset
+from meddiff.datasets.index import Case
+from meddiff.machine.shards import DONE, QUARANTINED, Row, read_index
 from meddiff.report.layout import divided_by
 from meddiff.report.tables import ABSENT, MEASURED
 

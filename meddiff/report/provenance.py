@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from meddiff import __version__
-from meddiff.files import sha256
+from meddiff.machine.files import sha256
 
 PACKAGES = ("torch", "diffusers", "snakemake", "TotalSegmentator", "nnunetv2", "SimpleITK", "pandas", "numpy")
 

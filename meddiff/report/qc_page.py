@@ -9,13 +9,13 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader
 
 from meddiff.config import Config
-from meddiff.data.index import Case, read_manifest
-from meddiff.data.shards import done_rows
-from meddiff.data.tsv import read_tsv, write_tsv
-from meddiff.files import write_text
+from meddiff.datasets.index import Case, read_manifest
+from meddiff.machine.files import write_text
+from meddiff.machine.shards import done_rows
+from meddiff.machine.tsv import read_tsv, write_tsv
 from meddiff.report.html import quarantine_list
 from meddiff.report.layout import Results, scans_and_anatomy
-from meddiff.report.qc import STATISTICS
+from meddiff.stages.qc import STATISTICS
 
 SHOWN = ("region", "evidence", "source_size_xyz", "source_spacing_mm", "p01_hu", "p50_hu", "p99_hu",
          "below_window", "above_window", "body_ml", "lung_ml", "liver_ml")  # fmt: skip

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from meddiff.config import DataConfig, Region
-from meddiff.data.datasets import REGISTRY, Dataset, resolve
-from meddiff.data.index import Case
+from meddiff.datasets import REGISTRY, Dataset, resolve
+from meddiff.datasets.index import Case
 from meddiff.report.prepared import Prepared
 from meddiff.report.tables import ABSENT, MEASURED
 

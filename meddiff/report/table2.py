@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 
 from meddiff.config import DataConfig
-from meddiff.data.datasets import REGISTRY, Dataset, resolve
-from meddiff.data.datasets.entry import SPLITS
-from meddiff.data.index import Case
-from meddiff.data.shards import sidecar
-from meddiff.files import read_json
+from meddiff.datasets import REGISTRY, Dataset, resolve
+from meddiff.datasets.entry import SPLITS
+from meddiff.datasets.index import Case
+from meddiff.machine.files import read_json
+from meddiff.machine.shards import sidecar
 from meddiff.report.prepared import GAP, Prepared, case_of
 
 METRICS = ["cases", "prepared", "quarantined", *SPLITS, "lesions"]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from meddiff.config import MODEL_REGIONS
-from meddiff.evaluation.distribution import distances, split_half
+from meddiff.metrics.distribution import distances, split_half
 from meddiff.report.paper import TABLE_3, TABLE_3_METRICS
 from meddiff.report.tables import ABSENT, MEASURED, bootstrap_interval
 

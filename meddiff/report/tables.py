@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from meddiff.evaluation.metrics import HIGHER, LOWER, heading
-from meddiff.files import temporary_beside, write_text
+from meddiff.machine.files import temporary_beside, write_text
+from meddiff.metrics.conventions import HIGHER, LOWER, heading
 
 MEASURED, QUOTED, ABSENT = "measured", "quoted", "absent"
 

@@ -8,14 +8,14 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
-from meddiff.data import volumes
-from meddiff.data.shards import Item, Row, done_rows, run_shard
-from meddiff.data.store import Record
-from meddiff.files import write_text
-from meddiff.report import figures
+from meddiff.figures import scans as figures
+from meddiff.machine.files import write_text
+from meddiff.machine.shards import Item, Row, done_rows, run_shard
 from meddiff.report.html import quarantine_list
 from meddiff.report.layout import Results
 from meddiff.report.tables import read_metrics
+from meddiff.store.record import Record
+from meddiff.volumes import volumes
 
 NUMBERS = {"ms_ssim": "MS-SSIM", "lpips": "LPIPS", "dice": "Dice"}
 

@@ -1,0 +1,1 @@
+"""What a model does with one scan: synthesis, denoising, detection, lesions, super-resolution."""

@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from meddiff.anatomy.labels import LUNG, ids
 from meddiff.config import AnomalyConfig, Organ, Region, Window
-from meddiff.data.anatomy.labels import LUNG, ids
-from meddiff.data.windows import air_scaled, normalise
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import CaseError, UserError
 from meddiff.tasks.sampler import Sampler
+from meddiff.volumes.hu import air_scaled, normalise
 
 CLASSES: dict[Organ, tuple[str, ...]] = {Organ.LUNG: LUNG, Organ.LIVER: ("liver",)}
 

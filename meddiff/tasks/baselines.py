@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from meddiff.evaluation.fidelity import SCORING_WINDOW
+from meddiff.metrics.fidelity import SCORING_WINDOW
 
 # Choice: what `best_strength` tries: voxels for the Gaussian, HU for the others.
 STRENGTHS = {

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from meddiff.config import DenoisingConfig, Region, SamplingConfig, Window
-from meddiff.data.windows import denormalise, normalise
 from meddiff.diffusion import diffpir
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import SlidingWindows
 from meddiff.diffusion.solvers import VolumeSolver
 from meddiff.errors import UserError
-from meddiff.progress import Progress
+from meddiff.machine.progress import Progress
 from meddiff.tasks.sampler import Sampler
+from meddiff.volumes.hu import denormalise, normalise
 
 STATUS_SECONDS = 5.0
 NOISE_REACH = 3.0  # Choice: standard deviations by which noise takes a voxel out of the window

@@ -7,18 +7,18 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from meddiff.anatomy.drawn_lesions import draw_lesion
+from meddiff.anatomy.masks import read_mask, read_mask_of
+from meddiff.anatomy.regions import find_region
 from meddiff.config import Config, Organ, Region
-from meddiff.data import volumes
-from meddiff.data.anatomy.masks import read_mask, read_mask_of
-from meddiff.data.lesion_masks import draw_lesion
-from meddiff.data.regions import find_region
-from meddiff.data.windows import air_hu
 from meddiff.diffusion.sliding import Place
 from meddiff.errors import CaseError, UserError
 from meddiff.tasks.anomaly import organ_mask
 from meddiff.tasks.lesions import LesionView, blend_share, generate, inpaint_lesion
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.scan import read_scan
+from meddiff.volumes import volumes
+from meddiff.volumes.hu import air_hu
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ import torch
 from scipy import ndimage
 
 from meddiff.config import LesionsConfig, Region, Window
-from meddiff.data.lesion_patches import Box, centred_corner
-from meddiff.data.patches import padded
-from meddiff.data.store import Record
-from meddiff.data.windows import air_hu, denormalise, normalise
 from meddiff.diffusion.repaint import inpaint
 from meddiff.diffusion.sampling import sample_volume
 from meddiff.diffusion.sliding import Place
 from meddiff.errors import CaseError
+from meddiff.store.lesion_patches import Box, centred_corner
+from meddiff.store.patches import padded
+from meddiff.store.record import Record
 from meddiff.tasks.sampler import Sampler
+from meddiff.volumes.hu import air_hu, denormalise, normalise
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 
 from meddiff.config import MODEL_REGIONS, MachineConfig, Region, SamplingConfig
-from meddiff.data.windows import air_scaled
-from meddiff.device import choose_device
 from meddiff.diffusion.sliding import Condition, Network, Place, SlidingWindows
 from meddiff.errors import UserError
-from meddiff.files import sha256
+from meddiff.machine.device import choose_device
+from meddiff.machine.files import sha256
 from meddiff.model.control_bundle import CONTROL_WEIGHTS, load_controlled
 from meddiff.model.controlnet import ControlledUNet
 from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
 from meddiff.model.graphed import Graphed
 from meddiff.model.unet import UNet
+from meddiff.volumes.hu import air_scaled
 
 
 class Sampler:

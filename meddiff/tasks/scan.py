@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from meddiff.anatomy.label import label_anatomy
+from meddiff.anatomy.masks import read_mask_of
+from meddiff.anatomy.regions import find_region
+from meddiff.anatomy.segmenter import Segmenter
 from meddiff.config import Config, Region, Window
-from meddiff.data import volumes
-from meddiff.data.anatomy.masks import read_mask_of
-from meddiff.data.anatomy.segmenter import Segmenter
-from meddiff.data.prepare import label_anatomy
-from meddiff.data.regions import find_region
-from meddiff.data.resample import isotropic_grid, resample_ct
-from meddiff.device import choose_device
 from meddiff.errors import CaseError
+from meddiff.machine.device import choose_device
 from meddiff.model.foundation import MedDiffFM
+from meddiff.volumes import volumes
+from meddiff.volumes.resample import isotropic_grid, resample_ct
 
 
 @dataclass(frozen=True)

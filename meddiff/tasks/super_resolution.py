@@ -8,22 +8,22 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
+from meddiff.anatomy.label import label_anatomy
+from meddiff.anatomy.masks import read_mask_of
+from meddiff.anatomy.regions import find_region
+from meddiff.anatomy.segmenter import Segmenter
 from meddiff.config import Config, Region, SuperResolutionConfig, Window
-from meddiff.data import volumes
-from meddiff.data.anatomy.masks import read_mask_of
-from meddiff.data.anatomy.segmenter import Segmenter
-from meddiff.data.prepare import label_anatomy
-from meddiff.data.regions import find_region
-from meddiff.data.resample import axis_aligned_grid, resample_onto
-from meddiff.data.thick_slices import interpolate, interpolated, repeat, thicken, thin_grid
-from meddiff.data.windows import air_scaled, denormalise, normalise
-from meddiff.device import choose_device
 from meddiff.diffusion.diffpir import evenly_spaced, restore
 from meddiff.diffusion.sampling import sample_volume
 from meddiff.diffusion.sliding import SlidingWindows
 from meddiff.errors import CaseError
+from meddiff.machine.device import choose_device
 from meddiff.model.foundation import MedDiffFM
+from meddiff.store.thick_slices import interpolate, interpolated, repeat, thicken, thin_grid
 from meddiff.tasks.sampler import Sampler
+from meddiff.volumes import volumes
+from meddiff.volumes.hu import air_scaled, denormalise, normalise
+from meddiff.volumes.resample import axis_aligned_grid, resample_onto
 
 THICKNESS_TOLERANCE = 0.2  # Choice: slices that are nearly as thick are resampled
 

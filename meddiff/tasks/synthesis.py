@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from meddiff.anatomy.regions import find_region
 from meddiff.config import Region, RegionsConfig, Window
-from meddiff.data import volumes
-from meddiff.data.regions import find_region
-from meddiff.data.shards import Item, Row, run_shard
-from meddiff.data.store import Record
-from meddiff.data.windows import air_hu, denormalise
 from meddiff.diffusion.sampling import SavedState, sample_volume
 from meddiff.diffusion.sliding import Cost
-from meddiff.files import digest
+from meddiff.machine.files import digest
+from meddiff.machine.seeds import seed_of
+from meddiff.machine.shards import Item, Row, run_shard
 from meddiff.model.info import window_flops
-from meddiff.seeds import seed_of
+from meddiff.store.record import Record
 from meddiff.tasks.sampler import Sampler
+from meddiff.volumes import volumes
+from meddiff.volumes.hu import air_hu, denormalise
 
 
 @dataclass(frozen=True)

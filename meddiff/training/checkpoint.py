@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from meddiff.faults import machine_fault
-from meddiff.files import temporary_beside
+from meddiff.machine.faults import machine_fault
+from meddiff.machine.files import temporary_beside
 
 log = logging.getLogger(__name__)
 

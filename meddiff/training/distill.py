@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from meddiff.config import Config
-from meddiff.data.augmentation import augmented
-from meddiff.data.shards import done_rows
-from meddiff.device import choose_device
+from meddiff.config.stages import params_of
 from meddiff.diffusion.schedule import Schedule
-from meddiff.files import digest, sha256
+from meddiff.machine.device import choose_device
+from meddiff.machine.files import digest, sha256
+from meddiff.machine.shards import done_rows
 from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
-from meddiff.stages import params_of
+from meddiff.store.augmentation import augmented
 from meddiff.training import distributed
 from meddiff.training.loop import train
 from meddiff.training.monitor import Monitor

@@ -8,20 +8,20 @@ from typing import Any
 import torch
 
 from meddiff.config import PATCH_ALONE, Config, LevelWeights, TrainingConfig
-from meddiff.data.lesion_patches import AroundLesions, records_with_lesions
-from meddiff.data.patches import LEVELS, Draw
-from meddiff.data.shards import done_rows
-from meddiff.data.store import Record
-from meddiff.data.thick_slices import MeasuredSlices, thick_drawer
-from meddiff.device import choose_device
+from meddiff.config.stages import params_of
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import UserError
-from meddiff.files import digest, sha256
+from meddiff.machine.device import choose_device
+from meddiff.machine.files import digest, sha256
+from meddiff.machine.shards import done_rows
 from meddiff.model.control_bundle import save_control
 from meddiff.model.controlnet import ControlledUNet, ControlNet
 from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
 from meddiff.model.unet import Encoder, UNet
-from meddiff.stages import params_of
+from meddiff.store.lesion_patches import AroundLesions, records_with_lesions
+from meddiff.store.patches import LEVELS, Draw
+from meddiff.store.record import Record
+from meddiff.store.thick_slices import MeasuredSlices, thick_drawer
 from meddiff.training import distributed
 from meddiff.training.loop import train
 from meddiff.training.monitor import Monitor

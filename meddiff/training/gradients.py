@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from meddiff.config import TrainingConfig
-from meddiff.data.patches import PatchDataset, Sample, collate
-from meddiff.seeds import seed_from
+from meddiff.machine.seeds import seed_from
+from meddiff.store.patches import PatchDataset, Sample, collate
 from meddiff.training import distributed
 from meddiff.training.objective import Noising, Objective
 from meddiff.training.run import Clock, Run

@@ -16,8 +16,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from meddiff.config import TrainingConfig
-from meddiff.data.patches import PatchDataset
 from meddiff.errors import TimeSliceEnded, UserError
+from meddiff.store.patches import PatchDataset
 from meddiff.training import checkpoint, distributed
 from meddiff.training.gradients import Gradients, Outcome
 from meddiff.training.monitor import Monitor

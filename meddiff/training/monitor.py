@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from meddiff.config import Config
-from meddiff.data.patches import LEVELS, Draw, Sample, collate, draw
-from meddiff.data.store import Record
 from meddiff.diffusion.solvers import make_solver
-from meddiff.seeds import seed_from
+from meddiff.machine.seeds import seed_from
+from meddiff.store.patches import LEVELS, Draw, Sample, collate, draw
+from meddiff.store.record import Record
 from meddiff.training.objective import Noising, Objective
 
 

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from meddiff.data.patches import Sample
 from meddiff.diffusion.schedule import Schedule
 from meddiff.model.controlnet import ControlledUNet, ControlNet
 from meddiff.model.unet import UNet
+from meddiff.store.patches import Sample
 
 
 class Noising(NamedTuple):

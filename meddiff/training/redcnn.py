@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from meddiff.config import RedCnnConfig, Window
-from meddiff.files import digest
+from meddiff.machine.files import digest
+from meddiff.machine.progress import Progress
+from meddiff.machine.seeds import seed_from
 from meddiff.model.redcnn import RedCNN, read_facts
-from meddiff.progress import Progress
-from meddiff.seeds import seed_from
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from meddiff.config import LevelWeights
-from meddiff.data.patches import Draw, PatchDataset, draw
-from meddiff.data.shards import Row
-from meddiff.data.store import Record, RecordMeta
 from meddiff.errors import UserError
-from meddiff.files import digest, read_json, write_json
+from meddiff.machine.files import digest, read_json, write_json
+from meddiff.machine.shards import Row
+from meddiff.store.patches import Draw, PatchDataset, draw
+from meddiff.store.record import Record, RecordMeta
 from meddiff.training import distributed
 from meddiff.training.run import Run
 from meddiff.training.status import last_validation

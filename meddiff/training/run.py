@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from meddiff.config import MachineConfig
-from meddiff.locks import locked
+from meddiff.machine.locks import locked
 from meddiff.training import distributed
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meddiff.progress import duration
+from meddiff.machine.progress import duration
 
 log = logging.getLogger(__name__)
 

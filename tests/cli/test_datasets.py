@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from meddiff.data.datasets import PUBLISHED
-from meddiff.data.datasets.catalogue import MARKER, as_markdown
-from meddiff.data.index import read_manifest
+from meddiff.datasets import PUBLISHED
+from meddiff.datasets.catalogue import MARKER, as_markdown
+from meddiff.datasets.index import read_manifest
 from tests.cli.test_main import ROOT, meddiff
 
 

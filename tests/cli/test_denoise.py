@@ -6,9 +6,9 @@ import torch
 
 from meddiff.cli.denoise import denoise
 from meddiff.config import DiffusionConfig, Region, WindowsConfig
-from meddiff.data.volumes import from_zyx, write_image
 from meddiff.model.foundation import MedDiffFM
 from meddiff.model.unet import UNet
+from meddiff.volumes.volumes import from_zyx, write_image
 from tests.training import SMALL
 
 NOISE_HU = 12.0

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from meddiff.cli.main import app
 from meddiff.config import SamplingConfig, WindowsConfig
-from meddiff.data.volumes import from_zyx
+from meddiff.volumes.volumes import from_zyx
 
 MAP = np.array([[[-0.5, 0.0, 0.5]] * 2] * 2, np.float32)  # 450 HU darker, as expected, 450 HU brighter
 

@@ -15,7 +15,7 @@ def meddiff(*arguments):
     )
 
 
-@pytest.mark.parametrize("module", ["meddiff.cli.main", "meddiff.stages", "meddiff.data.datasets"])
+@pytest.mark.parametrize("module", ["meddiff.cli.main", "meddiff.config.stages", "meddiff.datasets"])
 def test_help_and_snakefile_import_nothing_heavy(module):
     heavy = ("torch", "SimpleITK", "pandas", "monai", "numpy")
     code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"

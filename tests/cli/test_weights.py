@@ -4,12 +4,12 @@ import json
 
 from typer.testing import CliRunner
 
+from meddiff.anatomy import demo_weights, official_weights
 from meddiff.cli.main import app
 from meddiff.config import parse_config
-from meddiff.data.anatomy import demo_weights, official_weights
-from meddiff.evaluation import medicalnet_weights
-from meddiff.files import sha256
-from meddiff.stages import write_stage_config
+from meddiff.config.stages import write_stage_config
+from meddiff.machine.files import sha256
+from meddiff.metrics import medicalnet_weights
 
 
 def invoke(*arguments):

@@ -11,7 +11,7 @@ SIZE = (320, 320, 384)
 PROGRAM = """
 import sys, torch
 from meddiff.config import DiffusionConfig, SamplingConfig
-from meddiff.device import set_up_cpu
+from meddiff.machine.device import set_up_cpu
 from meddiff.diffusion.sampling import sample_volume
 from meddiff.diffusion.sliding import Condition, SlidingWindows
 from tests.diffusion.test_sliding import Oracle

@@ -12,8 +12,8 @@ from meddiff.diffusion.sliding import Condition, SlidingWindows, array_bytes
 from meddiff.diffusion.solvers import NAMES, VolumeSolver
 from meddiff.diffusion.windows import at, corners_of, window_weight
 from meddiff.errors import UserError
-from meddiff.model.position import patch_coordinates
 from meddiff.model.unet import UNet
+from meddiff.store.position import patch_coordinates
 
 SMALL = NetworkConfig(patch_vox=8, channels=8, channel_multipliers=(1, 2), attention_levels=(), norm_groups=4)
 PLAIN = SamplingConfig(steps=8, overlap=0.5, bfloat16=False)

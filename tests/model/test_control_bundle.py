@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from meddiff.config import DiffusionConfig, NetworkConfig, WindowsConfig
 from meddiff.errors import UserError
-from meddiff.files import sha256
+from meddiff.machine.files import sha256
 from meddiff.model.control_bundle import load_controlled, save_control, slice_factor
 from meddiff.model.controlnet import ControlledUNet, ControlNet
 from meddiff.model.foundation import MedDiffFM

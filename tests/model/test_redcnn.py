@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from meddiff.config import Window
-from meddiff.evaluation.fidelity import SCORING_WINDOW
+from meddiff.metrics.fidelity import SCORING_WINDOW
 from meddiff.model.redcnn import RedCNN
 
 

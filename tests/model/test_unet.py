@@ -74,7 +74,7 @@ def test_the_split_first_convolution_is_the_plain_one():
     x, _, _, anatomy, coordinates = inputs()
     condition = network.encode_condition(anatomy, coordinates.double())
     split = network.conv_image(x.double()) + condition
-    from meddiff.model.position import position_embedding
+    from meddiff.store.position import position_embedding
 
     stacked = torch.cat(
         (x.double(), network.anatomy(anatomy.int()).movedim(-1, 1), position_embedding(coordinates.double(), 2)), 1

@@ -11,16 +11,16 @@ import pytest
 import yaml
 
 from meddiff.config import Config, DatasetConfig, Region, load_config
-from meddiff.data.index import Case, write_manifest
+from meddiff.config.stages import params_of
+from meddiff.datasets.index import Case, write_manifest
 from meddiff.errors import UserError
-from meddiff.files import write_json
+from meddiff.machine.files import write_json
 from meddiff.planning.cost import RATES, CostModel
 from meddiff.planning.elapsed import elapsed_seconds
 from meddiff.planning.jobs import Job, local_rules, parse_jobs, read_jobs
 from meddiff.planning.past import Past, finished_jobs, read_past
 from meddiff.planning.plan import make_plan, table
 from meddiff.planning.scans import expected_scans, manifest_scans
-from meddiff.stages import params_of
 
 ROOT = Path(__file__).parent.parent.parent
 PAPER = ROOT / "config" / "paper.yaml"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from meddiff.config import Config, Region
-from meddiff.data.index import Case
+from meddiff.datasets.index import Case
 from meddiff.report.layout import divided_by, scans_and_anatomy
 
 

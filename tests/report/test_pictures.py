@@ -9,22 +9,23 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from meddiff.anatomy.labels import LUNG, ids
 from meddiff.config import DENOISERS, MODEL_REGIONS, ORIGINS, Config
-from meddiff.data import volumes
-from meddiff.data.anatomy.labels import LUNG, ids
-from meddiff.data.index import write_manifest
-from meddiff.data.pairs import clean_path, labels_path
-from meddiff.data.shards import COLUMNS, DONE, done_rows, sidecar
-from meddiff.data.store import Record
-from meddiff.data.tsv import write_tsv
-from meddiff.evaluation.anomaly import paper_row
-from meddiff.files import read_json, write_json
-from meddiff.report import build, figures
+from meddiff.datasets.index import write_manifest
+from meddiff.figures import scans as figures
+from meddiff.machine.files import read_json, write_json
+from meddiff.machine.shards import COLUMNS, DONE, done_rows, sidecar
+from meddiff.machine.tsv import write_tsv
+from meddiff.report import build
 from meddiff.report.chosen import chosen
 from meddiff.report.layout import Results
 from meddiff.report.tables import write_metrics
 from meddiff.report.twins import write_page
+from meddiff.stages.detect import paper_row
+from meddiff.stages.low_dose import clean_path, labels_path
+from meddiff.store.record import Record
 from meddiff.tasks.synthesis import held_out_rows
+from meddiff.volumes import volumes
 from tests.conftest import make_record
 
 SCANS, LESIONS, PAIRS = 240, 60, 20

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 
 from meddiff.config import SUPER_RESOLVERS, DataConfig, DatasetConfig, Region
-from meddiff.data.index import Case
-from meddiff.data.shards import COLUMNS
-from meddiff.data.tsv import write_tsv
-from meddiff.evaluation.distribution import split_half
-from meddiff.files import write_json
+from meddiff.datasets.index import Case
+from meddiff.machine.files import write_json
+from meddiff.machine.shards import COLUMNS
+from meddiff.machine.tsv import write_tsv
+from meddiff.metrics.distribution import split_half
 from meddiff.report import table1, table2, table3, table5, table6, table_sr, table_v3
 from meddiff.report.tables import bootstrap_interval, for_people, write_table
 

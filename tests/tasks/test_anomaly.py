@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from meddiff.anatomy.labels import CLASS_IDS
 from meddiff.config import Region, WindowsConfig
-from meddiff.data.anatomy.labels import CLASS_IDS
-from meddiff.data.windows import denormalise
 from meddiff.errors import CaseError, UserError
 from meddiff.tasks.anomaly import anomaly_map, organ_mask
+from meddiff.volumes.hu import denormalise
 from tests.tasks.healthy import HealthySampler
 
 WINDOW = WindowsConfig().chest

@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from meddiff.data.low_dose import simulate_low_dose
-from meddiff.data.phantom import make_phantom
+from meddiff.demo.phantom import make_phantom
 from meddiff.tasks.baselines import BASELINES, STRENGTHS, best_strength, gaussian
+from meddiff.tasks.low_dose import simulate_low_dose
 
 NOISE_HU = 40.0
 SIGMAS = STRENGTHS["gaussian"]

@@ -8,10 +8,10 @@ import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from meddiff.config import DenoisingConfig, DiffusionConfig, MachineConfig, Region, WindowsConfig
-from meddiff.data.windows import denormalise
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import UserError
 from meddiff.tasks.denoising import METHODS, denoise, restore
+from meddiff.volumes.hu import denormalise
 from tests.tasks.healthy import HealthySampler
 
 WINDOW = WindowsConfig().abdomen

@@ -3,27 +3,27 @@
 import numpy as np
 import pytest
 
+from meddiff.anatomy.body import add_body, body_mask
 from meddiff.config import NnUNetConfig, Organ, Region, SamplingConfig, WindowsConfig, parse_config
-from meddiff.data import volumes
-from meddiff.data.anatomy.body import add_body, body_mask
-from meddiff.data.phantom import add_lung_lesions, make_phantom
-from meddiff.data.shards import DONE, Row
-from meddiff.data.store import Record, RecordMeta, write_record
-from meddiff.data.tsv import write_tsv
-from meddiff.data.windows import normalise
+from meddiff.config.stages import restrict
+from meddiff.demo.phantom import add_lung_lesions, make_phantom
 from meddiff.diffusion.sliding import Place
-from meddiff.evaluation.anomaly import labelled_images
-from meddiff.evaluation.detection import VoxelScores
-from meddiff.evaluation.lesions import GENERATED, INPAINTED
-from meddiff.evaluation.nnunet import NnUNet
-from meddiff.evaluation.overlap import dice
-from meddiff.stages import restrict
+from meddiff.machine.shards import DONE, Row
+from meddiff.machine.tsv import write_tsv
+from meddiff.metrics.detection import VoxelScores
+from meddiff.metrics.overlap import dice
+from meddiff.nnunet.model import NnUNet
+from meddiff.stages.detect import labelled_images
+from meddiff.stages.lesion import GENERATED, INPAINTED
+from meddiff.store.record import Record, RecordMeta, write_record
 from meddiff.tasks.anomaly import anomaly_map, organ_mask
 from meddiff.tasks.lesions import LesionView, blend_share, generate, inpaint_lesion
 from meddiff.tasks.sampler import Sampler
 from meddiff.training.finetune import Place as Training
 from meddiff.training.finetune import finetune, lesion_task
 from meddiff.training.pretrain import pretrain
+from meddiff.volumes import volumes
+from meddiff.volumes.hu import normalise
 
 pytestmark = pytest.mark.slow
 

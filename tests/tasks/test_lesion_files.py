@@ -5,10 +5,10 @@ import pytest
 import SimpleITK as sitk
 
 from meddiff.config import Config, DiffusionConfig, Organ, Region, WindowsConfig
-from meddiff.data import volumes
 from meddiff.errors import CaseError, UserError
 from meddiff.model.foundation import MedDiffFM
 from meddiff.tasks.lesion_files import Wanted, generate_file, inpaint_file
+from meddiff.volumes import volumes
 from tests.tasks.test_lesions import LesionNetwork, LesionSampler
 
 SPACING_MM = 6.0

@@ -13,10 +13,10 @@ from meddiff.config import (
     SamplingConfig,
     WindowsConfig,
 )
-from meddiff.data.windows import denormalise
 from meddiff.diffusion.sliding import Condition, Place, SlidingWindows
 from meddiff.errors import CaseError
 from meddiff.tasks.lesions import LesionView, blend_share, generate, inpaint_lesion
+from meddiff.volumes.hu import denormalise
 from tests.tasks.healthy import HealthyNetwork
 
 WINDOW = WindowsConfig().chest

@@ -7,14 +7,14 @@ import SimpleITK as sitk
 import torch
 
 from meddiff.config import Config, DiffusionConfig, Region, WindowsConfig
-from meddiff.data.dicom.derived import write_derived_series
-from meddiff.data.volumes import from_zyx, read_ct, to_zyx
 from meddiff.errors import CaseError
 from meddiff.model.foundation import MedDiffFM
 from meddiff.model.unet import UNet
 from meddiff.tasks.scan import read_scan
-from tests.data.test_volumes import write_dicom_series
+from meddiff.volumes.dicom.derived import write_derived_series
+from meddiff.volumes.volumes import from_zyx, read_ct, to_zyx
 from tests.training import SMALL
+from tests.volumes.test_volumes import write_dicom_series
 
 MODEL = MedDiffFM(UNet(SMALL), DiffusionConfig(), "tiny", 6.0, WindowsConfig())
 

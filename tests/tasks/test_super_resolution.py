@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meddiff.config import Config, DiffusionConfig, Region, WindowsConfig
-from meddiff.data.thick_slices import thicken
-from meddiff.data.volumes import from_zyx, write_image
 from meddiff.errors import CaseError
 from meddiff.model.foundation import MedDiffFM
 from meddiff.model.unet import UNet
+from meddiff.store.thick_slices import thicken
 from meddiff.tasks.super_resolution import pull, read_thick
+from meddiff.volumes.volumes import from_zyx, write_image
 from tests.training import SMALL
 
 

@@ -13,14 +13,14 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from meddiff.config import DiffusionConfig, MachineConfig, Region, RegionsConfig, SamplingConfig, WindowsConfig
-from meddiff.data.shards import DONE, Row, read_index
-from meddiff.data.volumes import from_zyx, read_image, to_zyx
+from meddiff.machine.shards import DONE, Row, read_index
 from meddiff.model.foundation import WEIGHTS, MedDiffFM
 from meddiff.model.info import window_flops
 from meddiff.model.unet import UNet
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.synthesis import synthesize as draw
 from meddiff.tasks.synthesis import synthesize_mask, synthesize_records
+from meddiff.volumes.volumes import from_zyx, read_image, to_zyx
 from tests.training import SMALL
 
 SPACING_MM = 6.0

@@ -5,14 +5,14 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from meddiff.config import DiffusionConfig, SamplingConfig, WindowsConfig, parse_config
-from meddiff.data.patches import Sample
-from meddiff.data.shards import DONE, Row
-from meddiff.data.tsv import write_tsv
+from meddiff.config.stages import restrict
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded
+from meddiff.machine.shards import DONE, Row
+from meddiff.machine.tsv import write_tsv
 from meddiff.model.foundation import MedDiffFM
 from meddiff.model.unet import UNet
-from meddiff.stages import restrict
+from meddiff.store.patches import Sample
 from meddiff.training.distill import distill, halvings
 from meddiff.training.objective import Distillation, Noising, Objective
 from tests.conftest import make_record

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from meddiff.config import LevelWeights, MachineConfig, TrainingConfig
-from meddiff.data.patches import PatchDataset, draw
-from meddiff.data.store import Record
-from meddiff.data.thick_slices import thick_drawer
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
 from meddiff.model.controlnet import ControlNet
 from meddiff.model.unet import UNet
+from meddiff.store.patches import PatchDataset, draw
+from meddiff.store.record import Record
+from meddiff.store.thick_slices import thick_drawer
 from meddiff.training import distributed, loop, run
 from meddiff.training.gradients import Gradients
 from meddiff.training.loop import train

@@ -7,17 +7,16 @@ import pytest
 import torch
 
 from meddiff.config import DiffusionConfig, WindowsConfig, parse_config
-from meddiff.data.patches import LEVELS
-from meddiff.data.shards import COLUMNS, DONE, Row, done_rows
-from meddiff.data.store import Record, save_array, write_record
-from meddiff.data.tsv import write_tsv
-from meddiff.data.windows import denormalise
+from meddiff.config.stages import restrict
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
+from meddiff.machine.shards import COLUMNS, DONE, Row, done_rows
+from meddiff.machine.tsv import write_tsv
 from meddiff.model.control_bundle import learned_slices, load_controlled
 from meddiff.model.foundation import MedDiffFM
 from meddiff.model.unet import UNet
-from meddiff.stages import restrict
+from meddiff.store.patches import LEVELS
+from meddiff.store.record import Record, save_array, write_record
 from meddiff.training.finetune import (
     Place,
     finetune,
@@ -27,6 +26,7 @@ from meddiff.training.finetune import (
 )
 from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Objective
+from meddiff.volumes.hu import denormalise
 from tests.conftest import SPACING_MM, make_record
 from tests.training import SMALL
 

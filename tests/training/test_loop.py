@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from meddiff.config import LevelWeights, MachineConfig, TrainingConfig
-from meddiff.data.patches import PatchDataset
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
-from meddiff.locks import locked
+from meddiff.machine.locks import locked
 from meddiff.model.unet import UNet
+from meddiff.store.patches import PatchDataset
 from meddiff.training.loop import ema_decay, learning_rate, train
 from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Objective

@@ -3,12 +3,12 @@
 import pytest
 
 from meddiff.config import parse_config
-from meddiff.data.shards import DONE, Row
-from meddiff.data.tsv import write_tsv
+from meddiff.config.stages import restrict
 from meddiff.errors import UserError
-from meddiff.files import read_json, sha256, write_json
+from meddiff.machine.files import read_json, sha256, write_json
+from meddiff.machine.shards import DONE, Row
+from meddiff.machine.tsv import write_tsv
 from meddiff.model.foundation import WEIGHTS, MedDiffFM
-from meddiff.stages import restrict
 from meddiff.training import loop
 from meddiff.training.pretrain import pretrain
 from tests.conftest import make_record

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from meddiff.config import RedCnnConfig
-from meddiff.data.phantom import add_low_dose_noise, make_phantom
-from meddiff.evaluation.fidelity import SCORING_WINDOW, fidelity
+from meddiff.demo.phantom import add_low_dose_noise, make_phantom
+from meddiff.metrics.fidelity import SCORING_WINDOW, fidelity
 from meddiff.model.redcnn import RedCNN
 from meddiff.training import redcnn
 from meddiff.training.redcnn import train_redcnn

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from meddiff.data.shards import DONE, Row
 from meddiff.errors import UserError
-from meddiff.files import read_json, write_json
+from meddiff.machine.files import read_json, write_json
+from meddiff.machine.shards import DONE, Row
 from meddiff.training.regions import TrainingRegions
 from tests.conftest import make_record
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from meddiff.config import DENOISERS, SUPER_RESOLVERS, SUPERVISED
-from meddiff.evaluation.anomaly import INTENSITY
-from meddiff.locks import locked
+from meddiff.machine.locks import locked
+from meddiff.stages.detect import INTENSITY
 from tests.phantom_run import (
     ROOT,
     THREADS,

@@ -18,11 +18,11 @@ from meddiff.config import (
     SUPER_RESOLVERS,
     parse_config,
 )
-from meddiff.data.datasets import resolve
+from meddiff.datasets import resolve
 from meddiff.errors import UserError
-from meddiff import launcher as training
-from meddiff.locks import hold
-from meddiff.stages import params_of, write_config, write_stage_config
+from meddiff.machine import launcher as training
+from meddiff.machine.locks import hold
+from meddiff.config.stages import params_of, write_config, write_stage_config
 
 try:
     CONFIG = parse_config(config, "configuration")

@@ -1,0 +1,1 @@
+"""The trainers that nnU-Net finds here."""

@@ -1,0 +1,1 @@
+"""Where organs and body regions lie: labels, TotalSegmentator, and the split into regions."""

@@ -1,0 +1,225 @@
+"""The stages of the pipeline: which keys of the configuration each may read.
+
+A stage names its keys, such as `data.spacing_mm`, or `windows` for a whole section. Their values decide whether what
+it made is still valid, so a changed value re-runs the stages that read it and no others. A verb gets a configuration
+that has nothing else, so a stage cannot read what it does not name; but for `machine`, which all may read, because it
+changes no result. `version` is raised by hand when a stage's code changes its results.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from meddiff.config import Config, parse_config, read_tree
+from meddiff.errors import UserError
+from meddiff.machine.files import digest, write_text
+
+MACHINE = "machine"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage reads.
+
+    Args:
+        reads: keys that decide what comes out of a case.
+        selects: keys that decide which cases a job works on, and not what comes out of one: when they change the job
+            runs again, and skips the cases that are done.
+        version: of the code.
+    """
+
+    reads: tuple[str, ...] = ()
+    selects: tuple[str, ...] = ()
+    version: int = 1
+
+
+def _keys(section: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{section}.{name}" for name in names)
+
+
+SEGMENTER = ("anatomy.weights", "anatomy.resolution")
+# Of one estimate for a whole volume, without a solver.
+ESTIMATE = _keys("sampling", "windows", "overlap", "skip_air", "clip_x0", "bfloat16")
+# Of a training that takes its number of steps and its learning rate from elsewhere.
+STEP = _keys("training", "batch_size", "accumulation", "gradient_clip_norm", "spike_factor", "bfloat16")
+FINETUNING = (
+    "seed",
+    *STEP,
+    "training.learning_rate_decay",
+    *_keys("finetuning", "steps", "learning_rate", "warmup_steps", "ema_decay"),
+)
+TEST_LESIONS = _keys("lesions", "patches_per_case", "min_ml")
+ANOMALY_SCORES = _keys("anomaly", "lung_timesteps", "liver_timesteps", "closing_mm")
+SCORES = _keys("evaluation", "feature_vox", "tiles", "ms_ssim_scales")
+# The line below a table that says what it was made with.
+SCANS = ("data.spacing_mm", "anatomy.weights")
+MADE_WITH = (*SCANS, *_keys("evaluation", "tiles", "ms_ssim_scales"))
+
+STAGES = {
+    "index": Stage(
+        ("seed", *_keys("data", "datasets", "split_by", "split", "downstream_split")),
+        selects=("machine.data_shards",),
+        version=7,
+    ),
+    "resample": Stage(_keys("data", "spacing_mm", "min_extent_mm"), version=3),
+    "anatomy-weights": Stage(SEGMENTER),
+    "anatomy": Stage((*SEGMENTER, "anatomy.body_threshold_hu")),
+    "regions": Stage(("data.spacing_mm", "regions"), version=3),
+    "store": Stage(("data.spacing_mm", "windows", "model.patch_vox"), version=7),
+    "qc": Stage(("data.spacing_mm", "windows")),
+    "qc-page": Stage(SCANS, version=2),
+    "train-anatomy": Stage((*_keys("anatomy", "demo_epochs", "demo_phantoms"), "windows")),
+    "extractor": Stage(("seed", *_keys("evaluation", "network", "weights")), version=2),
+    "pretrain": Stage(("seed", "model", "diffusion", "augmentation", "training", "models", "windows"), version=5),
+    "distill": Stage(
+        ("seed", "model.patch_vox", "augmentation", *STEP, "training.ema_decay", "distillation", "models"), version=4
+    ),
+    "synthesize": Stage(("seed", "sampling"), selects=("machine.sampling_shards",), version=3),
+    "low-dose": Stage(
+        (
+            "seed",
+            "data.spacing_mm",
+            *SEGMENTER,
+            "anatomy.body_threshold_hu",
+            *_keys("low_dose", "dose", "photons", "electronic_noise"),
+        ),
+        selects=("low_dose.scans",),
+        version=3,
+    ),
+    "red-cnn": Stage(("seed", "red_cnn"), version=3),
+    "filter": Stage(version=2),
+    "denoise": Stage(
+        (
+            "seed",
+            "regions",
+            *ESTIMATE,
+            *_keys("denoising", "reverse_steps", "diffpir_steps", "diffpir_lambda", "diffpir_zeta"),
+        ),
+        version=3,
+    ),
+    "anomaly": Stage(("seed", *ESTIMATE, "anomaly"), version=2),
+    "supervised": Stage(("nnunet",), version=2),
+    "score-anomaly": Stage(ANOMALY_SCORES, version=3),
+    "finetune-lesions": Stage((*FINETUNING, "finetuning.levels", "augmentation"), version=4),
+    "finetune-super-resolution": Stage((*FINETUNING, "super_resolution.factor"), version=4),
+    "lesions": Stage(
+        ("seed", "sampling", *_keys("lesions", "inpainting_steps", "jump_length", "resampling", "margin_mm")),
+        selects=TEST_LESIONS,
+        version=2,
+    ),
+    "judge-lesions": Stage(("model.patch_vox", *TEST_LESIONS, *SCORES, "nnunet"), version=3),
+    "augment-lesions": Stage(
+        ("seed", "sampling", "lesions.augmentation_diameter_mm", "anomaly.closing_mm", "nnunet"),
+        selects=("lesions.augmentation_copies",),
+        version=3,
+    ),
+    "measured-slices": Stage(("super_resolution.factor",)),
+    "thick-slices": Stage(
+        (*SEGMENTER, "anatomy.body_threshold_hu", "super_resolution.factor"), selects=("super_resolution.scans",)
+    ),
+    "super-resolve": Stage(
+        (
+            "seed",
+            "sampling",
+            *_keys("super_resolution", "factor", "sigma_n", "diffpir_lambda", "diffpir_zeta", "steps"),
+        ),
+        version=2,
+    ),
+    "segment": Stage(SEGMENTER, version=3),
+    "evaluate": Stage(("anatomy.body_threshold_hu", *SCORES), selects=("machine.sampling_shards",), version=3),
+    "tables": Stage(
+        (*MADE_WITH, "data.datasets", "models", "super_resolution.factor", "evaluation.bootstrap_draws"), version=3
+    ),
+    "draw-twins": Stage(),
+    "report": Stage((*MADE_WITH, "seed", "models", "model.patch_vox", *TEST_LESIONS, *ANOMALY_SCORES)),
+}
+
+
+def restrict(config: Config, stage: str) -> Config:
+    """Return the configuration with only what one stage may read; reading anything else raises AttributeError."""
+    return _restricted(config, _as_tree([*_all_keys(stage), MACHINE]))
+
+
+def settings_of(config: Config, stage: str) -> str:
+    """Return canonical JSON of what decides a stage's result for a case, with the stage's version."""
+    return _canonical(config, stage, STAGES[stage].reads)
+
+
+def params_of(config: Config, stage: str) -> str:
+    """Return canonical JSON of what decides whether a stage's job must run again, with the stage's version."""
+    return _canonical(config, stage, _all_keys(stage))
+
+
+def write_stage_config(config: Config, stage: str, folder: Path) -> Path:
+    """Write what a stage may read to a file that is named by its content, and return its path.
+
+    Args:
+        config: the whole configuration.
+        stage: a name in `STAGES`.
+        folder: where the file goes.
+    """
+    return _write({"stage": stage} | _dump(config, [*_all_keys(stage), MACHINE]), stage, folder)
+
+
+def write_config(config: Config, folder: Path) -> Path:
+    """Write the whole configuration to a file that is named by its content, and return its path."""
+    return _write(config.model_dump(mode="json"), "whole", folder)
+
+
+def load_stage_config(path: Path, stage: str) -> Config:
+    """Return what a stage may read, from a file that `write_stage_config` wrote or from a whole configuration.
+
+    Raises:
+        UserError: the file is not a configuration, or was written for another stage.
+    """
+    tree = read_tree(path)
+    written_for = tree.pop("stage", None) if isinstance(tree, dict) else None
+    if written_for not in (None, stage):
+        raise UserError(f"{path}: holds what the stage {written_for} reads, not {stage}; give that one's file")
+    return restrict(parse_config(tree, str(path), part=written_for is not None), stage)
+
+
+def _write(tree: dict[str, Any], name: str, folder: Path) -> Path:
+    path = folder / f"{name}-{digest(tree)}.yaml"
+    if not path.exists():
+        write_text(yaml.safe_dump(tree, sort_keys=False), path)
+    return path
+
+
+def _all_keys(stage: str) -> tuple[str, ...]:
+    return STAGES[stage].reads + STAGES[stage].selects
+
+
+def _canonical(config: Config, stage: str, keys: Iterable[str]) -> str:
+    return json.dumps(_dump(config, keys) | {"version": STAGES[stage].version}, sort_keys=True, separators=(",", ":"))
+
+
+def _dump(config: Config, keys: Iterable[str]) -> dict[str, Any]:
+    return config.model_dump(mode="json", include=_as_tree(keys))
+
+
+def _as_tree(keys: Iterable[str]) -> dict[str, Any]:
+    """Return `{"data": {"spacing_mm": True}, "windows": True}` for `data.spacing_mm` and `windows`."""
+    tree: dict[str, Any] = {}
+    for key in keys:
+        section, _, name = key.partition(".")
+        if not name:
+            tree[section] = True
+        elif tree.setdefault(section, {}) is not True:
+            tree[section][name] = True
+    return tree
+
+
+def _restricted(section: Any, tree: dict[str, Any]) -> Any:
+    copy = section.model_copy()
+    for name in type(section).model_fields:
+        wanted = tree.get(name)
+        if wanted is None:
+            vars(copy).pop(name, None)
+        elif wanted is not True:
+            vars(copy)[name] = _restricted(getattr(section, name), wanted)
+    return copy

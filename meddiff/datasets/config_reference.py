@@ -1,0 +1,118 @@
+"""The documents that are generated from the configuration's model: `config/README.md` and `config/paper.yaml`."""
+
+import types
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic.fields import FieldInfo
+
+from meddiff.config import Config, Section
+from meddiff.datasets import REGISTRY
+from meddiff.machine.files import write_text
+
+README_HEAD = """# Configuration
+
+`config.yaml` is the demo and the default; `phantom.yaml` runs without any download; `small.yaml` is a model of 4.4
+million parameters at 2 mm, on scans out of public packages; `paper.yaml` holds the paper's numbers. A configuration
+names only what differs from the defaults, and the defaults are the paper's. Choose one with
+`snakemake --configfile config/paper.yaml`, check one with `meddiff config config/paper.yaml`.
+
+Own scans are four lines; every file or DICOM folder in the root is a case:
+
+```yaml
+data:
+  datasets:
+    - name: my-scans
+      root: /data/my-scans
+      region: chest
+```
+
+In brackets stands where a value comes from: a section or equation of the paper, v3 for its third version, or Choice
+where the paper is silent.
+
+This page and `paper.yaml` are generated: `meddiff config --write`.
+"""
+PAPER_HEAD = """# The paper's numbers, complete; the models follow from `ablation`.
+# Generated from meddiff/config/: `meddiff config --write`.
+# Before a run, give each dataset the root folder where it lies on your disk.
+"""
+PAPER_ROOT = "/data/ct"
+
+
+def write_documents(folder: Path) -> None:
+    """Write both documents into the folder."""
+    write_text(readme(), folder / "README.md")
+    write_text(paper_yaml(), folder / "paper.yaml")
+
+
+def readme() -> str:
+    """Return the reference of all keys as Markdown."""
+    lines = [README_HEAD, "## Top level", "", *_table(Config, top_level=True)]
+    for name, field in Config.model_fields.items():
+        for section in _sections(field):
+            lines += ["", f"## {name}", "", _first_line(section), "", *_table(section)]
+            for inner_name, inner in section.model_fields.items():
+                for nested in _sections(inner):
+                    if inner_name not in ("han", "chest"):  # three windows have the same keys
+                        lines += ["", f"### {name}.{inner_name}", "", _first_line(nested), "", *_table(nested)]
+    return "\n".join(lines) + "\n"
+
+
+def paper_yaml() -> str:
+    """Return a configuration that spells out every value but `models`, which would outdo `ablation`."""
+    names = [dataset.name for dataset in REGISTRY.values() if dataset.cases_paper]
+    datasets = tuple({"name": name, "root": f"{PAPER_ROOT}/{name}"} for name in names)
+    config = Config.model_validate({"data": {"datasets": datasets}})
+    tree = config.model_dump(mode="json", exclude={"models"})
+    tree["sampling"] |= config.sampling.recipe(config.diffusion.prediction)._asdict()
+    tree["data"]["datasets"] = list(datasets)
+    return PAPER_HEAD + yaml.safe_dump(tree, sort_keys=False, width=100)
+
+
+def _table(section: type[Section], top_level: bool = False) -> list[str]:
+    rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, field in section.model_fields.items():
+        if top_level and _sections(field):
+            rows.append(f"| `{name}` | section | | {field.description} |")
+        else:
+            rows.append(f"| `{name}` | {_type(field.annotation)} | {_default(field)} | {field.description} |")
+    return rows
+
+
+def _sections(field: FieldInfo) -> list[type[Section]]:
+    candidates = [field.annotation, *get_args(field.annotation)]
+    return [c for c in candidates if isinstance(c, type) and issubclass(c, Section)]
+
+
+def _type(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in get_args(annotation))
+    if origin in (Union, types.UnionType):
+        return " or ".join(_type(a) for a in get_args(annotation) if a is not type(None))
+    if origin is tuple:
+        return "list"
+    if origin is not None:
+        return _type(get_args(annotation)[0])
+    names = {"float": "number", "int": "whole number", "str": "text", "Path": "path", "bool": "true or false"}
+    name = getattr(annotation, "__name__", str(annotation))
+    return names.get(name, "section" if isinstance(annotation, type) and issubclass(annotation, Section) else name)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default
+    if value is None:
+        return "none"
+    if isinstance(value, Section):
+        return "`" + ", ".join(f"{k}: {v:g}" for k, v in value.model_dump().items() if isinstance(v, float)) + "`"
+    if isinstance(value, tuple):
+        return "`[" + ", ".join(getattr(v, "name", str(v)) for v in value) + "]`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _first_line(section: type[Section]) -> str:
+    own = section.__doc__ if section.__doc__ and section.__doc__ != Section.__doc__ else ""
+    return own.strip().splitlines()[0] if own else f"See `{section.__name__}` in `meddiff/config/`."

@@ -1,0 +1,226 @@
+"""Which scans are the same: a quick fingerprint of every case, and a comparison of all voxels where two may be.
+
+Archives share scans (AbdomenCT-1K holds those of the liver Decathlon), and a scan that is trained on must not be tested
+on. Every case has the fingerprint `slice`: the header's geometry, and the histogram of the first slice as it is stored,
+which no flip within the slice changes. Between datasets that are known to share scans the geometry alone, `grid`, is
+reason enough to compare, so that a stack that was turned upside down is found, too. What decides is `volume`, the
+histogram of all voxels. A histogram is that of HU_RANGE, since archives clip air and metal differently. A DICOM series
+has its identifier. Only digests are kept.
+"""
+
+import gzip
+import hashlib
+import logging
+import math
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddiff.datasets import REGISTRY
+from meddiff.datasets.index import Case
+from meddiff.machine.faults import machine_fault
+from meddiff.machine.files import digest
+from meddiff.machine.progress import Progress
+from meddiff.machine.tsv import read_tsv, write_tsv
+from meddiff.volumes.files import read_file
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("path", "size", "modified", "grid", "slice", "volume")
+HU_RANGE = (-900, 900)
+SAVE_EVERY = 500
+TAIL_BYTES = 65536
+VOLUME_THREADS = 2  # each holds a whole volume
+UNREADABLE = ""
+THE_SAME_AS = "the same scan as "
+
+
+@dataclass
+class Fingerprints:
+    """Fingerprints of files, kept in a table so that a second run reads only what is new or changed."""
+
+    table: Path
+    threads: int = 8
+
+    def __post_init__(self) -> None:
+        rows = read_tsv(self.table) if self.table.exists() else []
+        self._known = {row["path"]: row for row in rows if tuple(row) == COLUMNS}  # older versions had others
+
+    def of(self, paths: list[Path], kind: str) -> dict[Path, str]:
+        """Return the `grid`, `slice` or `volume` fingerprints of files and DICOM folders; empty for unreadable ones."""
+        work = {"grid": grid_fingerprint, "slice": slice_fingerprint, "volume": volume_fingerprint}[kind]
+        missing = [path for path in paths if not self._row(path).get(kind)]
+        progress = Progress(f"{kind} fingerprints", len(missing), every_seconds=10)
+        try:
+            with ThreadPoolExecutor(VOLUME_THREADS if kind == "volume" else self.threads) as pool:
+                for number, (path, value) in enumerate(zip(missing, pool.map(work, missing), strict=True), start=1):
+                    self._known[str(path)] = self._row(path) | {kind: value}
+                    progress.step()
+                    if number % SAVE_EVERY == 0:
+                        self._save()
+        finally:
+            self._save()
+        return {path: self._row(path)[kind] for path in paths}
+
+    def _row(self, path: Path) -> dict[str, Any]:
+        size, modified = _stamp(path)
+        known = self._known.get(str(path), {})
+        if (known.get("size"), known.get("modified")) == (size, modified):
+            return known
+        return {"path": str(path), "size": size, "modified": modified}
+
+    def _save(self) -> None:
+        write_tsv(list(self._known.values()), COLUMNS, self.table)
+
+
+def quarantine_duplicates(cases: list[Case], fingerprints: Fingerprints) -> list[Case]:
+    """Return the cases, those that repeat another one marked with its name.
+
+    Of equal scans the one of a downstream dataset is kept, so that what is tested on is not trained on; then the first.
+    """
+    alike = _alike(cases, fingerprints)
+    volumes = fingerprints.of([case.image for case in alike], "volume")
+    same = [group for group in _groups(alike, volumes) if len(group) > 1]
+    first_of = {case.id: _first(group) for group in same for case in group}
+    return [
+        replace(case, quarantine=case.quarantine or f"{THE_SAME_AS}{first_of[case.id]}")
+        if first_of.get(case.id, case.id) != case.id
+        else case
+        for case in cases
+    ]
+
+
+def grid_fingerprint(path: Path) -> str:
+    """Return a digest of the geometry that a scan's header tells; empty where it cannot be read."""
+    return _fingerprint(path, lambda path: _nifti(path)[0] if _is_nifti(path) else _geometry(path))
+
+
+def slice_fingerprint(path: Path) -> str:
+    """Return a digest of a scan's geometry and a sample of it; empty where it cannot be read."""
+    return _fingerprint(path, lambda path: _first_slice(path) if _is_nifti(path) else _tail(path))
+
+
+def volume_fingerprint(path: Path) -> str:
+    """Return a digest of a scan's size and the histogram of all its voxels; empty where there is none."""
+    return _fingerprint(path, _all_voxels)
+
+
+def _fingerprint(path: Path, facts_of: Callable[[Path], list[Any]]) -> str:
+    try:
+        return digest(_series(path) if path.is_dir() else facts_of(path))
+    except Exception as error:  # what is wrong with the scan is found out, with a reason, when the case is read
+        if machine_fault(error):
+            raise
+        return UNREADABLE
+
+
+def _alike(cases: list[Case], fingerprints: Fingerprints) -> list[Case]:
+    """Return the cases of which two may be the same scan."""
+    slices = fingerprints.of([case.image for case in cases], "slice")
+    alike = {case.id for group in _groups(cases, slices) if len(group) > 1 for case in group}
+    there = {case.dataset for case in cases}
+    for name, others in ((name, REGISTRY[name].shares_scans_with) for name in sorted(there & set(REGISTRY))):
+        related = [case for case in cases if case.dataset in {name, *others}] if there & set(others) else []
+        grids = fingerprints.of([case.image for case in related], "grid")
+        for group in _groups(related, grids):
+            if len({case.dataset for case in group}) > 1:
+                alike |= {case.id for case in group}
+    return [case for case in cases if case.id in alike]
+
+
+def _groups(cases: list[Case], values: dict[Path, str]) -> Iterator[list[Case]]:
+    groups = defaultdict(list)
+    for case in cases:
+        if values[case.image]:
+            groups[values[case.image]].append(case)
+    yield from groups.values()
+
+
+def _first(group: list[Case]) -> str:
+    return min(group, key=lambda case: (case.role != "downstream", bool(case.quarantine))).id
+
+
+def _stamp(path: Path) -> tuple[str, str]:
+    """Return size and time of a file; of a folder, the number of its files."""
+    try:
+        stat = path.stat()
+        return str(len(os.listdir(path)) if path.is_dir() else stat.st_size), str(stat.st_mtime_ns)
+    except OSError:
+        return "", ""
+
+
+def _series(folder: Path) -> list[Any]:
+    import pydicom
+
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    for file in files:
+        tags = pydicom.dcmread(
+            file, stop_before_pixels=True, specific_tags=["Modality", "SeriesInstanceUID"], force=True
+        )
+        if tags.get("SeriesInstanceUID"):
+            return [str(tags.SeriesInstanceUID), len(files)]
+    raise ValueError("no DICOM series")
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def _nifti(path: Path) -> tuple[list[Any], Any]:
+    """Return the geometry of a NIfTI, whatever way the slice is turned, and where its voxels are stored."""
+    import nibabel
+
+    image: Any = nibabel.load(path)  # type: ignore[attr-defined]
+    shape, spacing_mm = image.shape[:3], [round(float(value), 2) for value in image.header.get_zooms()[:3]]
+    return [sorted(shape[:2]), shape[2], sorted(spacing_mm[:2]), spacing_mm[2]], image.dataobj
+
+
+def _geometry(path: Path) -> list[Any]:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return [reader.GetSize(), reader.GetSpacing()]
+
+
+def _first_slice(path: Path) -> list[Any]:
+    geometry, stored = _nifti(path)  # the header's own offset and slope are emptied when it is read
+    with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rb") as stream:
+        stream.seek(stored.offset)
+        values = np.frombuffer(stream.read(math.prod(stored.shape[:2]) * stored.dtype.itemsize), stored.dtype)
+    if (stored.slope, stored.inter) != (1, 0):
+        values = values * stored.slope + stored.inter
+    return [*geometry, _histogram([values]).tolist()]
+
+
+def _tail(path: Path) -> list[Any]:
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - TAIL_BYTES, 0))
+        return [*_geometry(path), hashlib.sha256(file.read()).hexdigest()]
+
+
+def _all_voxels(path: Path) -> list[Any]:
+    import SimpleITK as sitk
+
+    image = read_file(path)
+    counts = _histogram(sitk.GetArrayViewFromImage(image))
+    if not counts.any():
+        raise ValueError("nothing but air and metal")
+    return [sorted(image.GetSize()), counts.tolist()]
+
+
+def _histogram(slices: Iterable[np.ndarray]) -> np.ndarray:
+    """Return how often each whole number of HU_RANGE occurs."""
+    low, high = HU_RANGE
+    counts = np.zeros(high - low + 1, np.int64)
+    for values in slices:
+        whole = np.rint(values[(values > low - 0.5) & (values < high + 0.5)]).astype(np.int32)
+        counts += np.bincount(whole - low, minlength=len(counts))
+    return counts

@@ -1,0 +1,1 @@
+"""Scans and phantoms of the demo, and the training of its anatomy weights."""

@@ -1,0 +1,1 @@
+"""What any long-running program needs: files, locks, devices, progress, shards."""

@@ -1,0 +1,50 @@
+"""Choosing where tensors live and how many threads work on them."""
+
+import ctypes
+import os
+
+import torch
+
+from meddiff.errors import UserError
+from meddiff.machine.gpus import take_gpus
+from meddiff.machine.threads import available_threads
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
+
+
+def choose_device(name: str, gpus: int = 1) -> torch.device:
+    """Return the device of a configuration value: `auto` is the GPU where there is one.
+
+    Of several GPUs this process from now on sees only `gpus` that no other process of this program computes on; the
+    first call decides.
+
+    Raises:
+        UserError: a GPU is asked for and there is none; or this torch has faulty 3-D convolutions.
+    """
+    if torch.__version__.startswith("2.9."):
+        raise UserError(f"torch {torch.__version__} has slow, faulty 3-D convolutions; install the locked version")
+    if name != "cpu":
+        take_gpus(torch.cuda.device_count(), gpus)
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("machine.device: 'cuda' is configured but torch sees no GPU; set machine.device: auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def set_up_cpu(threads: int | None) -> None:
+    """Let torch use `threads` threads, but no more than there are cores for this process, and keep freed memory.
+
+    None are those of OMP_NUM_THREADS, or a thread for each core.
+    """
+    torch.set_num_threads(min(threads, len(os.sched_getaffinity(0))) if threads else available_threads())
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library keep what a network's step frees for the next one.
+
+    It gives large blocks back to the kernel, which clears every page anew: a sixth of the time of a step.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of the GNU C library
+    if mallopt:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

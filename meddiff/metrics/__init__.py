@@ -1,0 +1,1 @@
+"""Pure numbers: the metrics of the tables."""

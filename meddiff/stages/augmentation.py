@@ -1,0 +1,102 @@
+"""Do generated lesions help to find real ones? nnU-Net trained with and without them, at equal budget."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from meddiff.anatomy.drawn_lesions import draw_lesion
+from meddiff.anatomy.labels import BODY
+from meddiff.config import Config
+from meddiff.config.stages import settings_of
+from meddiff.machine.seeds import seed_of
+from meddiff.machine.shards import Item, Row, run_shard
+from meddiff.metrics.overlap import dice
+from meddiff.nnunet.model import Images, NnUNet
+from meddiff.stages.detect import ct_image, labelled_images, learned_and_tested
+from meddiff.store.lesion_patches import lesion_boxes
+from meddiff.store.record import Record
+from meddiff.tasks.anomaly import organ_mask
+from meddiff.tasks.lesions import LesionView, generate
+from meddiff.tasks.sampler import Sampler
+from meddiff.volumes import volumes
+
+REAL_ALONE, WITH_GENERATED = "real", "real and generated"
+NEAR_MM = 30.0  # Choice: where there is no organ, such as for lymph nodes, new lesions lie near the real ones
+
+
+def generate_training(rows: list[Row], sampler: Sampler, config: Config, out: Path, index: Path) -> list[Row]:
+    """Write generated patches with drawn lesions for every case that nnU-Net learns from, masks beside them."""
+    settings = config.lesions
+    work_of = {
+        f"{row.id}-{copy}": row
+        for row, copy in itertools.product(learned_and_tested(rows)[0], range(settings.augmentation_copies))
+    }
+
+    def work(item: Item) -> dict[str, Any]:
+        record, seed = Record(work_of[item.id].path.parent), seed_of(config.seed, item.id)
+        rng = np.random.default_rng(seed)
+        diameter_mm = rng.uniform(*settings.augmentation_diameter_mm)
+        site_zyx = lesion_site(record, config.anomaly.closing_mm)
+        lesion_zyx = draw_lesion(site_zyx, diameter_mm, record.meta.spacing_mm, rng)
+        (box,) = ndimage.find_objects(lesion_zyx.astype(np.uint8))
+        view = LesionView.around(record, lesion_zyx, box, sampler.patch_vox)
+        image = volumes.from_zyx(generate(sampler, view, seed, item.id), view.spacing_mm)
+        volumes.write_image(volumes.like(view.lesion_zyx.astype(np.uint8), image), mask_path(item.output))
+        volumes.write_image(image, item.output)
+        return {"diameter_mm": diameter_mm}
+
+    items = [Item(name, (row.path,), out / f"{name}.nii.gz", (sampler.checksum,)) for name, row in work_of.items()]
+    return run_shard("generate training lesions", items, settings_of(config, "augment-lesions"), work, index)
+
+
+def compare(rows: list[Row], generated: list[Row], real: NnUNet, augmented: NnUNet, out: Path) -> list[dict[str, Any]]:
+    """Return the Dice of each test case with an nnU-Net of either kind.
+
+    Args:
+        rows: the dataset's rows of the store.
+        generated: what `generate_training` returned.
+        real: nnU-Net that was trained on the real scans of all but the test patients.
+        augmented: one to train on these and the generated ones, for as many steps.
+        out: folder of their predictions.
+    """
+    learned, tested = learned_and_tested(rows)
+    training = [Record(row.path.parent) for row in learned]
+
+    def cases() -> Iterator[tuple[str, sitk.Image, sitk.Image]]:
+        yield from ((record.meta.id, *labelled_images(record)) for record in training)
+        for row in generated:
+            yield row.id, volumes.read_image(row.path), volumes.read_image(mask_path(row.path))
+
+    augmented.train(cases())
+    records = {row.id: Record(row.path.parent) for row in tested}
+    table = []
+    for name, network, count in ((REAL_ALONE, real, 0), (WITH_GENERATED, augmented, len(generated))):
+        folder = out / name.replace(" ", "-")
+        network.predict(Images(records, lambda case_id: ct_image(records[case_id])), folder)
+        for case_id, record in records.items():
+            found = volumes.to_zyx(volumes.read_image(folder / f"{case_id}.nii.gz")) > 0
+            scores = {"dice": dice(found, record.lesion[:] > 0), "real": len(training), "generated": count}
+            table.append({"id": case_id, "training": name, **scores})
+    return table
+
+
+def lesion_site(record: Record, closing_mm: float) -> np.ndarray:
+    """Return where a lesion may be drawn: the organ of the dataset's lesions, else soft tissue near the real ones."""
+    anatomy_zyx = record.anatomy[:]
+    if organ := record.meta.lesion_organ:
+        return organ_mask(anatomy_zyx, organ, record.meta.spacing_mm, closing_mm)
+    near_zyx = np.zeros(anatomy_zyx.shape, bool)
+    reach = round(NEAR_MM / record.meta.spacing_mm)
+    for box in lesion_boxes(record.lesion[:]):
+        near_zyx[tuple(slice(max(0, s.start - reach), s.stop + reach) for s in box)] = True
+    return near_zyx & (anatomy_zyx == BODY)
+
+
+def mask_path(image: Path) -> Path:
+    """Return where the lesion mask of a generated patch lies."""
+    return image.with_name(image.name.replace(".nii.gz", ".mask.nii.gz"))

@@ -1,0 +1,197 @@
+"""Anomaly maps of the scans with lesion labels, nnU-Net beside them, and the scores that both are (Table 5)."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from meddiff.config import REGION_OF, SUPERVISED, Config, Organ
+from meddiff.config.stages import settings_of
+from meddiff.machine.device import choose_device
+from meddiff.machine.shards import Item, Row, run_shard
+from meddiff.nnunet.model import Images, NnUNet
+from meddiff.store.record import Record
+from meddiff.tasks.anomaly import anomaly_map, organ_mask, timesteps
+from meddiff.tasks.sampler import Sampler
+from meddiff.volumes import volumes
+from meddiff.volumes.hu import normalise
+
+log = logging.getLogger(__name__)
+
+INTENSITY, BRIGHTER = "intensity alone", "whole scan, brighter only"
+Scorer = Callable[["LesionCase"], np.ndarray]
+
+
+@dataclass(frozen=True)
+class LesionCase:
+    """A stored region with lesions: the organ, and the lesions inside it (the paper leaves out the others)."""
+
+    record: Record
+    organ: Organ
+    organ_zyx: np.ndarray
+    lesion_zyx: np.ndarray
+
+
+def lesion_rows(rows: list[Row]) -> list[Row]:
+    """Return the rows of the store with lesion labels."""
+    return [row for row in rows if Record(row.path.parent).lesion is not None]
+
+
+def organ_rows(rows: list[Row]) -> list[Row]:
+    """Return the rows of Table 5: those with lesions of an organ in which anomalies are looked for.
+
+    A dataset whose lesions lie elsewhere, such as lymph nodes, has none: it would be scored by what of them happens to
+    overlap a lung or a liver.
+    """
+    metas = ((row, Record(row.path.parent).meta) for row in lesion_rows(rows))
+    return [row for row, meta in metas if meta.lesion_organ and REGION_OF[meta.lesion_organ] == meta.region]
+
+
+def learned_and_tested(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """Return the rows that nnU-Net learns from, the 80 % for training and validation of section 4.1, and the others."""
+    is_test = {row.id: Record(row.path.parent).meta.split == "test" for row in rows}
+    return [row for row in rows if not is_test[row.id]], [row for row in rows if is_test[row.id]]
+
+
+def choosing_rows(learned: list[Row]) -> list[Row]:
+    """Return, of the rows that are not tested, those that choose the thresholds.
+
+    Choice: the validation cases; without any, the training cases.
+    """
+    validation = [row for row in learned if Record(row.path.parent).meta.split == "val"]
+    return validation or learned
+
+
+def read_case(row: Row, closing_mm: float) -> LesionCase:
+    """Return a case of `organ_rows`.
+
+    Raises:
+        CaseError: the scan has no such organ.
+    """
+    record = Record(row.path.parent)
+    organ = record.meta.lesion_organ
+    if organ is None:
+        raise ValueError(f"{record.meta.id} is of no dataset with lesions of an organ")
+    organ_zyx = organ_mask(record.anatomy[:], organ, record.meta.spacing_mm, closing_mm)
+    return LesionCase(record, organ, organ_zyx, (record.lesion[:] > 0) & organ_zyx)
+
+
+def write_maps(rows: list[Row], sampler: Sampler, config: Config, out: Path, index: Path) -> None:
+    """Write every scored case's anomaly maps at every timestep of its organ: of the organ alone, of the whole scan."""
+    parts = [learned_and_tested(of_dataset) for of_dataset in by_dataset(rows).values()]
+    scored = [row for learned, tested in parts for row in (*choosing_rows(learned), *tested)]
+    work_of = {
+        f"{row.id}-{map_name(t, masked)}": (row, t, masked)
+        for row in scored
+        for t in organ_timesteps([row], config)
+        for masked in (True, False)
+    }
+
+    def work(item: Item) -> dict[str, Any]:
+        row, t, masked = work_of[item.id]
+        case = read_case(row, config.anomaly.closing_mm)
+        meta = case.record.meta
+        arguments = (case.record.ct[:], case.record.anatomy[:], case.organ_zyx, meta.region, meta.window, t)
+        found = anomaly_map(sampler, *arguments, config.anomaly.draws, masked, config.seed)
+        volumes.write_image(case.record.as_image(found), item.output)
+        return {"organ": case.organ, "t": t, "masked": masked}
+
+    items = [
+        Item(name, (row.path,), out / row.id / f"{map_name(t, masked)}.nii.gz", (sampler.checksum,))
+        for name, (row, t, masked) in work_of.items()
+    ]
+    run_shard("anomaly maps", items, settings_of(config, "anomaly"), work, index)
+
+
+def map_name(t: int, masked: bool) -> str:
+    """Return the stem of a map's file."""
+    return f"{t}" if masked else f"{t}-whole"
+
+
+def paper_row(t: int) -> str:
+    """Return the name of the paper's row in Table 5: the absolute difference, of the organ alone."""
+    return f"meddiff-fm ({t})"
+
+
+def map_scorers(out: Path, ts: tuple[int, ...]) -> dict[str, Scorer]:
+    """Return the scores of Table 5's rows that need no training: the intensity and the maps.
+
+    The rows that are named as the paper's are of the organ alone. The others see the whole scan; the last of them
+    counts what is brighter than expected, as lesions of the lung are.
+    Choice: |A_map|. The paper's A_map = x_0 - x_0' has a sign, and it names none to look for: a lesion may be darker or
+    brighter than healthy tissue.
+    """
+    scorers: dict[str, Scorer] = {INTENSITY: _intensity}
+    for t in ts:
+        masked, whole = (_map_reader(out, map_name(t, m)) for m in (True, False))
+        scorers[paper_row(t)] = lambda case, read=masked: np.abs(read(case))
+        scorers[f"{paper_row(t)}, whole scan"] = lambda case, read=whole: np.abs(read(case))
+        scorers[f"{paper_row(t)}, {BRIGHTER}"] = lambda case, read=whole: np.maximum(read(case), 0)
+    return scorers
+
+
+def supervised_scorers(out: Path) -> dict[str, Scorer]:
+    """Return the score of nnU-Net's probability maps."""
+
+    def read(case: LesionCase) -> np.ndarray:
+        return volumes.to_zyx(volumes.read_image(probability_path(out, case.record.meta.id)))
+
+    return {SUPERVISED: read}
+
+
+def probability_path(out: Path, case_id: str) -> Path:
+    """Return where nnU-Net's probability of a lesion lies."""
+    return out / f"{case_id}_probability.nii.gz"
+
+
+def predict_supervised(rows: list[Row], config: Config, work: Path, out: Path) -> None:
+    """Train nnU-Net on all but the test cases of each dataset, and write its probability of a lesion for these.
+
+    The same networks judge generated lesions (Table 6), so that datasets without an organ have one too.
+    """
+    for dataset, of_dataset in by_dataset(rows).items():
+        training, test = ({row.id: Record(row.path.parent) for row in part} for part in learned_and_tested(of_dataset))
+        if not training:
+            log.warning("%s: no training case; the fully supervised row stays empty", dataset)
+            continue
+        network = NnUNet(work / dataset, config.nnunet, choose_device(config.machine.device).type)
+        network.train((name, *labelled_images(record)) for name, record in training.items())
+        network.predict(Images(test, lambda name, test=test: ct_image(test[name])), out, probability=True)
+
+
+def ct_image(record: Record) -> sitk.Image:
+    return record.as_image(record.ct[:])
+
+
+def labelled_images(record: Record) -> tuple[sitk.Image, sitk.Image]:
+    """Return a stored scan and its lesions."""
+    return ct_image(record), record.as_image(record.lesion[:])
+
+
+def by_dataset(rows: list[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(Record(row.path.parent).meta.dataset, []).append(row)
+    return groups
+
+
+def _map_reader(out: Path, name: str) -> Scorer:
+    def read(case: LesionCase) -> np.ndarray:
+        return volumes.to_zyx(volumes.read_image(out / case.record.meta.id / f"{name}.nii.gz"))
+
+    return read
+
+
+def _intensity(case: LesionCase) -> np.ndarray:
+    """Return how bright a voxel is: what a map must be better than."""
+    return normalise(case.record.ct[:], case.record.meta.window) + 1
+
+
+def organ_timesteps(rows: list[Row], config: Config) -> tuple[int, ...]:
+    """Return the timesteps for scans of one dataset."""
+    organ = Record(rows[0].path.parent).meta.lesion_organ
+    return timesteps(config.anomaly, organ) if organ else ()

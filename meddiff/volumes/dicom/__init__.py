@@ -1,0 +1,1 @@
+"""DICOM series, their headers, and labels drawn on them."""

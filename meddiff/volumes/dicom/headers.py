@@ -1,0 +1,172 @@
+"""What the headers of a DICOM folder say; each is read once, and the voxels stay on disk until they are asked for."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddiff.errors import CaseError
+from meddiff.machine.files import digest
+
+ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")  # multi-frame CT, and converted to it
+_TAGS = (
+    *("SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "SliceThickness"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "NumberOfFrames"),
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit"),
+    *("PixelRepresentation", "RescaleSlope", "RescaleIntercept", "ExtendedOffsetTable", "PixelData"),
+    *("ExtendedOffsetTableLengths", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+)
+_DEFER_BYTES = 4096
+
+
+@contextmanager
+def damage_means(reason: str) -> Iterator[None]:
+    """Turn what the DICOM libraries raise on a damaged file (of many kinds) into a `CaseError` with this reason."""
+    try:
+        yield
+    except (CaseError, MemoryError, OSError):  # for the last two the machine is to blame
+        raise
+    except Exception as error:  # where it is a fault of the machine after all, `machine_fault` sees it by its cause
+        raise CaseError(reason) from error
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One slice: a file, or a frame of a multi-frame file."""
+
+    header: Any
+    frame: int | None
+    position_mm: np.ndarray
+    cosines: np.ndarray  # of a row and of a column, (6,)
+    spacing_mm: tuple[float, float]  # between rows, between columns
+    thickness_mm: float
+    rescale: tuple[float, float]  # slope and intercept, of each slice its own
+
+    @property
+    def path(self) -> Path:
+        return Path(self.header.filename)
+
+    @property
+    def normal(self) -> np.ndarray:
+        return np.cross(self.cosines[:3], self.cosines[3:])
+
+    def hu(self) -> np.ndarray:
+        """Return the slice in HU, (rows, columns), float32.
+
+        Raises:
+            CaseError: the pixels cannot be decoded.
+        """
+        from pydicom.pixels.utils import pixel_array
+
+        on_disk = self.header.get_item("PixelData", keep_deferred=True)
+        syntax = self.header.file_meta.TransferSyntaxUID
+        name = "unknown compression" if syntax.name == syntax else syntax.name
+        with damage_means(f"a DICOM slice cannot be decoded ({name}): damaged, or a compression that is not read"):
+            stored = pixel_array(self.header, index=self.frame, raw=True)
+            unused_bits = 8 * stored.itemsize - int(self.header.BitsStored)
+        if self.frame is None:
+            self.header["PixelData"] = on_disk  # lets go of the bytes
+        if stored.shape != (self.header.Rows, self.header.Columns):
+            raise CaseError("a DICOM slice is not a grey-scale plane of its header's size")
+        if unused_bits:
+            # Overlays may fill the bits above the stored ones, and the sign may end below them.
+            stored = (stored << unused_bits) >> unused_bits
+        slope, intercept = np.array(self.rescale, np.float32)
+        return stored * slope + intercept
+
+
+def read_headers(folder: Path) -> list[Any]:
+    """Return the header of every DICOM file that lies in a folder, by file name; other files are left alone."""
+    return [header for path in sorted(folder.iterdir()) if (header := read_header(path, _TAGS)) is not None]
+
+
+def read_header(path: Path, tags: tuple[str, ...]) -> Any:
+    """Return some tags of a DICOM file, or None for what is no DICOM file with a series."""
+    from pydicom import config, dcmread
+    from pydicom.uid import ImplicitVRLittleEndian
+
+    config.settings.reading_validation_mode = config.IGNORE  # its warnings quote what tags hold
+    if not path.is_file() or not _looks_like_dicom(path):
+        return None
+    try:
+        with damage_means("no DICOM"):
+            header = dcmread(path, defer_size=_DEFER_BYTES, specific_tags=list(tags), force=True)
+            header.file_meta.setdefault("TransferSyntaxUID", ImplicitVRLittleEndian)
+    except CaseError:  # the first bytes of DICOM and others behind; a slice that is missing is found later
+        return None
+    return None if value_of(header, "Modality") is None else header
+
+
+def patient_key(folder: Path) -> str:
+    """Return a digest of the PatientID of a DICOM folder, empty if it has none; the identifier itself is not kept."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    headers = (read_header(path, ("Modality", "PatientID")) for path in files)
+    patient = next((value_of(header, "PatientID") for header in headers if header is not None), None)
+    return digest(str(patient).strip()) if patient and str(patient).strip() else ""
+
+
+def modality_of(header: Any) -> str:
+    """Return the modality, fit to be shown: damage may have put what follows it in the file there."""
+    modality = str(value_of(header, "Modality"))
+    return modality if re.fullmatch("[A-Z]{0,16}", modality) else "unknown"
+
+
+def _looks_like_dicom(path: Path) -> bool:
+    """Choice: without the preamble, as in some old .IMA files, the first element is of group 0002 or 0008."""
+    with path.open("rb") as file:
+        start = file.read(132)
+    return start[128:] == b"DICM" or start[:2] in (b"\2\0", b"\b\0")
+
+
+def value_of(header: Any, name: str) -> Any:
+    """Return what a tag holds; None if that is not what its type allows."""
+    try:
+        with damage_means(f"not a {name}"):
+            return header.get(name)
+    except CaseError:
+        return None
+
+
+def planes_of(header: Any) -> list[Plane]:
+    """Return the slices of a CT file.
+
+    Raises:
+        CaseError: the header does not say where they lie, or is damaged.
+    """
+    with damage_means("slices without position, orientation or pixel size"):
+        if header.SOPClassUID in ENHANCED:
+            shared = header.SharedFunctionalGroupsSequence[0]
+            frames = enumerate(header.PerFrameFunctionalGroupsSequence)
+            return [_plane(header, frame, partial(_group, own, shared)) for frame, own in frames]
+        return [_plane(header, None, lambda _: header)]
+
+
+def _group(own: Any, shared: Any, name: str) -> Any:
+    return (own if name in own else shared)[name][0]
+
+
+def _plane(header: Any, frame: int | None, group: Callable[[str], Any]) -> Plane:
+    measures, rescale = group("PixelMeasuresSequence"), group("PixelValueTransformationSequence")
+    plane = Plane(
+        header,
+        frame,
+        np.array(group("PlanePositionSequence").ImagePositionPatient, float).reshape(3),
+        np.array(group("PlaneOrientationSequence").ImageOrientationPatient, float).reshape(6),
+        (float(measures.PixelSpacing[0]), float(measures.PixelSpacing[1])),
+        float(measures.get("SliceThickness") or 0),
+        (_number(rescale.get("RescaleSlope"), 1), _number(rescale.get("RescaleIntercept"), 0)),
+    )
+    numbers = (*plane.position_mm, *plane.cosines, *plane.spacing_mm, *plane.rescale)
+    positive = (*plane.spacing_mm, header.Rows, header.Columns)
+    if not np.isfinite(numbers).all() or min(positive) <= 0 or np.linalg.norm(plane.normal) < 0.9:
+        raise ValueError("no plane")
+    return plane
+
+
+def _number(value: Any, default: float) -> float:
+    return default if value in (None, "") else float(value)

@@ -1,0 +1,148 @@
+"""Labels in DICOM: the contours of an RTSTRUCT and the segments of a SEG, on the grid of their scan."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from meddiff.errors import CaseError
+from meddiff.volumes.dicom.headers import damage_means, modality_of, read_header
+from meddiff.volumes.geometry import Grid
+
+MODALITIES = ("RTSTRUCT", "SEG")
+
+
+def read_dicom_labels(path: Path, scan: Grid, names: Sequence[str] = ()) -> sitk.Image:
+    """Return the labels of a DICOM file, or of the one such file in a folder, uint8.
+
+    Args:
+        path: an RTSTRUCT or SEG, or a folder that may hold the scan, too.
+        scan: where the labels must lie.
+        names: which regions or segments (in any case of letters) become 1, 2, ...; by default all, as the file has
+            them. Where two overlap, the later one is seen.
+
+    Raises:
+        CaseError: no labels, a name that the file does not have, labels that do not lie on the scan's voxels.
+    """
+    file = find_label_file(path)
+    known = label_names(file)
+    wanted = list(dict.fromkeys(name.lower() for name in names or known))
+    if missing := sorted(set(wanted) - {name.lower() for name in known}):
+        raise CaseError(f"the {_modality(file)} has no region named {', '.join(missing)}")
+    if len(wanted) > 255:
+        raise CaseError(f"{len(wanted)} regions; at most 255 fit into a label map")
+    if _modality(file) == "SEG":
+        return _read_segments(file, scan, wanted)
+    with damage_means("the RTSTRUCT is damaged"):
+        return _read_contours(file, scan, wanted)
+
+
+def find_label_file(path: Path) -> Path:
+    """Return a path itself if it is a file, else the RTSTRUCT of the folder, or the SEG where there is none.
+
+    Raises:
+        CaseError: none, or more than one.
+    """
+    if not path.is_dir():
+        return path
+    of_modality = {file: _modality(file) for file in sorted(path.iterdir())}
+    for modality in MODALITIES:
+        found = [file for file, found in of_modality.items() if found == modality]
+        if len(found) > 1:
+            raise CaseError(f"{len(found)} files of modality {modality} in the DICOM folder; expected one")
+        if found:
+            return found[0]
+    raise CaseError("no RTSTRUCT or SEG in the DICOM folder")
+
+
+def label_names(file: Path) -> list[str]:
+    """Return the names of the regions of interest or segments of a DICOM file, in its order.
+
+    Raises:
+        CaseError: the file is neither RTSTRUCT nor SEG.
+    """
+    tags = _read(file, "StructureSetROISequence", "SegmentSequence")
+    with damage_means(f"the {tags.Modality} is damaged"):
+        if tags.Modality == "RTSTRUCT":
+            return [str(roi.get("ROIName", "")) for roi in tags.get("StructureSetROISequence", ())]
+        return [str(segment.get("SegmentLabel", "")) for segment in tags.get("SegmentSequence", ())]
+
+
+def _read(file: Path, *tags: str) -> Any:
+    if not file.exists():
+        raise CaseError("no such file")
+    header = read_header(file, ("Modality", *tags))
+    if header is None or modality_of(header) not in MODALITIES:
+        raise CaseError("no label map, RTSTRUCT or SEG")
+    return header
+
+
+def _modality(file: Path) -> str:
+    header = read_header(file, ("Modality",))
+    return "" if header is None else modality_of(header)
+
+
+def _read_contours(file: Path, scan: Grid, wanted: list[str]) -> sitk.Image:
+    """Return what lies inside the closed contours; one inside another of the same region is a hole."""
+    tags = _read(file, "StructureSetROISequence", "ROIContourSequence")
+    name_of = {roi.ROINumber: str(roi.get("ROIName", "")).lower() for roi in tags.get("StructureSetROISequence", ())}
+    labels_zyx = np.zeros(scan.size_xyz[::-1], np.uint8)
+    for label, name in enumerate(wanted, start=1):
+        rois = [roi for roi in tags.get("ROIContourSequence", ()) if name_of.get(roi.ReferencedROINumber) == name]
+        _fill([contour for roi in rois for contour in roi.get("ContourSequence", ())], scan, label, labels_zyx)
+    if not labels_zyx.any():
+        raise CaseError("the RTSTRUCT has no contour of the regions asked for")
+    return scan.put_on(sitk.GetImageFromArray(labels_zyx))
+
+
+def _fill(contours: list[Any], scan: Grid, label: int, labels_zyx: np.ndarray) -> None:
+    inside: dict[tuple[int, int], np.ndarray] = {}
+    for contour in contours:
+        points = scan.index_of(np.array(contour.get("ContourData") or (), float).reshape(-1, 3))
+        if len(points) < 3 or not str(contour.get("ContourGeometricType", "CLOSED")).startswith("CLOSED"):
+            continue  # points and open lines have no inside
+        axis = int(np.ptp(points, axis=0).argmin())
+        plane = round(points[:, axis].mean())
+        if not 0 <= plane < scan.size_xyz[axis] or np.ptp(points[:, axis]) > 0.5:
+            raise CaseError("a contour of the RTSTRUCT does not lie on a slice of the scan")
+        polygon = _polygon(np.delete(points, axis, axis=1), _plane(labels_zyx, axis, plane).shape)
+        inside[axis, plane] = inside.get((axis, plane), False) ^ polygon
+    planes = sorted(plane for _, plane in inside)
+    if len(planes) > 2 and min(np.diff(planes)) > 1:
+        raise CaseError("the contours were drawn on another series: they leave out every other slice of the scan")
+    for (axis, plane), mask in inside.items():
+        _plane(labels_zyx, axis, plane)[mask] = label
+
+
+def _plane(labels_zyx: np.ndarray, axis_xyz: int, number: int) -> np.ndarray:
+    return np.moveaxis(labels_zyx, 2 - axis_xyz, 0)[number]
+
+
+def _polygon(points_xy: np.ndarray, shape_yx: tuple[int, ...]) -> np.ndarray:
+    from skimage.draw import polygon2mask
+
+    return polygon2mask(shape_yx, points_xy[:, ::-1])
+
+
+def _read_segments(file: Path, scan: Grid, wanted: list[str]) -> sitk.Image:
+    """Return the segments; the file may hold only the slices on which there is one."""
+    import highdicom
+
+    names = [name.lower() for name in label_names(file)]
+    labels_zyx, affine = np.zeros(0, np.uint8), np.eye(4)
+    with damage_means("the DICOM SEG cannot be read as a volume on a regular grid"):
+        segments = highdicom.seg.segread(file)
+        for label, name in enumerate(wanted, start=1):
+            chosen = [n for n, called in zip(segments.segment_numbers, names, strict=True) if called == name]
+            volume = segments.get_volume(segment_numbers=chosen, dtype=np.float32)  # always the whole file's grid
+            if label == 1:
+                labels_zyx, affine = np.zeros(volume.spatial_shape, np.uint8), volume.affine
+            labels_zyx[volume.array.max(axis=-1) >= 0.5] = label  # fractional segments are shares
+    if not labels_zyx.any():
+        raise CaseError("the DICOM SEG is empty")
+    grid = Grid(labels_zyx.shape[::-1], affine[:3, 3], affine[:3, 2::-1])
+    if not grid.lies_on(scan):
+        raise CaseError("the segments lie on other voxels than the scan (spacing, place or directions differ)")
+    return grid.put_on(sitk.GetImageFromArray(labels_zyx))

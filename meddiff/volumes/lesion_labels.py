@@ -1,0 +1,66 @@
+"""Lesion labels of the downstream datasets: label maps, or what an RTSTRUCT or SEG calls a lesion."""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from meddiff.errors import CaseError
+from meddiff.volumes import volumes
+from meddiff.volumes.ct_rate import labels_on_scan
+from meddiff.volumes.dicom.labels import find_label_file, label_names, read_dicom_labels
+from meddiff.volumes.lesion_checks import refuse_implausible_hu, refuse_mirrored
+
+LESION_WORDS = ("gtv", "lesion", "tumor", "tumour", "nodule")
+
+
+def read_lesion(
+    path: Path,
+    values: tuple[int, ...],
+    image: Path,
+    grid: sitk.Image,
+    on_scan_grid: bool = False,
+    expected_hu: tuple[float, ...] = (),
+) -> np.ndarray:
+    """Return where a scan has lesions, on another grid: uint8 0 or 1, `zyx`.
+
+    Args:
+        path: a label map, an RTSTRUCT or SEG, or the DICOM folder with one of these two.
+        values: labels that are lesions, none: all but 0; of no meaning in DICOM, where regions and segments have names.
+        image: the scan.
+        grid: the scan where the lesion is wanted, in HU.
+        on_scan_grid: the voxels of a label map are those of the scan, whatever its header says.
+        expected_hu: the range in which the median under the labels lies; empty where none is known.
+
+    Raises:
+        CaseError: no readable label, or one that does not lie where the scan lies, or not on lesions.
+    """
+    scan = volumes.read_grid(image)
+    if volumes.is_volume_file(path):
+        labels = _on_scan(path, image, values, expected_hu) if on_scan_grid else volumes.read_label_map(path, scan)
+    else:
+        file = find_label_file(path)
+        names = [name for name in label_names(file) if any(word in name.lower() for word in LESION_WORDS)]
+        if not names:
+            raise CaseError("no region or segment is called a lesion")
+        labels, values = read_dicom_labels(file, scan, names), tuple(range(1, len(names) + 1))
+    lesion = volumes.like(_lesions(labels, values), labels)
+    lesion_zyx = volumes.to_zyx(sitk.Resample(lesion, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
+    if expected_hu:
+        refuse_implausible_hu(lesion_zyx, volumes.to_zyx(grid), expected_hu)
+    return lesion_zyx
+
+
+def _on_scan(path: Path, image: Path, values: tuple[int, ...], expected_hu: tuple[float, ...]) -> sitk.Image:
+    """Return labels that are laid on their scan by the order of voxels alone; so the scan must confirm the order."""
+    ct = volumes.read_ct(image)
+    labels = labels_on_scan(path, ct)
+    if expected_hu:
+        refuse_mirrored(_lesions(labels, values), volumes.to_zyx(ct), expected_hu)
+    return labels
+
+
+def _lesions(labels: sitk.Image, values: tuple[int, ...]) -> np.ndarray:
+    """Return 1 where a label is that of a lesion, uint8 `zyx`."""
+    labels_zyx = volumes.to_zyx(labels)
+    return (np.isin(labels_zyx, values) if values else labels_zyx > 0).astype(np.uint8)

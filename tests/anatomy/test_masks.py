@@ -1,0 +1,61 @@
+"""A user's anatomy mask: read as it is, or refused for a reason that can be mended."""
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from meddiff.anatomy.masks import read_mask
+from meddiff.errors import CaseError
+from meddiff.volumes.volumes import from_zyx, to_zyx
+
+LABELS_ZYX = np.arange(4 * 5 * 6, dtype=np.uint8).reshape(4, 5, 6) % 119
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32])
+def test_a_mask_is_read_as_it_lies_in_the_file(tmp_path, suffix, kind):
+    written = from_zyx(LABELS_ZYX.astype(kind), 2.0, (1.0, 2.0, 3.0))
+    written.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    sitk.WriteImage(written, str(tmp_path / f"mask{suffix}"))
+    mask = read_mask(tmp_path / f"mask{suffix}", 2.0)
+    assert mask.GetPixelID() == sitk.sitkUInt8
+    assert (to_zyx(mask) == LABELS_ZYX).all()
+    assert mask.GetOrigin() == pytest.approx((1.0, 2.0, 3.0))
+    assert mask.GetDirection() == pytest.approx(written.GetDirection())
+
+
+def plain_nrrd(path):
+    header = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 6 5 4\nencoding: raw\n\n"
+    path.with_suffix(".nrrd").write_bytes(header + LABELS_ZYX.tobytes())
+    return path.with_suffix(".nrrd")
+
+
+def plain_nifti(path):
+    image = nibabel.Nifti1Image(LABELS_ZYX, None)
+    nibabel.save(image, path.with_suffix(".nii"))
+    return path.with_suffix(".nii")
+
+
+@pytest.mark.parametrize("write", [plain_nrrd, plain_nifti])
+def test_a_file_without_geometry_is_refused(tmp_path, write):
+    with pytest.raises(CaseError, match="has no geometry"):
+        read_mask(write(tmp_path / "mask"), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "spacing_mm", "words"),
+    [
+        ([0, 5, 119, 200], 2.0, "unknown labels 119, 200; expected 0 to 118"),
+        ([0, 1.5], 2.0, "unknown labels 1.5"),
+        ([-1, 3], 2.0, "unknown labels -1"),
+        ([0, 0], 2.0, "the mask is empty"),
+        ([0, 5], 1.0, "the spacing is 2x2x2 mm and the model's is 1 mm; resample the mask to 1 mm"),
+    ],
+)
+def test_what_a_model_cannot_use_is_refused(tmp_path, values, spacing_mm, words):
+    voxels = np.zeros((4, 4, 4), np.float32)
+    voxels.flat[: len(values)] = values
+    sitk.WriteImage(from_zyx(voxels, 2.0), str(tmp_path / "mask.nii.gz"))
+    with pytest.raises(CaseError, match=words):
+        read_mask(tmp_path / "mask.nii.gz", spacing_mm)
