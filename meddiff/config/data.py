@@ -1,10 +1,11 @@
 """Datasets and their preparation: resampling, anatomy, regions, windows, low dose."""
 
+import os
 import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from meddiff.config.base import Fraction, Organ, Region, Section
 
@@ -30,6 +31,12 @@ class DatasetConfig(Section):
     lesion_organ: Organ | None = Field(
         default=None, description="Where these lesions lie, `lung` or `liver`; it puts the dataset into Table 5."
     )
+    case: str | None = Field(
+        default=None,
+        description="What a scan is called, where its own name does not do: a regular expression with a group for the "
+        "image's path below the root; the group is also `{case}` of `lesion`. nnU-Net's names are "
+        "`imagesTr/(.+)_0000` and `labelsTr/{case}.nii.gz`.",
+    )
     patient: str | None = Field(
         default=None,
         description="Who a scan is of, so that nobody is in two splits: a regular expression with one group for the "
@@ -37,15 +44,38 @@ class DatasetConfig(Section):
         "default: every case is a patient, but for published datasets, which have their own rules.",
     )
 
-    @field_validator("patient")
+    @field_validator("image")
     @classmethod
-    def _one_group(cls, pattern: str | None) -> str | None:
+    def _is_below_the_root(cls, pattern: str | None) -> str | None:
+        try:
+            list(
+                Path(os.devnull).glob(pattern or "*")
+            )  # what is no folder has no entries, but the pattern is looked at
+        except (ValueError, NotImplementedError) as error:
+            raise ValueError(f"{pattern!r} is no glob below the root ({error}); such as `*/ct.nii.gz`") from None
+        return pattern
+
+    @field_validator("lesion")
+    @classmethod
+    def _has_known_words(cls, pattern: str | None) -> str | None:
+        try:
+            (pattern or "").format(name="", parent="", case="")
+        except (ValueError, LookupError, AttributeError) as error:
+            raise ValueError(
+                f"{pattern!r}: in braces may stand name, parent or case ({type(error).__name__}: {error})"
+            ) from None
+        return pattern
+
+    @field_validator("case", "patient")
+    @classmethod
+    def _one_group(cls, pattern: str | None, field: ValidationInfo) -> str | None:
         try:
             groups = 1 if pattern in (None, PATIENT_ID) else re.compile(pattern).groups
         except re.error as error:
             raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
         if groups != 1:
-            raise ValueError(f"{pattern!r} has {groups} groups; put what names the patient, and only that, in brackets")
+            named = field.field_name
+            raise ValueError(f"{pattern!r} has {groups} groups; put what names the {named}, and only that, in brackets")
         return pattern
 
 

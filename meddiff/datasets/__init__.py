@@ -39,6 +39,8 @@ def resolve(config: DatasetConfig, raw_dir: Path) -> Dataset:
     base = replace(base, region=config.region or base.region, root=config.root or raw_dir / config.name)
     if config.image:
         base = replace(base, image=(config.image,))
+    if config.case:
+        base = replace(base, case=config.case)
     if config.patient:
         base = replace(base, patient=config.patient)
     if config.lesion:

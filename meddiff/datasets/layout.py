@@ -1,9 +1,10 @@
 """Where a dataset's cases lie on this disk: its globs, and what belongs to each image."""
 
 import csv
+import logging
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +12,14 @@ from pathlib import Path
 from meddiff.config import PATIENT_ID
 from meddiff.datasets import listing
 from meddiff.datasets.entry import PROVIDER_FILE, SPLITS, Dataset, SplitTable
+from meddiff.datasets.names import names_of, own_name, plain
 from meddiff.errors import UserError
 from meddiff.volumes.ct_rate import Header, read_headers
 
-GENERIC_NAMES = {"ct", "image", "data", "dicom_anon", "full_1mm", "ctres"}
+log = logging.getLogger(__name__)
+
+
+Place = tuple[Path, Path]  # an entry, and the base that it lies below
 
 
 @dataclass(frozen=True)
@@ -43,23 +48,23 @@ class Layout:
         """Return the cases, sorted by name.
 
         Raises:
-            UserError: the root does not exist or has another layout, or two entries have the same name.
+            UserError: the root does not exist or has another layout, two entries have the same name, or a pattern for
+                what belongs to a case fits none.
         """
-        images: dict[str, tuple[Path, Path]] = {}
+        images: dict[str, Place] = {}
         for pattern in self.dataset.image:
-            found: dict[str, tuple[Path, Path]] = {}
-            for base in self.bases:
-                for path in sorted(base.glob(pattern)):
-                    if self._is_case(path.relative_to(base)):
-                        name = self._name(path.relative_to(base))
-                        found[name] = self._one_of(name, found[name], (path, base)) if name in found else (path, base)
-            images = found | images
+            places = [(path, base) for base in self.bases for path in sorted(base.glob(pattern))]
+            images = (
+                self._named([(path, base) for path, base in places if self._is_case(path.relative_to(base))]) | images
+            )
         if not images:
             raise UserError(
                 f"data.datasets: {self.dataset.name}: expected {' or '.join(self.dataset.image)} below {self._root}, "
                 f"found {listing(self._root)}; correct its root or give `image`"
             )
-        return [self._found(name, *images[name]) for name in sorted(images)]
+        found = [self._found(name, *images[name]) for name in sorted(images)]
+        self._check_patterns(found)
+        return [replace(case, patient=case.patient or case.name) for case in found]
 
     @cached_property
     def _root(self) -> Path:
@@ -87,17 +92,27 @@ class Layout:
             return False
         return not any(fnmatch(relative.as_posix(), g) or fnmatch(relative.name, g) for g in self.dataset.exclude)
 
+    def _named(self, places: list[Place]) -> dict[str, Place]:
+        """Return the cases at these places by their names.
+
+        What is published has names of its own; in a dataset of one's own they are whatever tells the files apart.
+        """
+        named: dict[str, Place] = {}
+        names = {place: self._name(place[0].relative_to(place[1])) for place in places}
+        if not (self.dataset.case or self.dataset.cases_expected):
+            below_root = {path.relative_to(self._root): name for (path, _), name in names.items()}
+            spelled = names_of(below_root)
+            names = {(path, base): spelled[path.relative_to(self._root)] for path, base in places}
+        for place, name in names.items():
+            named[name] = self._one_of(name, named[name], place) if name in named else place
+        return named
+
     def _name(self, relative: Path) -> str:
-        groups = self._groups(relative)
-        if not groups:
-            stem = re.sub(r"(\.nii)?\.gz$|\.(nii|nrrd|mha|mhd)$", "", relative.name)
-            generic = stem.lower() in GENERIC_NAMES and len(relative.parts) > 1
-            groups = relative.parts[:-1] if generic else (stem,)
-        return re.sub(r"[^A-Za-z0-9]+", "-", "-".join(groups)).strip("-") or "case"
+        return plain(*self._groups(relative)) or own_name(relative)
 
     def _groups(self, relative: Path) -> tuple[str, ...]:
         match = re.search(self.dataset.case, relative.as_posix()) if self.dataset.case else None
-        return match.groups() if match else ()
+        return match.groups("") if match else ()
 
     def _patient(self, image: Path, relative: Path) -> str:
         """Return who the scan is of, empty where nothing tells."""
@@ -106,14 +121,15 @@ class Layout:
 
             return patient_key(image)
         match = re.search(self.dataset.patient, relative.as_posix()) if self.dataset.patient else None
-        return match.group(1) if match else ""
+        return (match.group(1) or "") if match else ""
 
-    def _one_of(self, name: str, first: tuple[Path, Path], second: tuple[Path, Path]) -> tuple[Path, Path]:
+    def _one_of(self, name: str, first: Place, second: Place) -> Place:
         """Of several DICOM series of a case, the one with most files; files of one name are a mistake."""
         if self.dataset.case and first[0].is_dir() and second[0].is_dir():
             return max(first, second, key=lambda place: len(os.listdir(place[0])))
         raise UserError(
             f"data.datasets: {self.dataset.name}: {first[0]} and {second[0]} are both case {name!r}; rename one"
+            + (", or correct `case`" if self.dataset.case else "")
         )
 
     def _found(self, name: str, image: Path, base: Path) -> Found:
@@ -125,8 +141,37 @@ class Layout:
             for patterns in (self.dataset.lesion, self.dataset.low_dose, self.dataset.thick)
         )
         header, problem = self._header(relative, base)
-        patient = self._patient(image, relative) or name
+        problem = problem or ("" if _is_utf8(image) else "its path is not UTF-8, as programs expect; rename it")
+        patient = self._patient(image, relative)
         return Found(name, patient, image, base, self._official_split(name, relative, base), header, problem, *partners)
+
+    def _check_patterns(self, found: list[Found]) -> None:
+        """Tell a pattern that fits no case from cases that have no lesion, no number and nobody else's scan.
+
+        What is published may lie here in part, so there it is a warning.
+
+        Raises:
+            UserError: a pattern of a dataset of one's own fits nothing.
+        """
+        dataset, number = self.dataset, len(found)
+        strangers = [case.name for case in found if not case.patient]
+        misses = {
+            "lesion": (" or ".join(dataset.lesion), sum(case.lesion is None for case in found)),
+            "case": (dataset.case, sum(not self._groups(case.image.relative_to(case.base)) for case in found)),
+            "patient": (dataset.patient, len(strangers)),
+        }
+        for key, (pattern, missed) in misses.items():
+            if pattern and missed == number:
+                first = found[0].image.relative_to(found[0].base)
+                text = f"`{key}`, {pattern}, fits none of its {number} cases, such as {first}"
+                if not dataset.cases_expected:
+                    raise UserError(f"data.datasets: {dataset.name}: {text}; correct it")
+                log.warning("%s: %s", dataset.name, text)
+        if dataset.patient and 0 < len(strangers) < number:
+            log.warning(
+                "%s: `patient`, %s, says of %d of %d cases nothing, such as %s; each of these counts as a patient",
+                dataset.name, dataset.patient, len(strangers), number, strangers[0],
+            )  # fmt: skip
 
     def _header(self, relative: Path, base: Path) -> tuple[Header | None, str]:
         """Return what the image's own header lacks, or why that is not known."""
@@ -175,3 +220,7 @@ def _first_that_exists(base: Path, patterns: tuple[str, ...], words: dict[str, s
         if path.exists():
             return path
     return None
+
+
+def _is_utf8(path: Path) -> bool:
+    return str(path).encode(errors="replace").decode() == str(path)

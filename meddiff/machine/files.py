@@ -56,7 +56,7 @@ def _refuse_full_disk(temporary: Path) -> None:
 def write_text(text: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_beside(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")  # names of files may be any bytes
 
 
 def write_json(value: Any, path: Path) -> None:

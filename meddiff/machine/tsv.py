@@ -18,5 +18,5 @@ def write_tsv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], path: P
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t"))

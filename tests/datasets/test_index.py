@@ -63,5 +63,3 @@ def test_mistakes_are_user_errors(tmp_path):
         find_cases(DataConfig(datasets=(DatasetConfig(name="x"),)), tmp_path, 0)
     with pytest.raises(UserError, match="needs a root"):
         find_cases(DataConfig(datasets=(DatasetConfig(name="amos22"),)), tmp_path, 0)
-    with pytest.raises(UserError, match="both case 'a-b'"):
-        find_cases(own_folder(tmp_path, ["a_b.nii.gz", "a-b.nii.gz"]), tmp_path, 0)
