@@ -103,7 +103,7 @@ def denoise_pairs(
     config: ConfigFile,
     pairs: Pairs,
     model: ModelBundle,
-    red_cnn: Annotated[Path, typer.Option(help="Folder of RED-CNN.")],
+    trained: Annotated[Path, typer.Option(help="Folder of the folders of the trained denoisers.")],
     out: Denoised,
     metrics: DenoisingMetrics,
     threads: Threads = None,
@@ -118,5 +118,5 @@ def denoise_pairs(
     set_up_cpu(threads)
     settings, rows = stage_config(config, "denoise"), done_rows([pairs])
     for method in DENOISING_NETWORKS:
-        scores = denoise_pairs(method, rows, settings, Path(model), red_cnn, out / method)
+        scores = denoise_pairs(method, rows, settings, Path(model), trained, out / method)
         write_metrics(scores, metrics / f"{method}.csv", ("id", "region"))

@@ -1,11 +1,24 @@
-"""`meddiff low-dose`: pairs of noisy and clean scans; `meddiff red-cnn`: the baseline that is trained on them."""
+"""`meddiff low-dose`: pairs of noisy and clean scans; `meddiff train-denoiser`: what is trained on them to compare."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from meddiff.cli.options import ConfigFile, IndexOut, Manifest, Out, Pairs, StoreIndices, Threads, stage_config
+from meddiff.cli.options import (
+    ConfigFile,
+    IndexOut,
+    Manifest,
+    MaxMinutes,
+    Out,
+    Pairs,
+    Runs,
+    StoreIndices,
+    Threads,
+    stage_config,
+)
+from meddiff.config import TRAINED_DENOISERS
+from meddiff.errors import UserError
 
 
 def low_dose(
@@ -26,11 +39,21 @@ def low_dose(
     write_pairs(chosen, done_rows(resampled), settings, out, index)
 
 
-def red_cnn(config: ConfigFile, pairs: Pairs, out: Out, threads: Threads = None) -> None:
-    """Train RED-CNN on the training pairs."""
+def train_denoiser(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(TRAINED_DENOISERS)}.")],
+    config: ConfigFile,
+    pairs: Pairs,
+    runs: Runs,
+    out: Out,
+    max_minutes: MaxMinutes = float("inf"),
+    threads: Threads = None,
+) -> None:
+    """Train a denoiser to compare with on the training pairs; the same command goes on after a stop."""
+    if name not in TRAINED_DENOISERS:
+        raise UserError(f"{name!r} is no denoiser that is trained here; choose from {', '.join(TRAINED_DENOISERS)}")
     from meddiff.machine.device import set_up_cpu
     from meddiff.machine.shards import done_rows
-    from meddiff.stages.denoise import train_red_cnn
+    from meddiff.stages.denoise import train_on_pairs
 
     set_up_cpu(threads)
-    train_red_cnn(done_rows([pairs]), stage_config(config, "red-cnn"), out)
+    train_on_pairs(name, done_rows([pairs]), stage_config(config, name), runs, out, max_minutes)

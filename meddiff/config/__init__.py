@@ -15,6 +15,16 @@ from meddiff.config.data import (
     Window,
     WindowsConfig,
 )
+from meddiff.config.denoisers import (
+    DENOISERS,
+    DENOISING_NETWORKS,
+    FILTERS,
+    TRAINED_DENOISERS,
+    DenoiserRecipe,
+    MapNnConfig,
+    Noise2SimConfig,
+    RedCnnConfig,
+)
 from meddiff.config.finetune import ORIGINS, SUPER_RESOLVERS, FinetuningConfig, LesionsConfig, SuperResolutionConfig
 from meddiff.config.machine import MachineConfig
 from meddiff.config.model import (
@@ -27,15 +37,11 @@ from meddiff.config.model import (
     TrainingConfig,
 )
 from meddiff.config.tasks import (
-    DENOISERS,
-    DENOISING_NETWORKS,
-    FILTERS,
     SUPERVISED,
     AnomalyConfig,
     DenoisingConfig,
     EvaluationConfig,
     NnUNetConfig,
-    RedCnnConfig,
     SamplingConfig,
 )
 from meddiff.config.tree import Config, load_config, parse_config, parse_section, read_tree
@@ -51,12 +57,14 @@ __all__ = [
     "REGION_OF",
     "SUPERVISED",
     "SUPER_RESOLVERS",
+    "TRAINED_DENOISERS",
     "AnatomyConfig",
     "AnomalyConfig",
     "AugmentationConfig",
     "Config",
     "DataConfig",
     "DatasetConfig",
+    "DenoiserRecipe",
     "DenoisingConfig",
     "DiffusionConfig",
     "EvaluationConfig",
@@ -65,9 +73,11 @@ __all__ = [
     "LevelWeights",
     "LowDoseConfig",
     "MachineConfig",
+    "MapNnConfig",
     "ModelConfig",
     "NetworkConfig",
     "NnUNetConfig",
+    "Noise2SimConfig",
     "Organ",
     "RedCnnConfig",
     "Region",

@@ -91,6 +91,8 @@ STAGES = {
         version=3,
     ),
     "red-cnn": Stage(("seed", "red_cnn"), version=3),
+    "map-nn": Stage(("seed", "map_nn")),
+    "noise2sim": Stage(("seed", "noise2sim")),
     "filter": Stage(version=2),
     "denoise": Stage(
         (

@@ -58,11 +58,6 @@ class SamplingConfig(Section):
         return Recipe(solver, steps, spacing)
 
 
-# The rows of Table 4 that are run here; `ldct` is the noisy scan itself.
-FILTERS = ("ldct", "median", "gaussian", "bilateral", "bm3d")
-DENOISING_NETWORKS = ("red-cnn", "meddiff-fm-reverse", "meddiff-fm-diffpir", "meddiff-fm-one-step")
-DENOISERS = (*FILTERS, *DENOISING_NETWORKS)
-
 SUPERVISED = "fully supervised (nnU-Net)"  # a row of Table 5
 
 
@@ -103,21 +98,6 @@ class EvaluationConfig(Section):
         default=5, ge=1, le=5, description="Scales of MS-SSIM; small volumes have room for few [Choice]."
     )
     bootstrap_draws: int = Field(default=1000, ge=1, description="Draws of the 95 % intervals over cases [Choice].")
-
-
-class RedCnnConfig(Section):
-    """The supervised denoiser of Table 4 (Chen et al. 2017)."""
-
-    width: int = Field(default=96, ge=1, description="Channels [Chen et al. 2017].")
-    steps: int = Field(default=100_000, ge=1, description="Optimizer steps [Choice].")
-    batch_size: int = Field(default=16, ge=1, description="Patches per step, out of all training scans [Choice].")
-    patch_vox: int = Field(default=55, ge=21, description="Edge of the square patches [Chen et al. 2017].")
-    learning_rate: float = Field(default=1e-4, gt=0, description="Adam's, at the first step [Chen et al. 2017].")
-    final_learning_rate: float = Field(
-        default=1e-5,
-        gt=0,
-        description="At the last step [Chen et al. 2017: slowly decreased; by the same factor at each step: Choice].",
-    )
 
 
 class NnUNetConfig(Section):

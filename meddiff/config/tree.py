@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from meddiff.config.base import PART, AnySection, Section
 from meddiff.config.data import AnatomyConfig, DataConfig, LowDoseConfig, RegionsConfig, WindowsConfig
+from meddiff.config.denoisers import MapNnConfig, Noise2SimConfig, RedCnnConfig
 from meddiff.config.finetune import FinetuningConfig, LesionsConfig, SuperResolutionConfig
 from meddiff.config.machine import MachineConfig, moved_to
 from meddiff.config.model import (
@@ -28,7 +29,6 @@ from meddiff.config.tasks import (
     DenoisingConfig,
     EvaluationConfig,
     NnUNetConfig,
-    RedCnnConfig,
     SamplingConfig,
 )
 from meddiff.errors import UserError
@@ -66,6 +66,8 @@ class Config(Section):
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="Metrics.")
     low_dose: LowDoseConfig = Field(default=LowDoseConfig(), description="Simulated low-dose scans.")
     red_cnn: RedCnnConfig = Field(default=RedCnnConfig(), description="RED-CNN, a baseline of denoising.")
+    map_nn: MapNnConfig = Field(default=MapNnConfig(), description="MAP-NN, a baseline of denoising.")
+    noise2sim: Noise2SimConfig = Field(default=Noise2SimConfig(), description="Noise2Sim, a baseline of denoising.")
     nnunet: NnUNetConfig = Field(default=NnUNetConfig(), description="nnU-Net, the fully supervised segmentation.")
 
     def check(self) -> None:

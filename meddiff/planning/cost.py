@@ -36,6 +36,8 @@ RATES = {
     "nnU-Net": Rate(0.13, "s a step", f"{ASSUMED}: 9 h for its 250,000 steps on an A100"),
     "small nnU-Net": Rate(0.2, "s a step", DEMO),
     "RED-CNN": Rate(0.02, "s a step", ASSUMED),
+    "MAP-NN": Rate(0.1, "s a step", f"{ASSUMED}; four steps of the critic included"),
+    "Noise2Sim": Rate(1.0, "s a step", f"{ASSUMED}; 32 whole slices, 450 GFLOP each for a forward pass"),
     "filter": Rate(2.0, "s/Mvox", DEMO),
     "BM3D": Rate(150, "s/Mvox", DEMO),
     "pair": Rate(
@@ -241,6 +243,13 @@ def _judged(model: CostModel, dataset: str) -> float:
     return kinds * model.config.lesions.patches_per_case * model._test_scans(dataset) * RATES["patch"].value
 
 
+def _denoiser_training(model: CostModel, name: str) -> float:
+    config = model.config
+    steps_of = {"red-cnn": (config.red_cnn, "RED-CNN"), "map-nn": (config.map_nn, "MAP-NN")}
+    recipe, rate = steps_of.get(name, (config.noise2sim, "Noise2Sim"))
+    return recipe.steps * RATES[rate].value
+
+
 _Work = Callable[[CostModel, Mapping[str, str]], float]
 _short: _Work = lambda m, w: RATES["table"].value  # noqa: E731
 _WORK: dict[str, _Work] = {
@@ -267,7 +276,7 @@ _WORK: dict[str, _Work] = {
     "gather_scores": _short,
     "draw_twins": lambda m, w: m._regions_mvox(m.test_regions) * RATES["qc"].value,
     "low_dose": lambda m, w: m._low_dose(),
-    "red_cnn": lambda m, w: m.config.red_cnn.steps * RATES["RED-CNN"].value,
+    "train_denoiser": lambda m, w: _denoiser_training(m, w["denoiser"]),
     "filter": lambda m, w: m._filter(),
     "denoise": lambda m, w: m._denoise(),
     "anomaly_maps": lambda m, w: m._sampling(m.test_lesion_regions, m._timesteps * m.config.anomaly.draws),

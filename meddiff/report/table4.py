@@ -16,8 +16,10 @@ CAPTION = (
     "share of the detail that is kept of what only the scan's own grid shows. Voxels outside of the region's window by "
     "more than three sigma keep their noise; the model sees those nearer as the window's end. The paper names "
     "neither grid, nor sigma, nor how regions are chosen; here each slice is of the region that the scan shows there. "
-    "Differences in rows: RED-CNN was trained here, on the training scans alone; MAP-NN and Noise2Sim are quoted."
+    "Differences in rows: RED-CNN and MAP-NN were trained here on the training pairs, Noise2Sim on their noisy scans; "
+    "the passes of MAP-NN were chosen as the strength of a filter."
 )
+NOTES = {"bm3d": "the licence of its library allows non-commercial use only"}
 
 
 def table4(scores: dict[str, pd.DataFrame], draws: int, made_with: str) -> pd.DataFrame:
@@ -47,5 +49,7 @@ def _row(method: str, scores: pd.DataFrame, draws: int, made_with: str) -> dict:
         kind = "simulated low dose" if scores["simulated"].all() else "measured low dose"
         told = f"; sigma {scores['sigma_hu'].iloc[0]:.1f} HU" if "sigma_hu" in scores else ""
         told += f", detail kept {scores['detail'].iloc[0]:.2f}" if "detail" in scores else ""
+        told += f"; {scores['depth'].iloc[0]:.0f} passes" if "depth" in scores else ""
+        told += f"; {NOTES[method]}" if method in NOTES else ""
         note = f"{kind}; {made_with}{told}"
     return row | {"made_with": note, "status": MEASURED if measured else QUOTED if method in TABLE_4 else ABSENT}

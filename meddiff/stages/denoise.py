@@ -13,22 +13,28 @@ from typing import Any
 
 import numpy as np
 
-from meddiff.config import Config, Window
+from meddiff.config import TRAINED_DENOISERS, Config, DenoiserRecipe, Window
 from meddiff.config.stages import settings_of
 from meddiff.machine.device import choose_device
 from meddiff.machine.files import digest, read_json, sha256, write_json
 from meddiff.machine.shards import COLUMNS, Item, Row, done_rows, run_shard, sidecar
 from meddiff.machine.tsv import write_tsv
 from meddiff.metrics.fidelity import SCORING_WINDOW, fidelity
+from meddiff.model.mapnn import MapNN
+from meddiff.model.noise2sim import Noise2Sim
 from meddiff.model.redcnn import RedCNN
+from meddiff.model.slice_denoiser import SliceDenoiser
 from meddiff.stages.low_dose import Pair, facts_of, read_pair
 from meddiff.stages.native_grid import denoise_scan, kept_detail, noise_hu
 from meddiff.tasks.baselines import BASELINES, STRENGTHS, best_strength
 from meddiff.tasks.sampler import Sampler
+from meddiff.training.denoisers import LEARNERS, train_denoiser
+from meddiff.training.run import Run
 from meddiff.volumes import volumes
 
-MODEL_PREFIX, RED_CNN, LDCT = "meddiff-fm-", "red-cnn", "ldct"
-RED_CNN_WEIGHTS = "model.safetensors"
+MODEL_PREFIX, LDCT = "meddiff-fm-", "ldct"
+WEIGHTS = "model.safetensors"
+TRAINED: dict[str, type[SliceDenoiser]] = {"red-cnn": RedCNN, "map-nn": MapNN, "noise2sim": Noise2Sim}
 CALIBRATION_SLICES = 8
 
 log = logging.getLogger(__name__)
@@ -49,7 +55,7 @@ def filter_pairs(method: str, pairs: list[Row], config: Config, out: Path) -> li
 
 
 def denoise_pairs(
-    method: str, pairs: list[Row], config: Config, model: Path, red_cnn: Path, out: Path
+    method: str, pairs: list[Row], config: Config, model: Path, trained: Path, out: Path
 ) -> list[dict[str, Any]]:
     """Write the test scans denoised by a network, and return a row of metrics for each.
 
@@ -58,14 +64,15 @@ def denoise_pairs(
         pairs: index of the pairs.
         config: the sections of the stage `denoise`.
         model: bundle of the diffusion model.
-        red_cnn: folder of RED-CNN; without weights, where there was nothing to learn from, its row stays empty.
+        trained: folder of the folders of the trained denoisers; of one without weights, because there was nothing to
+            learn from, the row stays empty.
         out: folder of the denoised scans and their index, `index.tsv`.
     """
-    if method == RED_CNN:
-        weights = red_cnn / RED_CNN_WEIGHTS
-        prepare = partial(_red_cnn, weights, config)
+    if method in TRAINED_DENOISERS:
+        weights = trained / method / WEIGHTS
+        prepare = partial(_trained, TRAINED[method], weights, config)
     else:
-        weights = model / "model.safetensors"
+        weights = model / WEIGHTS
         prepare = partial(_model, method.removeprefix(MODEL_PREFIX), model, config)
     return _denoise_pairs(method, prepare, (weights,), pairs, settings_of(config, "denoise"), out)
 
@@ -105,9 +112,21 @@ def _of_split(pairs: list[Row], split: str) -> list[Row]:
     return [row for row in pairs if facts_of(row)["split"] == split]
 
 
-def _red_cnn(weights: Path, config: Config, _: list[Pair]) -> tuple[Denoiser, dict[str, float]]:
-    network = RedCNN.load(weights, choose_device(config.machine.device))
-    return lambda pair: keep_outside(network.denoise(pair.noisy_zyx), pair.noisy_zyx, network.window), {}
+def _trained(
+    kind: type[SliceDenoiser], weights: Path, config: Config, calibration: list[Pair]
+) -> tuple[Denoiser, dict[str, float]]:
+    """Choice: the depth of MAP-NN, its strength, is tuned as that of a filter; there radiologists choose it."""
+    network, facts = kind.load(weights, choose_device(config.machine.device)), {}
+    if isinstance(network, MapNN):
+        network = _at_best_depth(network, calibration)
+        facts = {"depth": float(network.depth)}
+    return lambda pair: keep_outside(network.denoise(pair.noisy_zyx), pair.noisy_zyx, network.window), facts
+
+
+def _at_best_depth(network: MapNN, calibration: list[Pair]) -> MapNN:
+    depths = range(1, network.depth + 1)
+    best = best_strength(lambda hu, depth: network.at_depth(int(depth)).denoise(hu), depths, _slabs(calibration))
+    return network.at_depth(int(best))
 
 
 def _filter(method: str, calibration: list[Pair]) -> tuple[Denoiser, dict[str, float]]:
@@ -116,9 +135,12 @@ def _filter(method: str, calibration: list[Pair]) -> tuple[Denoiser, dict[str, f
     run = BASELINES[method]
     if method not in STRENGTHS:
         return lambda pair: run(pair.noisy_zyx), {}
-    slabs = [(_middle(pair.noisy_zyx), _middle(pair.clean_zyx)) for pair in calibration]
-    strength = best_strength(run, STRENGTHS[method], slabs)
+    strength = best_strength(run, STRENGTHS[method], _slabs(calibration))
     return lambda pair: run(pair.noisy_zyx, strength), {"strength": strength}
+
+
+def _slabs(pairs: list[Pair]) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(_middle(pair.noisy_zyx), _middle(pair.clean_zyx)) for pair in pairs]
 
 
 def _middle(volume_zyx: np.ndarray) -> np.ndarray:
@@ -143,12 +165,28 @@ def keep_outside(result_zyx: np.ndarray, input_zyx: np.ndarray, window: Window) 
     return np.where(inside, result_zyx, input_zyx)
 
 
-def train_red_cnn(pairs: list[Row], config: Config, out: Path) -> None:
-    """Train RED-CNN on the training pairs, and write beside it of how many; without any there are no weights."""
-    from meddiff.training.redcnn import train_redcnn
+def train_on_pairs(
+    name: str, pairs: list[Row], config: Config, runs: Path, out: Path, max_minutes: float = float("inf")
+) -> None:
+    """Train a denoiser on the training pairs, and write beside it of how many; without any there are no weights.
 
-    training = [(pair.noisy_zyx, pair.clean_zyx) for pair in map(read_pair, _of_split(pairs, "train"))]
+    Args:
+        name: one of `TRAINED_DENOISERS`, which is that of a stage, too.
+        pairs: index of the pairs.
+        config: the sections of the stage.
+        runs: folder of the run folders.
+        out: folder of the weights.
+        max_minutes: end with a checkpoint after this time.
+
+    Raises:
+        TimeSliceEnded: the time is up; the same call goes on.
+    """
+    training = [read_pair(row) for row in _of_split(pairs, "train")]
     if training:
+        recipe: DenoiserRecipe = getattr(config, name.replace("-", "_"))
+        supervised = LEARNERS[name].supervised
+        scans = [(pair.noisy_zyx, pair.clean_zyx) if supervised else (pair.noisy_zyx,) for pair in training]
         device = choose_device(config.machine.device)
-        train_redcnn(training, SCORING_WINDOW, config.red_cnn, config.seed, device, out / RED_CNN_WEIGHTS)
+        run = Run(name, runs, config.seed, device, recipe.steps, max_minutes, config.machine)
+        train_denoiser(run, scans, SCORING_WINDOW, recipe, out / WEIGHTS)
     write_json({"scans": len(training)}, out / "source.json")

@@ -51,7 +51,7 @@ def test_the_file_holds_the_network(network, tmp_path):
     path = tmp_path / "folder" / "redcnn.safetensors"
     network.save(path, "identity")
     again = RedCNN.load(path, torch.device("cpu"))
-    assert (again.window, again.width) == (network.window, network.width)
+    assert (again.window, again.sizes) == (network.window, network.sizes)
     hu = np.random.default_rng(0).integers(-160, 240, (1, 24, 24)).astype(np.int16)
     np.testing.assert_array_equal(again.denoise(hu), network.denoise(hu))
     assert [p.name for p in path.parent.iterdir()] == [path.name]

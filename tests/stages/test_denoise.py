@@ -1,5 +1,6 @@
 """Pairs of low and normal dose, and the methods of Table 4 on them."""
 
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,12 +10,24 @@ import pytest
 import SimpleITK as sitk
 
 from meddiff.anatomy.labels import CLASS_IDS
-from meddiff.config import DENOISING_NETWORKS, FILTERS, LowDoseConfig, RedCnnConfig, Region, WindowsConfig, parse_config
+from meddiff.config import (
+    DENOISING_NETWORKS,
+    FILTERS,
+    TRAINED_DENOISERS,
+    LowDoseConfig,
+    MapNnConfig,
+    Noise2SimConfig,
+    RedCnnConfig,
+    Region,
+    WindowsConfig,
+    parse_config,
+)
 from meddiff.config.stages import restrict
 from meddiff.datasets.index import Case
 from meddiff.demo.phantom import make_phantom
 from meddiff.machine.shards import DONE, QUARANTINED, Row, read_index
 from meddiff.metrics.fidelity import fidelity
+from meddiff.model.mapnn import MapNN
 from meddiff.report.table4 import table4
 from meddiff.stages import denoise as denoising
 from meddiff.stages import low_dose as pairing
@@ -23,7 +36,7 @@ from meddiff.stages.denoise import (
     denoise_pairs,
     filter_pairs,
     keep_outside,
-    train_red_cnn,
+    train_on_pairs,
 )
 from meddiff.stages.low_dose import choose_sources, facts_of, labels_path, read_pair, write_pairs
 from meddiff.tasks.baselines import BASELINES
@@ -33,7 +46,12 @@ from tests.conftest import SPACING_MM, make_record
 from tests.tasks.healthy import HealthySampler
 
 CONFIG = parse_config({"data": {"spacing_mm": SPACING_MM}}, "test").model_copy(
-    update={"low_dose": LowDoseConfig(photons=2e4), "red_cnn": RedCnnConfig(width=4, steps=3, batch_size=2)}
+    update={
+        "low_dose": LowDoseConfig(photons=2e4),
+        "red_cnn": RedCnnConfig(width=4, steps=3, batch_size=2),
+        "map_nn": MapNnConfig(width=4, critic_width=2, steps=3, batch_size=2, patch_vox=24),
+        "noise2sim": Noise2SimConfig(width=4, steps=3, batch_size=2, patch_vox=24),
+    }
 )
 LUNG = CLASS_IDS["lung_upper_lobe_left"]
 
@@ -191,13 +209,13 @@ def test_a_pair_on_two_grids_is_quarantined(measured, tmp_path):
     assert "on another grid than the normal-dose one" in row.reason
 
 
-@pytest.mark.parametrize("method", ["ldct", "median", "gaussian", "red-cnn"])
+@pytest.mark.parametrize("method", ["ldct", "median", "gaussian", *TRAINED_DENOISERS])
 def test_a_method_is_scored_on_the_test_scans_alone(pairs, tmp_path, method):
     if method in FILTERS:
         (row,) = filter_pairs(method, pairs, restrict(CONFIG, "filter"), tmp_path / method)
     else:
-        train_red_cnn(pairs, restrict(CONFIG, "red-cnn"), tmp_path / "red-cnn")
-        networks = (restrict(CONFIG, "denoise"), tmp_path, tmp_path / "red-cnn")
+        train_on_pairs(method, pairs, restrict(CONFIG, method), tmp_path / "runs", tmp_path / "trained" / method)
+        networks = (restrict(CONFIG, "denoise"), tmp_path, tmp_path / "trained")
         (row,) = denoise_pairs(method, pairs, *networks, tmp_path / method)
     assert row["id"] == "phantom_body2_chest"
     assert row["simulated"]
@@ -214,7 +232,36 @@ def test_without_pairs_to_learn_from_a_row_stays_empty(pairs, tmp_path):
 
 def test_the_rows_of_table_4_are_the_methods_there_are():
     assert set(FILTERS) == {"ldct", *BASELINES}
-    assert set(DENOISING_NETWORKS) == {"red-cnn", *(f"{MODEL_PREFIX}{name}" for name in METHODS)}
+    assert set(DENOISING_NETWORKS) == {*TRAINED_DENOISERS, *(f"{MODEL_PREFIX}{name}" for name in METHODS)}
+
+
+def test_noise2sim_learns_without_the_clean_scans(pairs, tmp_path):
+    """Beside other clean scans its weights have the same bytes; those of RED-CNN do not."""
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in pairs[0].path.parent.glob(f"*{pairs[0].id}*"):
+        shutil.copy2(path, other)
+    moved = replace(pairs[0], path=other / pairs[0].path.name)
+    clean = volumes.read_image(pairing.clean_path(moved.path))
+    volumes.write_image(volumes.like(volumes.to_zyx(clean) + np.int16(40), clean), pairing.clean_path(moved.path))
+    same = {}
+    for name in ("noise2sim", "red-cnn"):
+        for rows, out in ((pairs[:1], tmp_path / "a"), ([moved], tmp_path / "b")):
+            train_on_pairs(name, rows, restrict(CONFIG, name), tmp_path / "runs", out / name)
+        a, b = ((tmp_path / folder / name / "model.safetensors").read_bytes() for folder in "ab")
+        same[name] = a == b
+    assert same == {"noise2sim": True, "red-cnn": False}
+
+
+def test_the_depth_of_map_nn_is_the_one_that_is_best_on_other_scans(pairs, tmp_path, monkeypatch):
+    train_on_pairs("map-nn", pairs, restrict(CONFIG, "map-nn"), tmp_path, tmp_path / "map-nn")
+    clean = read_pair(pairs[1]).clean_zyx
+    middle = denoising._middle(clean)
+    # In the place of the network: a result that is the farther from the clean scan, the farther the depth from three.
+    worse = lambda self, hu: (middle if hu.shape == middle.shape else hu) + np.int16(9 * (self.depth - 3))  # noqa: E731
+    monkeypatch.setattr(MapNN, "denoise", worse)
+    (row,) = denoise_pairs("map-nn", pairs, restrict(CONFIG, "denoise"), tmp_path, tmp_path, tmp_path / "out")
+    assert row["depth"] == 3
 
 
 def test_voxels_outside_of_a_window_are_those_of_the_input():
@@ -233,3 +280,13 @@ def test_table_4_has_measured_quoted_and_absent_rows():
     assert row["made_with"] == "simulated low dose; demo scans; sigma 25.0 HU, detail kept 0.25"
     assert (table.loc["map-nn", "status"], table.loc["map-nn", "psnr_paper"]) == ("quoted", 28.28)
     assert table.loc["median", "status"] == "absent"
+
+
+def test_the_rows_of_trained_denoisers_have_the_quoted_numbers_beside_and_say_what_matters():
+    measured = pd.DataFrame({"psnr": [30.0], "ssim": 0.9, "ssim_range1": 0.8, "simulated": True})
+    scores = {"noise2sim": measured, "map-nn": measured.assign(depth=4.0), "bm3d": measured}
+    table = table4(scores, 100, "demo scans").set_index("method")
+    assert (table.loc[list(scores), "status"] == "measured").all()
+    assert table.loc[list(scores), "psnr_paper"].tolist() == [28.38, 28.28, 27.28]
+    assert table.loc["map-nn", "made_with"].endswith("; 4 passes")
+    assert "non-commercial use only" in table.loc["bm3d", "made_with"]

@@ -16,6 +16,7 @@ from meddiff.config import (
     FILTERS,
     ORIGINS,
     SUPER_RESOLVERS,
+    TRAINED_DENOISERS,
     parse_config,
 )
 from meddiff.datasets import resolve
@@ -105,3 +106,4 @@ wildcard_constraints:
     method=r"[a-z0-9-]+",
     origin="|".join(ORIGINS),
     resolver="|".join(SUPER_RESOLVERS),
+    denoiser="|".join(TRAINED_DENOISERS),

@@ -1,7 +1,7 @@
 """
 Denoise: the test pairs with every method of Table 4.
 
-Input: the pairs; for networks, a model and RED-CNN. Output: per method a table of metrics, and the denoised scans.
+Input: the pairs; for networks, a model and the trained denoisers. Output: per method a table of metrics, and the denoised scans.
 """
 
 
@@ -38,7 +38,9 @@ rule denoise:
         pairs=f"{OUT}/denoising/pairs/index.tsv",
         weights=f"{OUT}/models/meddiff-fm/model.safetensors",
         config=f"{OUT}/models/meddiff-fm/config.json",
-        red_cnn=f"{OUT}/models/red-cnn/source.json",
+        trained=expand(
+            f"{OUT}/models/{{denoiser}}/source.json", denoiser=TRAINED_DENOISERS
+        ),
     output:
         metrics=expand(
             f"{OUT}/metrics/denoising/{{method}}.csv", method=DENOISING_NETWORKS
@@ -59,10 +61,10 @@ rule denoise:
         reads=stage_reads("denoise"),
         config=stage_config("denoise"),
         model=subpath(input.weights, parent=True),
-        red_cnn=subpath(input.red_cnn, parent=True),
+        trained=lambda wildcards, input: Path(input.trained[0]).parents[1],
         out=lambda wildcards, output: Path(output.index[0]).parents[1],
         metrics=lambda wildcards, output: Path(output.metrics[0]).parent,
     shell:
         "python -m meddiff denoise-pairs --config {params.config:q} --pairs {input.pairs:q}"
-        " --model {params.model:q} --red-cnn {params.red_cnn:q} --out {params.out:q} --metrics {params.metrics:q}"
+        " --model {params.model:q} --trained {params.trained:q} --out {params.out:q} --metrics {params.metrics:q}"
         " --threads {threads} 2>&1 | tee {log:q}"

@@ -1,7 +1,7 @@
 """
-Low dose: pairs of a noisy and a clean scan, and the baseline that learns from them (Table 4).
+Low dose: pairs of a noisy and a clean scan, and the baselines that learn from them (Table 4).
 
-Input: the manifest, the resampled scans and the crop store. Output: an index of the pairs; RED-CNN's weights.
+Input: the manifest, the resampled scans and the crop store. Output: an index of the pairs; weights of the baselines.
 """
 
 
@@ -38,27 +38,33 @@ rule low_dose:
         " {params.store:q} --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
 
 
-rule red_cnn:
-    """Train RED-CNN on the training pairs; without any, say so."""
+rule train_denoiser:
+    """Train RED-CNN, MAP-NN or Noise2Sim on the training pairs; without any, say so."""
     input:
         pairs=f"{OUT}/denoising/pairs/index.tsv",
     output:
-        f"{OUT}/models/red-cnn/source.json",
+        f"{OUT}/models/{{denoiser}}/source.json",
     log:
-        f"{LOGS}/red_cnn.log",
+        f"{LOGS}/train_denoiser/{{denoiser}}.log",
     benchmark:
-        f"{BENCHMARKS}/red_cnn.tsv"
+        f"{BENCHMARKS}/train_denoiser/{{denoiser}}.tsv"
+    retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
     threads: 16
     resources:
         mem_mb=32000,
-        runtime=720,
+        runtime=TRAINING_RUNTIME_MIN,
+        slice_min=TRAINING_SLICE_MIN,
         gpu=1,
     params:
-        reads=stage_reads("red-cnn"),
-        config=stage_config("red-cnn"),
+        reads=lambda wildcards: stage_reads(wildcards.denoiser),
+        config=lambda wildcards, resources: stage_config(wildcards.denoiser)(
+            wildcards, resources
+        ),
         out=subpath(output[0], parent=True),
+        runs=f"{OUT}/runs",
     shell:
-        "python -m meddiff red-cnn --config {params.config:q} --pairs {input.pairs:q}"
-        " --out {params.out:q} --threads {threads} 2>&1 | tee {log:q}"
+        "python -m meddiff train-denoiser {wildcards.denoiser} --config {params.config:q} --pairs {input.pairs:q}"
+        " --runs {params.runs:q} --out {params.out:q} --max-minutes {resources.slice_min} --threads {threads}"
+        " 2>&1 | tee {log:q}"
