@@ -85,6 +85,11 @@ class DataConfig(Section):
     min_extent_mm: float = Field(
         default=64.0, ge=0, description="Shorter scans, along any axis, are refused [Choice: half a patch at 1 mm]."
     )
+    allow_missing_slices: bool = Field(
+        default=False,
+        description="Whether a DICOM series is used without those of its slices that are cut off or do not fit to the "
+        "others; otherwise it is quarantined [Choice].",
+    )
     split_by: Literal["random", "publisher"] = Field(
         default="random",
         description="`random`: patients are drawn by the seed, from published datasets with exact shares [4.1], from "

@@ -65,7 +65,7 @@ STAGES = {
         selects=("machine.data_shards",),
         version=7,
     ),
-    "resample": Stage(_keys("data", "spacing_mm", "min_extent_mm"), version=3),
+    "resample": Stage(_keys("data", "spacing_mm", "min_extent_mm"), selects=("data.allow_missing_slices",), version=3),
     "anatomy-weights": Stage(SEGMENTER),
     "anatomy": Stage((*SEGMENTER, "anatomy.body_threshold_hu")),
     "regions": Stage(("data.spacing_mm", "regions"), version=3),

@@ -20,12 +20,13 @@ from meddiff.errors import CaseError
 from meddiff.machine.faults import ends_the_job
 from meddiff.machine.files import digest, read_json, remove_leftovers, sha256, write_json
 from meddiff.machine.locks import locked_after_others
+from meddiff.machine.notes import noted
 from meddiff.machine.progress import Progress
 from meddiff.machine.tsv import read_tsv, write_tsv
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("id", "status", "path", "sha256", "seconds", "reason")
+COLUMNS = ("id", "status", "path", "sha256", "seconds", "reason", "notes")
 DONE, QUARANTINED = "done", "quarantined"
 
 
@@ -45,7 +46,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a shard's index."""
+    """One line of a shard's index: `reason` why a case cannot be used, `notes` what of its input was left out."""
 
     id: str
     status: str
@@ -53,6 +54,7 @@ class Row:
     sha256: str
     seconds: float
     reason: str
+    notes: str = ""
 
 
 class MemoryBudget:
@@ -148,7 +150,7 @@ def _on_threads(run: Callable[[Item], Row], items: list[Item], threads: int, sto
 
 def read_index(path: Path) -> list[Row]:
     return [
-        Row(r["id"], r["status"], Path(r["path"]), r["sha256"], float(r["seconds"]), r["reason"])
+        Row(r["id"], r["status"], Path(r["path"]), r["sha256"], float(r["seconds"]), r["reason"], r.get("notes", ""))
         for r in read_tsv(path)
     ]
 
@@ -179,9 +181,11 @@ def _run(item: Item, settings: str, work: Callable[[Item], Any]) -> tuple[Row, s
     key = digest([settings, item.facts, [(path.name, _stamp(path)) for path in item.inputs]])
     earlier = _earlier(item, key)
     if earlier is not None:
-        return Row(item.id, DONE, item.output, earlier, 0.0, ""), "done before"
+        row = Row(item.id, DONE, item.output, earlier["sha256"], 0.0, "", _line(earlier.get("notes", [])))
+        return row, "done before"
     try:
-        details = work(item)
+        with noted() as notes:
+            details = work(item)
     except Exception as error:  # one bad case must not end a shard of sixty
         if ends_the_job(error):
             error.add_note(item.id)
@@ -190,11 +194,15 @@ def _run(item: Item, settings: str, work: Callable[[Item], Any]) -> tuple[Row, s
             path.unlink(missing_ok=True)
         return _quarantine(item, _reason(error, item), start)
     checksum = sha256(item.output)
-    write_json(
-        {"key": key, "sha256": checksum, "bytes": item.output.stat().st_size, "details": details}, sidecar(item.output)
-    )
+    record = {"key": key, "sha256": checksum, "bytes": item.output.stat().st_size, "details": details, "notes": notes}
+    write_json(record, sidecar(item.output))
     seconds = time.monotonic() - start
-    return Row(item.id, DONE, item.output, checksum, round(seconds, 2), ""), f"done in {seconds:.1f} s"
+    row = Row(item.id, DONE, item.output, checksum, round(seconds, 2), "", _line(notes))
+    return row, f"done in {seconds:.1f} s"
+
+
+def _line(notes: list[str]) -> str:
+    return " ".join("; ".join(notes).split())
 
 
 def _reason(error: Exception, item: Item) -> str:
@@ -214,19 +222,22 @@ def _quarantine(item: Item, reason: str, start: float) -> tuple[Row, str]:
     ), f"quarantined, {reason}"
 
 
-def _earlier(item: Item, key: str) -> str | None:
-    """Return the checksum of a valid earlier result."""
+def _earlier(item: Item, key: str) -> dict[str, Any] | None:
+    """Return what was written down of a valid earlier result."""
     if not item.output.exists() or not sidecar(item.output).exists():
         return None
     record = read_json(sidecar(item.output))
     if record["key"] != key or record["bytes"] != item.output.stat().st_size:
         return None
-    return record["sha256"]
+    return record
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return what changes when an input changes: size and time of a file, or of the files in a folder."""
+    """Return what changes when an input changes: size and time of a file, or of the files in a folder.
+
+    A link to nothing has those of its own; what it means for the case is for the work to say.
+    """
     if path.is_dir():
-        stats = [entry.stat() for entry in path.iterdir()]
+        stats = [entry.stat(follow_symlinks=entry.exists()) for entry in path.iterdir()]
         return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
     return (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None

@@ -1,6 +1,7 @@
 """The report: one HTML file with everything in it."""
 
 import base64
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from meddiff.machine.files import write_text
-from meddiff.machine.shards import QUARANTINED, read_index
+from meddiff.machine.shards import QUARANTINED, Row, read_index
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,15 @@ def quarantine_list(indices: dict[str, list[Path]]) -> list[dict[str, str]]:
     """Return every quarantined case with the stage that refused it and the reason."""
     return [
         {"case": row.id, "stage": stage, "reason": row.reason}
-        for stage, paths in indices.items()
-        for path in paths
-        for row in read_index(path)
+        for stage, row in _rows(indices)
         if row.status == QUARANTINED
     ]
+
+
+def notes_list(indices: dict[str, list[Path]]) -> list[dict[str, str]]:
+    """Return what each stage left out of the input of a case that it could use."""
+    return [{"case": row.id, "stage": stage, "note": row.notes} for stage, row in _rows(indices) if row.notes]
+
+
+def _rows(indices: dict[str, list[Path]]) -> Iterator[tuple[str, Row]]:
+    return ((stage, row) for stage, paths in indices.items() for path in paths for row in read_index(path))

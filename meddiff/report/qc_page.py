@@ -13,7 +13,7 @@ from meddiff.datasets.index import Case, read_manifest
 from meddiff.machine.files import write_text
 from meddiff.machine.shards import done_rows
 from meddiff.machine.tsv import read_tsv, write_tsv
-from meddiff.report.html import quarantine_list
+from meddiff.report.html import notes_list, quarantine_list
 from meddiff.report.layout import Results, scans_and_anatomy
 from meddiff.stages.qc import STATISTICS
 
@@ -32,30 +32,37 @@ def write_page(results: Results, config: Config) -> Path:
     write_tsv(numbers, STATISTICS, results.qc / "statistics.tsv")
     manifest = read_manifest(results.manifest)
     pictures = {row.id: quote(os.path.relpath(row.path, page.parent)) for row in done_rows(results.checked)}
-    problems = quarantine_list(results.prepared | {"qc": results.checked})
+    stages = results.prepared | {"qc": results.checked}
+    cases = describe_cases(manifest, quarantine_list(stages), notes_list(results.prepared), pictures, numbers)
     environment = Environment(loader=PackageLoader("meddiff.report"), autoescape=True)
-    text = environment.get_template("qc.html").render(
-        cases=describe_cases(manifest, problems, pictures, numbers), made_with=scans_and_anatomy(config, manifest)
-    )
+    text = environment.get_template("qc.html").render(cases=cases, made_with=scans_and_anatomy(config, manifest))
     write_text(text, page)
     return page
 
 
 def describe_cases(
-    manifest: list[Case], problems: list[dict[str, str]], pictures: dict[str, str], numbers: list[dict[str, str]]
+    manifest: list[Case],
+    problems: list[dict[str, str]],
+    notes: list[dict[str, str]],
+    pictures: dict[str, str],
+    numbers: list[dict[str, str]],
 ) -> list[dict[str, Any]]:
     """Return one JSON value per case of the manifest.
 
     Args:
         manifest: all cases.
         problems: rows of `quarantine_list`; the stage `store` names a region of a case.
+        notes: rows of `notes_list`, likewise.
         pictures: case id -> address of its picture, where there is one.
         numbers: rows of the shards' statistics.
     """
-    reasons, regions = defaultdict(list), defaultdict(list)
-    for problem in problems:
-        case_id = problem["case"].rsplit("_", 1)[0] if problem["stage"] == "store" else problem["case"]
-        reasons[case_id].append({"stage": problem["stage"], "reason": problem["reason"]})
+    reasons, left_out, regions = defaultdict(list), defaultdict(list), defaultdict(list)
+    for rows, found in ((problems, reasons), (notes, left_out)):
+        for row in rows:
+            of_case = {name: value for name, value in row.items() if name != "case"}
+            case_id = row["case"].rsplit("_", 1)[0] if row["stage"] == "store" else row["case"]
+            if of_case not in found[case_id]:  # the regions of a case have the same lesions
+                found[case_id].append(of_case)
     for row in numbers:
         regions[row["id"]].append({name: row[name] for name in SHOWN})
     return [
@@ -65,6 +72,7 @@ def describe_cases(
             "split": case.split,
             "picture": pictures.get(case.id, ""),
             "problems": reasons[case.id],
+            "notes": left_out[case.id],
             "regions": regions[case.id],
         }
         for case in manifest

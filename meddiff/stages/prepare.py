@@ -49,12 +49,16 @@ def resample(
         if case.quarantine:
             raise CaseError(case.quarantine)
         with budget.hold(resampling_bytes(case.image, config.data.spacing_mm)):
-            source = read_scan(case.image, case.header, config.data.min_extent_mm)
+            source = read_scan(case.image, case.header, config.data.min_extent_mm, config.data.allow_missing_slices)
             result = resample_ct(source, config.data.spacing_mm)
             volumes.write_image(result, item.output)
         return {"source_spacing_mm": source.GetSpacing(), "source_size_xyz": source.GetSize()}
 
-    items = [Item(case.id, (case.image,), out / f"{case.id}.nii.gz", (case.header, case.quarantine)) for case in cases]
+    allowed = ("slices may be missing",) if config.data.allow_missing_slices else ()
+    items = [
+        Item(case.id, (case.image,), out / f"{case.id}.nii.gz", (case.header, case.quarantine, *allowed))
+        for case in cases
+    ]
     run_shard("resample", items, settings_of(config, "resample"), work, index, threads)
 
 

@@ -75,7 +75,7 @@ def read_scan(path: Path, region: Region, anatomy: Path | None, model: MedDiffFM
     Raises:
         CaseError: no readable CT, a mask of another geometry or with other labels, no body.
     """
-    source = volumes.read_ct(path)
+    source = volumes.read_ct(path, allow_missing=config.data.allow_missing_slices)
     resampled = resample_ct(source, model.spacing_mm)
     if anatomy:
         grid = isotropic_grid(source, model.spacing_mm)

@@ -99,7 +99,8 @@ def read_thick(
     Raises:
         CaseError: no readable CT, slices of another thickness, a mask of another geometry, no such region.
     """
-    source, spacing_mm, factor = volumes.read_ct(path), model.spacing_mm, config.super_resolution.factor
+    source = volumes.read_ct(path, allow_missing=config.data.allow_missing_slices)
+    spacing_mm, factor = model.spacing_mm, config.super_resolution.factor
     thickness_mm, wanted_mm = source.GetSpacing()[2], spacing_mm * factor
     if abs(thickness_mm / wanted_mm - 1) > THICKNESS_TOLERANCE:
         raise CaseError(

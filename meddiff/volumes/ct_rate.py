@@ -51,7 +51,7 @@ def read_headers(tables: Iterable[Path]) -> dict[str, Header]:
     return headers
 
 
-def read_scan(image: Path, header: str, min_extent_mm: float = 0.0) -> "sitk.Image":
+def read_scan(image: Path, header: str, min_extent_mm: float = 0.0, allow_missing: bool = False) -> "sitk.Image":
     """Return a case's CT as `volumes.read_ct` does, with `header`, text of the manifest, in place of the file's own.
 
     Raises:
@@ -60,7 +60,7 @@ def read_scan(image: Path, header: str, min_extent_mm: float = 0.0) -> "sitk.Ima
     from meddiff.volumes import volumes
 
     if not header:
-        return volumes.read_ct(image, min_extent_mm)
+        return volumes.read_ct(image, min_extent_mm, allow_missing)
     with TemporaryDirectory() as folder:  # so that the checks and the clipping are those of every other scan
         corrected = Path(folder) / "ct.nii"
         volumes.write_image(with_header(volumes.read_image(image), Header.from_text(header)), corrected)

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 
 from meddiff.errors import CaseError
 from meddiff.machine.files import temporary_beside
+from meddiff.volumes.dicom.headers import is_dicom
 from meddiff.volumes.dicom.labels import read_dicom_labels
 from meddiff.volumes.dicom.series import choose_series, read_series
 from meddiff.volumes.files import VOLUME_SUFFIXES as VOLUME_SUFFIXES
@@ -23,7 +24,7 @@ AIR_HU = -1024
 SPACING_TOLERANCE_MM = 0.05
 
 
-def read_ct(path: Path, min_extent_mm: float = 0.0) -> sitk.Image:
+def read_ct(path: Path, min_extent_mm: float = 0.0, allow_missing: bool = False) -> sitk.Image:
     """Return a CT volume in canonical LPS orientation, int16, in HU; padding below air becomes air.
 
     An oblique scan stays oblique: its axes are those nearest to LPS, and resampling to an axis-aligned grid puts it
@@ -35,11 +36,17 @@ def read_ct(path: Path, min_extent_mm: float = 0.0) -> sitk.Image:
     Args:
         path: a NIfTI, NRRD or MHA file, or a folder with DICOM slices, of which `dicom.series` chooses the CT.
         min_extent_mm: what the scan must reach along each axis.
+        allow_missing: whether a DICOM series may lack slices that lie in its folder and cannot be read with it.
 
     Raises:
         CaseError: the path holds no readable 3-D CT; the message is the reason.
     """
-    image = read_series(path, AIR_HU) if path.is_dir() else _drop_fourth_axis(read_file(path))
+    if path.is_dir():
+        image = read_series(path, AIR_HU, allow_missing)
+    elif not is_volume_file(path) and is_dicom(path):
+        raise CaseError("a DICOM file by itself: put the files of each scan into a folder of their own below the root")
+    else:
+        image = _drop_fourth_axis(read_file(path))
     _refuse_unless_ct(sitk.GetArrayViewFromImage(image))
     image = _in_hu(image)  # step by step, so that what was before is let go of
     image = without_shear(image, AIR_HU)

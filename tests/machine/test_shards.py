@@ -22,6 +22,7 @@ from meddiff.demo.phantom import make_phantom
 from meddiff.errors import CaseError, TimeSliceEnded, UserError
 from meddiff.machine import locks
 from meddiff.machine.files import write_json
+from meddiff.machine.notes import note
 from meddiff.machine.shards import COLUMNS, Item, MemoryBudget, done_rows, read_index, run_shard
 from meddiff.machine.tsv import read_tsv
 from meddiff.volumes import volumes
@@ -112,6 +113,38 @@ def test_a_bad_case_is_quarantined_and_the_rest_goes_on(tmp_path, fault, reason)
     assert [row.status for row in rows] == ["done", "quarantined", "done"]
     assert rows[1].reason == reason
     assert [row.id for row in done_rows([tmp_path / "i.tsv"])] == ["a", "c"]
+
+
+def test_links_to_nothing_in_a_folder_are_for_the_work_to_judge(tmp_path):
+    some = items(tmp_path)
+    folder = tmp_path / "slices"
+    folder.mkdir()
+    (folder / "1").write_text("a slice")
+    (folder / "2").symlink_to("../.git/annex/2")
+    some[1] = replace(some[1], inputs=(folder,))
+    run_shard("s", some, {}, Work({"b": CaseError("a link to nothing")}), tmp_path / "i.tsv")
+    assert [row.status for row in read_index(tmp_path / "i.tsv")] == ["done", "quarantined", "done"]
+    run_shard("s", some, {}, Work(), tmp_path / "i.tsv")
+    (tmp_path / ".git" / "annex").mkdir(parents=True)
+    (tmp_path / ".git" / "annex" / "2").write_text("fetched")
+    again = Work()
+    run_shard("s", some, {}, again, tmp_path / "i.tsv")
+    assert again.calls == ["b"]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_was_left_out_of_a_case_stands_in_its_row_also_when_it_was_done_before(tmp_path, threads):
+    def work(item):
+        if item.id == "b":
+            note("3 slices of 9\nwere left out")
+            note("2 series were left out")
+        Work()(item)
+
+    note("of no case")
+    for _ in range(2):
+        rows = run_shard("s", items(tmp_path), {}, work, tmp_path / "i.tsv", threads)
+        assert [row.notes for row in rows] == ["", "3 slices of 9 were left out; 2 series were left out", ""]
+        assert read_index(tmp_path / "i.tsv") == rows
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ import pytest
 import SimpleITK as sitk
 
 from meddiff.config import Config, DataConfig, Region, parse_config
-from meddiff.config.stages import restrict, settings_of
+from meddiff.config.stages import params_of, restrict, settings_of
 from meddiff.datasets.index import Case
 from meddiff.demo.phantom import make_phantom
 from meddiff.errors import UserError
 from meddiff.machine.shards import read_index
 from meddiff.stages.prepare import resample, resampling_bytes, volume_header
 from meddiff.volumes.volumes import from_zyx, write_image
+from tests.volumes.dicom.files import write_series
 
 
 def written(path, pixel_type, spacing):
@@ -111,3 +112,27 @@ def test_one_more_dataset_another_root_or_another_machine_prepares_the_new_cases
     assert (tmp_path / "ct" / "own_old.nii.gz").stat().st_mtime_ns == first
     for stage in ("resample", "anatomy", "regions", "store", "qc"):
         assert settings_of(after, stage) == settings_of(before, stage)
+
+
+def test_a_scan_that_lost_slices_is_quarantined_unless_that_is_allowed_and_then_its_row_says_so(tmp_path):
+    hu_zyx = np.random.default_rng(0).integers(-1000, 100, (24, 8, 8))
+    for name in ("whole", "cut"):
+        write_series(tmp_path / name, hu_zyx, spacing_mm=(9.0, 9.0))
+    (tmp_path / "cut" / "1-23.dcm").write_bytes(b"")
+    cases = [Case("own", name, tmp_path / name, Region.CHEST, "pretraining", "train", 0) for name in ("cut", "whole")]
+    found = {}
+    for allowed in (False, True):
+        config = Config(data=DataConfig(spacing_mm=6.0, allow_missing_slices=allowed))
+        resample(cases, restrict(config, "resample"), tmp_path / "out", tmp_path / "index.tsv")
+        found[allowed] = read_index(tmp_path / "index.tsv")
+    assert [row.status for row in found[False]] == ["quarantined", "done"]
+    assert "1 files are cut off" in found[False][0].reason
+    assert [row.status for row in found[True]] == ["done", "done"]
+    assert "1 files are cut off" in found[True][0].notes
+    assert (found[True][1].notes, found[False][1].notes) == ("", "")
+
+
+def test_whether_slices_may_be_missing_makes_no_scan_anew_where_it_stays_as_it_was():
+    allowed = Config(data=DataConfig(allow_missing_slices=True))
+    assert settings_of(allowed, "resample") == settings_of(Config(), "resample")
+    assert params_of(allowed, "resample") != params_of(Config(), "resample")

@@ -17,6 +17,7 @@ from meddiff.figures.case import COLOURS, draw_case
 from meddiff.machine.files import write_json
 from meddiff.machine.shards import COLUMNS, Row, read_index, sidecar
 from meddiff.machine.tsv import read_tsv, write_tsv
+from meddiff.report import qc_page
 from meddiff.report.html import write_report
 from meddiff.report.layout import PREPARATION, Results
 from meddiff.report.qc_page import describe_cases, write_page
@@ -25,7 +26,7 @@ from meddiff.volumes import volumes
 from tests.conftest import SPACING_MM
 
 CONFIG = Config(data=DataConfig(spacing_mm=SPACING_MM))
-SCRIPT = Path(qc.__file__).parent / "templates" / "qc.js"
+SCRIPT = Path(qc_page.__file__).parent / "templates" / "qc.js"
 WHOLE, NO_ANATOMY, NO_REGION, NO_CT = "own_whole", "own_no-anatomy", "own_no-region", "own_no-ct"
 
 
@@ -178,9 +179,22 @@ def test_the_report_links_the_page(checked):
 
 def test_a_region_that_the_store_refused_is_a_problem_of_its_case(cases):
     problem = {"case": f"{WHOLE}_chest", "stage": "store", "reason": "lesion outside"}
-    (whole, *others) = describe_cases(cases, [problem], {}, [])
+    (whole, *others) = describe_cases(cases, [problem], [], {}, [])
     assert whole["problems"] == [{"stage": "store", "reason": "lesion outside"}]
     assert not any(case["problems"] for case in others)
+
+
+def test_the_page_says_what_was_left_out_of_a_case(tmp_path, cases, checked):
+    left_out = "DICOM folder: 2 slices <cut> off"
+    rows = {"resample": [Row(WHOLE, "done", Path("x"), "", 1.0, "", left_out)]}
+    rows["store"] = [Row(f"{WHOLE}_{region}", "done", Path("x"), "", 1.0, "", "lesion: GTV") for region in ("a", "b")]
+    for stage in PREPARATION:
+        write_index(rows.get(stage, []), tmp_path / "data" / stage / "shard-000.tsv")
+    write_manifest(cases, tmp_path / "data" / "manifest.tsv")
+    write_page(Results(tmp_path), CONFIG)
+    found = {case["id"]: case["notes"] for case in cases_in(page_of(tmp_path))}
+    noted = [{"stage": "resample", "note": left_out}, {"stage": "store", "note": "lesion: GTV"}]
+    assert found == {WHOLE: noted, NO_ANATOMY: [], NO_REGION: [], NO_CT: []}
 
 
 def node() -> str:
@@ -197,6 +211,7 @@ const cases = Array.from({ length: 5400 }, (_, i) => ({
   id: `set${i % 13}_case-${i}`,
   dataset: `set${i % 13}`,
   problems: i % 100 ? [] : [{ stage: "resample", reason: "MR" }],
+  notes: i % 100 === 7 ? [{ stage: "resample", note: "2 slices left out" }] : [],
 }));
 const ids = (hash) => select(cases, readState(hash)).map((item) => item.id);
 """
@@ -209,9 +224,9 @@ def in_node(expression):
     return json.loads(done.stdout)
 
 
-def test_quarantined_cases_come_first():
-    first = in_node("select(cases, readState('')).slice(0, 55).map(statusOf)")
-    assert first == ["quarantined"] * 54 + ["done"]
+def test_quarantined_cases_come_first_and_then_those_of_which_something_was_left_out():
+    first = in_node("select(cases, readState('')).slice(0, 109).map((c) => [statusOf(c), notesOf(c).length])")
+    assert first == [["quarantined", 0]] * 54 + [["done", 1]] * 54 + [["done", 0]]
 
 
 def test_filters_narrow_what_is_shown():

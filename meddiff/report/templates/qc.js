@@ -21,19 +21,23 @@ function writeState(state) {
   return "#" + new URLSearchParams(worth).toString();
 }
 
+function notesOf(item) {
+  return item.notes || [];
+}
+
 function statusOf(item) {
   return item.problems.length ? "quarantined" : "done";
 }
 
-/** Return the cases that pass the filters, quarantined ones first, else in their order. */
+/** Return the cases that pass the filters: quarantined ones, those of which something was left out, the others. */
 function select(cases, state) {
   const wanted = state.search.toLowerCase();
   const chosen = cases.filter((item) =>
     (!state.dataset || item.dataset === state.dataset)
     && (!state.status || statusOf(item) === state.status)
     && item.id.toLowerCase().includes(wanted));
-  const bad = chosen.filter((item) => item.problems.length);
-  return bad.concat(chosen.filter((item) => !item.problems.length));
+  const rank = (item) => (item.problems.length ? 0 : notesOf(item).length ? 1 : 2);
+  return [0, 1, 2].flatMap((wanted) => chosen.filter((item) => rank(item) === wanted));
 }
 
 /** Return one page of a list; a number beyond its ends is the first or the last page. */
@@ -80,6 +84,9 @@ function card(item) {
   for (const problem of item.problems) {
     parts.push(element("p", { className: "problem" }, `${problem.stage}: ${problem.reason}`));
   }
+  for (const note of notesOf(item)) {
+    parts.push(element("p", { className: "remark" }, `${note.stage}: ${note.note}`));
+  }
   if (item.regions.length) parts.push(numbersOf(item));
   for (const line of item.lines || []) parts.push(element("p", {}, line));
   return element("figure", { className: statusOf(item) }, ...parts);
@@ -118,7 +125,9 @@ function start() {
     for (const name of ["dataset", "status", "search"]) {
       if (byId(name).value !== now[name]) byId(name).value = now[name];
     }
-    byId("count").textContent = `${chosen.length} of ${cases.length} cases, ${bad.length} quarantined`;
+    const partly = chosen.filter((item) => notesOf(item).length).length;
+    byId("count").textContent =
+      `${chosen.length} of ${cases.length} cases, ${bad.length} quarantined, something left out of ${partly}`;
     byId("quarantine").replaceChildren(...listed.items.map(({ item, stage, reason }) => {
       const link = item.picture ? element("a", { href: item.picture, target: "_blank" }, item.id) : item.id;
       const line = row([link, stage, reason]);

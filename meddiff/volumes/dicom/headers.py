@@ -13,15 +13,19 @@ import numpy as np
 from meddiff.errors import CaseError
 from meddiff.machine.files import digest
 
+DIRECTORY = "1.2.840.10008.1.3.10"  # of a medium, mostly called DICOMDIR
 ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")  # multi-frame CT, and converted to it
+CT_IMAGES = ("1.2.840.10008.5.1.4.1.1.2", *ENHANCED)
 _TAGS = (
-    *("SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "SliceThickness"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "NumberOfFrames"),
+    *("SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "ConcatenationUID", "Modality", "ImageType"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+    *("Rows", "Columns", "NumberOfFrames"),
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit"),
     *("PixelRepresentation", "RescaleSlope", "RescaleIntercept", "ExtendedOffsetTable", "PixelData"),
     *("ExtendedOffsetTableLengths", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 _DEFER_BYTES = 4096
+_SUFFIXES = (".dcm", ".ima")
 
 
 @contextmanager
@@ -80,26 +84,62 @@ class Plane:
         return stored * slope + intercept
 
 
-def read_headers(folder: Path) -> list[Any]:
-    """Return the header of every DICOM file that lies in a folder, by file name; other files are left alone."""
-    return [header for path in sorted(folder.iterdir()) if (header := read_header(path, _TAGS)) is not None]
+@dataclass(frozen=True)
+class FolderHeaders:
+    """What lies in a DICOM folder: headers, by file name, and how many files there are beside them.
+
+    `unreadable` files are slices by name or by their first bytes, and are cut off, empty or links to nothing; `others`
+    are no DICOM.
+    """
+
+    headers: list[Any]
+    unreadable: int
+    others: int
+
+
+def read_headers(folder: Path) -> FolderHeaders:
+    """Return the headers of the DICOM files that lie in a folder; what lies deeper is left alone."""
+    headers, rest = [], []
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() or path.name.startswith(".") or path.name.upper() == "DICOMDIR":
+            continue
+        header = _parse(path, _TAGS)
+        if header is not None and header.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY:
+            continue
+        headers.append(header) if _is_whole(header) else rest.append(path)
+    names = {_like(Path(header.filename)) for header in headers}
+    unreadable = sum(_like(path) in names or path.suffix.lower() in _SUFFIXES or _has_mark(path) for path in rest)
+    return FolderHeaders(headers, unreadable, len(rest) - unreadable)
 
 
 def read_header(path: Path, tags: tuple[str, ...]) -> Any:
-    """Return some tags of a DICOM file, or None for what is no DICOM file with a series."""
+    """Return some tags of a DICOM file, or None for what is no DICOM file with a modality."""
+    header = _parse(path, tags)
+    return None if header is None or value_of(header, "Modality") is None else header
+
+
+def _is_whole(header: Any) -> bool:
+    """Return whether a header tells what it is of, and a CT has its pixels, which are the last of the tags."""
+    if header is None:
+        return False
+    kind = value_of(header, "SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    return "PixelData" in header or kind not in (None, *CT_IMAGES)
+
+
+def _parse(path: Path, tags: tuple[str, ...]) -> Any:
     from pydicom import config, dcmread
     from pydicom.uid import ImplicitVRLittleEndian
 
     config.settings.reading_validation_mode = config.IGNORE  # its warnings quote what tags hold
-    if not path.is_file() or not _looks_like_dicom(path):
+    if not path.is_file() or not is_dicom(path):
         return None
     try:
         with damage_means("no DICOM"):
             header = dcmread(path, defer_size=_DEFER_BYTES, specific_tags=list(tags), force=True)
             header.file_meta.setdefault("TransferSyntaxUID", ImplicitVRLittleEndian)
-    except CaseError:  # the first bytes of DICOM and others behind; a slice that is missing is found later
+            return header
+    except CaseError:  # the first bytes of DICOM and others behind
         return None
-    return None if value_of(header, "Modality") is None else header
 
 
 def patient_key(folder: Path) -> str:
@@ -112,15 +152,30 @@ def patient_key(folder: Path) -> str:
 
 def modality_of(header: Any) -> str:
     """Return the modality, fit to be shown: damage may have put what follows it in the file there."""
-    modality = str(value_of(header, "Modality"))
+    modality = str(value_of(header, "Modality") or "")
     return modality if re.fullmatch("[A-Z]{0,16}", modality) else "unknown"
 
 
-def _looks_like_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
     """Choice: without the preamble, as in some old .IMA files, the first element is of group 0002 or 0008."""
-    with path.open("rb") as file:
-        start = file.read(132)
+    start = _start(path)
     return start[128:] == b"DICM" or start[:2] in (b"\2\0", b"\b\0")
+
+
+def _has_mark(path: Path) -> bool:
+    return _start(path)[128:] == b"DICM"
+
+
+def _start(path: Path) -> bytes:
+    if not path.is_file():  # a link to nothing
+        return b""
+    with path.open("rb") as file:
+        return file.read(132)
+
+
+def _like(path: Path) -> str:
+    """Return what the names of the slices of a series have in common."""
+    return re.sub(r"\d+", "#", path.name)
 
 
 def value_of(header: Any, name: str) -> Any:

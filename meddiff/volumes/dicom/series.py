@@ -1,26 +1,20 @@
 """Which series of a DICOM folder is the CT, and its voxels."""
 
-import logging
-import re
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from meddiff.errors import CaseError
-from meddiff.volumes.dicom.headers import ENHANCED, Plane, damage_means, modality_of, planes_of, read_headers, value_of
+from meddiff.machine.notes import note
+from meddiff.volumes.dicom.groups import POSITION_TOLERANCE_MM, UNREADABLE, Group, groups_of, missing_slices
+from meddiff.volumes.dicom.headers import Plane, is_dicom, planes_of, read_headers
 from meddiff.volumes.geometry import Grid
 
-# Choice: positions are often rounded to a tenth of a millimetre; a slice may lie so far from where it should.
-POSITION_TOLERANCE_MM = 0.1
 # Choice: among the axial series that reach nearly as far as the longest one, the thinnest is read.
 REACH = 0.8
-_NO_VOLUME = {"LOCALIZER": "localizer", "SCOUT": "localizer", "MIP": "projection", "MINIP": "projection"}
-
-log = logging.getLogger(__name__)
+DEEPEST = 4  # levels of folders below a case that are looked into for its slices
 
 
 @dataclass(frozen=True)
@@ -67,10 +61,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Choice:
-    """The series of a folder that is read, and a reason for each that is not (no names, no identifiers)."""
+    """The series of a folder that is read, and a reason for each that is not (no names, no identifiers).
+
+    `missing` says of slices that belong to the series and are not read how many they are and why; empty for none.
+    """
 
     series: Series
     left_out: tuple[str, ...]
+    missing: str
 
     def __str__(self) -> str:
         return f"read {self.series}; left out: {'; '.join(self.left_out) or 'nothing'}"
@@ -85,46 +83,70 @@ def choose_series(folder: Path) -> Choice:
     Raises:
         CaseError: there is no CT; the message is the reason.
     """
+    files = read_headers(folder)
+    if not files.headers:
+        raise CaseError(_why_nothing(folder, files.unreadable))
+    groups = groups_of(files.headers)
     whole, left_out, reasons = [], [], []
-    for (_, modality, fault, *_), headers in _groups(folder).items():
-        number = value_of(headers[0], "SeriesNumber")
-        number = str(number) if isinstance(number, int) else "without number"
+    for group in groups:
         try:
-            if modality != "CT" or fault:
-                raise CaseError(fault or f"DICOM modality is {modality or 'not given'}, not CT")
-            whole.append(_as_volume(number, [plane for header in headers for plane in planes_of(header)]))
+            if group.refusal:
+                raise CaseError(group.refusal)
+            planes = [plane for header in group.headers for plane in planes_of(header)]
+            whole.append((_as_volume(group.number, planes), group))
         except CaseError as error:
-            left_out.append(f"series {number} ({error})")
-            reasons.append((modality == "CT", not fault, len(headers), str(error)))
+            left_out.append(f"series {group.number} ({error})")
+            reasons.append((group.modality == "CT", not group.fault, len(group.headers), str(error)))
     if not whole:
-        raise CaseError(max(reasons)[-1])
-    choice = _choose(whole, left_out)
+        beside = f"; {files.unreadable} {UNREADABLE}" if files.unreadable else ""
+        raise CaseError(_why_none_is_whole(groups, max(reasons)[-1]) + beside)
+    best, group = _choose(whole)
+    left_out = [str(series) for series, _ in whole if series is not best] + left_out
+    left_out += [f"{files.others} files that are no DICOM"] if files.others else []
+    missing = missing_slices(best.planes, group, groups, files.unreadable)
+    return Choice(best, (*left_out, *([missing] if missing else [])), missing)
+
+
+def read_series(folder: Path, lowest: int, allow_missing: bool = False) -> sitk.Image:
+    """Return the CT of a DICOM folder, int16 HU, as acquired: sheared if the gantry was tilted; see `choose_series`.
+
+    Raises:
+        CaseError: there is no CT, or slices of it are not read and `allow_missing` is not set.
+    """
+    choice = choose_series(folder)
+    if choice.missing and not allow_missing:
+        raise CaseError(f"{choice.missing}: mend them, or set data.allow_missing_slices to do without")
     if choice.left_out:
-        log.info("DICOM folder: %s", choice)
-    return choice
+        note(f"DICOM folder: {choice}")
+    return choice.series.grid.put_on(sitk.GetImageFromArray(choice.series.hu_zyx(lowest)))
 
 
-def read_series(folder: Path, lowest: int) -> sitk.Image:
-    """Return the CT of a DICOM folder, int16 HU, as acquired: sheared if the gantry was tilted; see `choose_series`."""
-    series = choose_series(folder).series
-    return series.grid.put_on(sitk.GetImageFromArray(series.hu_zyx(lowest)))
+def _why_nothing(folder: Path, unreadable: int) -> str:
+    """Return why a folder has no series, and what to mend."""
+    if unreadable:
+        return f"the folder holds no DICOM series; {unreadable} {UNREADABLE}"
+    entries = list(folder.iterdir())
+    level = [entry for entry in entries if entry.is_dir()]
+    for depth in range(1, DEEPEST + 1):
+        files = [path for inner in level for path in inner.iterdir()]
+        if any(is_dicom(path) for path in files):
+            return f"the folder's DICOM series lie {depth} levels deeper: add {'/*' * depth} to the dataset's `image`"
+        level = [path for path in files if path.is_dir()]
+    return "the folder holds no DICOM series" if entries else "the folder is empty"
 
 
-def _groups(folder: Path) -> dict[tuple[str, ...], list[Any]]:
-    """Return the headers of a folder by series and by what `_kind` tells apart."""
-    headers = read_headers(folder)
-    if not headers:
-        reason = "the folder is empty" if not any(folder.iterdir()) else "the folder holds no DICOM series"
-        raise CaseError(reason)
-    groups = defaultdict(list)
-    for header in headers:
-        groups[str(value_of(header, "SeriesInstanceUID")), *_kind(header)].append(header)
-    return groups
+def _why_none_is_whole(groups: list[Group], reason: str) -> str:
+    series = {group.uid for group in groups if not group.refusal}
+    slices = sum(len(group.headers) for group in groups if group.uid in series)
+    if len(series) == slices > 2:
+        return f"each of the {slices} slices has a SeriesInstanceUID of its own: give those of a scan the same one"
+    return reason
 
 
 def _as_volume(number: str, planes: list[Plane]) -> Series:
-    first = planes[0]
-    planes = sorted(planes, key=lambda plane: plane.position_mm @ first.normal)
+    normal = planes[0].normal
+    planes = sorted(planes, key=lambda plane: plane.position_mm @ normal)
+    first = planes[0]  # of the lowest slice, whatever the files are called
     in_plane_mm = first.cosines[:3] * first.spacing_mm[1], first.cosines[3:] * first.spacing_mm[0]
     axes_mm = np.column_stack([*in_plane_mm, _step_mm(np.array([p.position_mm for p in planes]), first.normal)])
     size_xyz = (int(first.header.Columns), int(first.header.Rows), len(planes))
@@ -146,31 +168,12 @@ def _step_mm(positions_mm: np.ndarray, normal: np.ndarray) -> np.ndarray:
     return step_mm
 
 
-def _choose(whole: list[Series], left_out: list[str]) -> Choice:
-    axial = [series for series in whole if series.is_axial] or whole
-    enough_mm = REACH * max(series.length_mm for series in axial)
+def _choose(whole: list[tuple[Series, Group]]) -> tuple[Series, Group]:
+    axial = [(series, group) for series, group in whole if series.is_axial] or whole
+    enough_mm = REACH * max(series.length_mm for series, _ in axial)
 
-    def rank(series: Series) -> tuple:
+    def rank(candidate: tuple[Series, Group]) -> tuple:
+        series, _ = candidate
         return series.length_mm < enough_mm, round(series.thickness_mm, 2), -len(series.planes)
 
-    best = min(axial, key=rank)
-    return Choice(best, (*(str(series) for series in whole if series is not best), *left_out))
-
-
-def _kind(header: Any) -> tuple[str, ...]:
-    """Return the modality, what keeps it from being a volume, and what its slices have in common with their like."""
-    words = str(value_of(header, "ImageType")).upper()
-    fault = next((reason for word, reason in _NO_VOLUME.items() if re.search(rf"\b{word}\b", words)), "")
-    fault = "colour pictures" if value_of(header, "SamplesPerPixel") not in (None, 1) else fault
-    alone = header.filename if value_of(header, "SOPClassUID") in ENHANCED else ""
-    size = [str(value_of(header, name)) for name in ("Rows", "Columns")]
-    geometry = [_rounded(value_of(header, name)) for name in ("ImageOrientationPatient", "PixelSpacing")]
-    return modality_of(header), fault, str(alone), *size, *geometry
-
-
-def _rounded(numbers: Any) -> str:
-    try:
-        with damage_means("tags that are not numbers"):
-            return str(np.round(np.array(numbers or [], float), 2) + 0.0)  # no -0
-    except CaseError:  # planes_of says more
-        return ""
+    return min(axial, key=rank)

@@ -78,7 +78,9 @@ def write_series(
         tags.save_as(path, enforce_file_format=True)
 
 
-def write_enhanced(path: Path, hu_zyx: np.ndarray, rescale=(1.0, -1024.0), order=None) -> None:
+def write_enhanced(
+    path: Path, hu_zyx: np.ndarray, rescale=(1.0, -1024.0), order=None, start_mm=0.0, **tags_of_all
+) -> None:
     """Write a multi-frame CT with pixels of 2 mm and slices 3 mm apart, the frames in any order."""
     tags = new_file(path, EnhancedCTImageStorage, "CT")
     tags.SeriesInstanceUID, tags.SeriesNumber = generate_uid(), 1
@@ -96,10 +98,12 @@ def write_enhanced(path: Path, hu_zyx: np.ndarray, rescale=(1.0, -1024.0), order
     frames = []
     for z in order:
         frame, position = Dataset(), Dataset()
-        position.ImagePositionPatient = [0, 0, 3.0 * z]
+        position.ImagePositionPatient = [0, 0, start_mm + 3.0 * z]
         frame.PlanePositionSequence = Sequence([position])
         frames.append(frame)
     tags.SharedFunctionalGroupsSequence, tags.PerFrameFunctionalGroupsSequence = Sequence([shared]), Sequence(frames)
+    for key, value in tags_of_all.items():
+        setattr(tags, key, value)
     tags.save_as(path, enforce_file_format=True)
 
 

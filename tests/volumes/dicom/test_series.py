@@ -61,7 +61,7 @@ def drop(z, name):
         ({"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]}, "without position"),
         ({"edit": lambda _, tags: tags.add_new("PixelSpacing", "LO", ["near", "by"])}, "without position"),
         ({"PixelData": b"12"}, "cannot be decoded"),
-        ({"edit": drop(3, "PixelData")}, "cannot be decoded"),
+        ({"edit": drop(3, "PixelData")}, "uneven slice spacing, 3.00 to 6.00 mm: slices are missing; 1 files are cut"),
     ],
 )
 def test_what_is_no_volume_of_ct_is_refused_with_a_reason(tmp_path, how, reason):
@@ -112,6 +112,7 @@ def test_of_several_series_the_axial_thin_one_with_the_whole_length_is_read_and_
     choice = choose_series(tmp_path)
     assert choice.series.number == "3"
     assert sorted(choice.left_out) == [
+        "2 files that are no DICOM",
         "series 1 (localizer)",
         "series 2 (axial, 4 slices, 6.00 mm apart)",
         "series 4 (axial, 4 slices, 1.00 mm apart)",
