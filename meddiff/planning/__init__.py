@@ -1,1 +1,1 @@
-"""What a run will take, before it is started: jobs, cores, GPU hours, disk and time. docs/cluster.md has the model."""
+"""What a run will ask for, before it is started: jobs, GPU hours and disk. docs/cluster.md has the rates."""
