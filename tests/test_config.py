@@ -80,6 +80,36 @@ def test_missing_and_broken_files_are_user_errors(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [1,")
     with pytest.raises(UserError, match="not YAML"):
         load_config(tmp_path / "broken.yaml")
+    with pytest.raises(UserError, match="no such file"):
+        load_config(tmp_path)
+
+
+LINES = "output_dir: Prüfung\nseed: 3\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [LINES.encode(), LINES.encode("utf-8-sig"), LINES.encode("utf-16"), LINES.replace("\n", "\r\n").encode()],
+    ids=["utf-8", "byte order mark", "utf-16", "windows line ends"],
+)
+def test_a_configuration_is_read_as_editors_save_it(tmp_path, content):
+    (tmp_path / "config.yaml").write_bytes(content)
+    config = load_config(tmp_path / "config.yaml")
+    assert (str(config.output_dir), config.seed) == ("Prüfung", 3)
+
+
+def test_another_encoding_is_told_in_one_line(tmp_path):
+    (tmp_path / "config.yaml").write_bytes(LINES.encode("latin-1"))
+    with pytest.raises(UserError, match=r"config.yaml: not UTF-8 \(.*\); save it with that encoding") as caught:
+        load_config(tmp_path / "config.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_section_that_stands_twice_is_told(tmp_path):
+    (tmp_path / "config.yaml").write_text("data:\n  spacing_mm: 5\nseed: 1\ndata:\n  datasets: []\n")
+    with pytest.raises(UserError, match="'data' stands twice; put both into one") as caught:
+        load_config(tmp_path / "config.yaml")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_stage_reads_its_own_keys_and_the_machine_only():

@@ -44,6 +44,7 @@ from meddiff.cli import (
 )
 from meddiff.errors import TimeSliceEnded, UserError
 from meddiff.machine.faults import machine_fault
+from meddiff.machine.home import stand_in_home
 
 EXIT_MACHINE_FAULT, EXIT_USER_ERROR, EXIT_GO_ON = 1, 2, 75
 
@@ -108,7 +109,8 @@ def run() -> None:
     first_process = os.environ.get("RANK", "0") == "0"  # of those that torchrun started
     logging.getLogger("meddiff").setLevel(logging.INFO if first_process else logging.WARNING)
     try:
-        app()
+        with stand_in_home():
+            app()
     except UserError as error:
         for line in str(error).splitlines():
             print(f"meddiff: {line}", file=sys.stderr)

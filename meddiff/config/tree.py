@@ -114,17 +114,31 @@ def load_config(path: Path) -> Config:
 
 
 def read_tree(path: Path) -> Any:
-    """Return the plain values of a YAML file, as they are.
+    """Return the plain values of a YAML file, as they are; it is UTF-8, or UTF-16 with a byte order mark.
 
     Raises:
         UserError: there is no such file, or it is not YAML.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
+        return _OneOfEachKey(path.read_bytes()).get_single_data() or {}
+    except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{path}: no such file; give --config, for example config/config.yaml") from None
+    except (yaml.reader.ReaderError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not UTF-8 ({' '.join(str(error).split())}); save it with that encoding") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+
+
+class _OneOfEachKey(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML's loaders silently take the last: four lines that were added to a
+    file would replace all that it says of `data`."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.MarkedYAMLError(None, None, f"{key!r} stands twice; put both into one", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def parse_config(tree: Any, source: str, part: bool = False) -> Config:

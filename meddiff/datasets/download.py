@@ -15,6 +15,7 @@ from typing import Any
 from meddiff.datasets import PROVIDER_FILE, Remote
 from meddiff.errors import UserError
 from meddiff.machine.files import FULL_DISK, read_json, sha256, write_json
+from meddiff.machine.home import user_cache_dir
 from meddiff.machine.progress import duration
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,8 @@ class NoConnection(UserError):
 
 def cache_dir() -> Path:
     """Return `$MEDDIFF_CACHE`, or `meddiff` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("MEDDIFF_CACHE") or Path(base) / "meddiff")
+    told = os.environ.get("MEDDIFF_CACHE")
+    return Path(told) if told else user_cache_dir() / "meddiff"
 
 
 def bring(remotes: Iterable[Remote], out: Path, keep: bool = False) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from meddiff.config import NetworkConfig
 from meddiff.errors import UserError
-from meddiff.machine.files import read_json, sha256, temporary_beside, write_json, write_text
+from meddiff.machine.files import sha256, temporary_beside, write_json, write_text
+from meddiff.model.bundle_files import ControlConfig, read_config, read_weights
 from meddiff.model.controlnet import ControlledUNet, ControlNet
 from meddiff.model.foundation import CARD, CONFIG, WEIGHTS, MedDiffFM, check_fit, find_bundle
 
@@ -60,23 +60,22 @@ def load_controlled(
         dtype: what they shall compute in.
 
     Raises:
-        UserError: there is no such bundle, it belongs to another foundation model, or its weights do not fit.
+        UserError: there is no such bundle, a file of it is damaged, it belongs to another foundation model, or its
+            weights do not fit.
     """
-    from safetensors.torch import load_file
-
     config, checksum = _read_config(folder), sha256(find_bundle(foundation) / WEIGHTS)
-    if config["foundation"] != checksum:
+    if config.foundation != checksum:
         raise UserError(
-            f"{folder}: belongs to a foundation model with sha256 {config['foundation'][:12]}..., and {foundation} has "
+            f"{folder}: belongs to a foundation model with sha256 {config.foundation[:12]}..., and {foundation} has "
             f"{checksum[:12]}...; give the model it was trained with, or train it again"
         )
-    control = ControlNet(NetworkConfig(**config["network"]))
-    weights = load_file(str(folder / CONTROL_WEIGHTS))
+    control = ControlNet(config.network)
+    weights = read_weights(folder / CONTROL_WEIGHTS)
     check_fit(folder / CONTROL_WEIGHTS, control, weights)
     control.load_state_dict(weights)
     model = MedDiffFM.from_pretrained(foundation, device, dtype)
     control = control.to(device, dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    return replace(model, name=config["name"], network=ControlledUNet(model.network, control).eval())  # type: ignore[arg-type]
+    return replace(model, name=config.name, network=ControlledUNet(model.network, control).eval())  # type: ignore[arg-type]
 
 
 def slice_factor(folder: Path) -> int | None:
@@ -85,15 +84,15 @@ def slice_factor(folder: Path) -> int | None:
     Raises:
         UserError: there is no such bundle.
     """
-    return _read_config(folder)["training"].get("factor")
+    return _read_config(folder).training.get("factor")
 
 
 def learned_slices(folder: Path) -> str:
     """Return what thick slices a ControlNet for super-resolution has learned from: `measured` or `simulated`."""
-    return _read_config(folder)["training"].get("slices", "simulated")
+    return _read_config(folder).training.get("slices", "simulated")
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> ControlConfig:
     if not (folder / CONFIG).exists() or not (folder / CONTROL_WEIGHTS).exists():
         raise UserError(f"{folder}: no ControlNet; expected {CONTROL_WEIGHTS} and {CONFIG} in it")
-    return read_json(folder / CONFIG)
+    return read_config(folder / CONFIG, ControlConfig)

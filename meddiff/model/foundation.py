@@ -10,8 +10,9 @@ from torch import nn
 
 from meddiff.config import DiffusionConfig, NetworkConfig, SamplingConfig, WindowsConfig
 from meddiff.errors import UserError
-from meddiff.machine.files import read_json, temporary_beside, write_json, write_text
+from meddiff.machine.files import temporary_beside, write_json, write_text
 from meddiff.model.blocks import parameter_count
+from meddiff.model.bundle_files import BundleConfig, read_config, read_weights
 from meddiff.model.unet import UNet
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -47,25 +48,17 @@ class MedDiffFM:
             dtype: what it shall compute in; with bfloat16 it is about twice as fast and differs by its rounding.
 
         Raises:
-            UserError: there is no bundle, or its weights do not fit its configuration; says which key or shape.
+            UserError: there is no bundle, a file of it is damaged or of another version, or its weights do not fit its
+                configuration; says which key or shape.
         """
-        from safetensors.torch import load_file
-
         folder = find_bundle(source)
-        config = read_json(folder / CONFIG)
-        network = UNet(NetworkConfig(**config["network"]))
-        weights = load_file(str(folder / WEIGHTS))
+        config = read_config(folder / CONFIG, BundleConfig)
+        network = UNet(config.network)
+        weights = read_weights(folder / WEIGHTS)
         check_fit(folder / WEIGHTS, network, weights)
         network.load_state_dict(weights)
         network = network.to(device, dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        return cls(
-            network.eval(),
-            DiffusionConfig(**config["diffusion"]),
-            config["name"],
-            config["spacing_mm"],
-            WindowsConfig(**config["windows"]),
-            config["steps"],
-        )
+        return cls(network.eval(), config.diffusion, config.name, config.spacing_mm, config.windows, config.steps)
 
     def recipe(self, config: SamplingConfig) -> SamplingConfig:
         """Return how to sample from this model: as configured, but for the steps of one that was distilled."""
@@ -128,7 +121,7 @@ def find_bundle(source: Path | str) -> Path:
 
 def read_network_config(source: Path | str) -> NetworkConfig:
     """Return the sizes of a bundle's network without reading its weights."""
-    return NetworkConfig(**read_json(find_bundle(source) / CONFIG)["network"])
+    return read_config(find_bundle(source) / CONFIG, BundleConfig).network
 
 
 def _from_hub(repository: str) -> Path:

@@ -138,3 +138,15 @@ def test_a_bundle_says_which_slices_it_was_trained_for(bundle, tmp_path):
     assert slice_factor(tmp_path / "slices") == 4
     with pytest.raises(UserError, match="no ControlNet"):
         slice_factor(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("control.safetensors", b"version https://git-lfs.github.com/spec/v1"), ("config.json", b"[]")],
+)
+def test_a_controlnet_that_is_none_is_told_in_one_line_with_its_file(bundle, name, content):
+    _, foundation, folder = bundle
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"^{folder / name}: ") as caught:
+        load_controlled(folder, foundation)
+    assert "\n" not in str(caught.value)

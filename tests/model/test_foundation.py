@@ -1,5 +1,7 @@
 """The bundle: what is saved is what is loaded, and misfits are named."""
 
+import json
+
 import huggingface_hub
 import pytest
 import torch
@@ -58,6 +60,45 @@ def test_misfits_name_the_key_and_the_shapes(bundle):
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(UserError, match=r"conv_out.weight is missing"):
         MedDiffFM.from_pretrained(folder)
+
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 133000000\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        (WEIGHTS, lambda whole: LFS_POINTER, "a pointer of Git LFS, not the weights"),
+        (WEIGHTS, lambda whole: b"<!DOCTYPE html><html>Not found</html>", "a web page, not the weights"),
+        (WEIGHTS, lambda whole: whole[:-1000], "no whole safetensors file"),
+        (WEIGHTS, lambda whole: b"", "no whole safetensors file"),
+        (CONFIG, lambda whole: whole[:100], "not a bundle's configuration"),
+        (CONFIG, lambda whole: b"[]", "not a bundle's configuration"),
+        (CONFIG, lambda whole: b"\xff\xfe\x00", "not a bundle's configuration"),
+        (CONFIG, lambda whole: whole.replace(b'"channels"', b'"dropout"'), r"\(network.dropout: Extra inputs"),
+        (CONFIG, lambda whole: whole.replace(b'"spacing_mm"', b'"spacing"'), r"\(spacing_mm: Field required"),
+        (CONFIG, lambda whole: whole.replace(b'"v"', b'"velocity"'), r"\(diffusion.prediction: Input should be"),
+    ],
+)
+def test_a_bundle_that_is_none_is_told_in_one_line_with_its_file(bundle, name, change, words):
+    path = bundle[1] / name
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(UserError, match=words) as caught:
+        MedDiffFM.from_pretrained(bundle[1])
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bundle_from_before_distillation_and_weights_in_half_precision_load(bundle):
+    folder = bundle[1]
+    config = json.loads((folder / CONFIG).read_text())
+    del config["steps"]
+    (folder / CONFIG).write_text(json.dumps(config))
+    save_file({name: tensor.half() for name, tensor in load_file(folder / WEIGHTS).items()}, folder / WEIGHTS)
+    loaded = MedDiffFM.from_pretrained(folder)
+    assert loaded.steps is None
+    assert next(loaded.network.parameters()).dtype == torch.float32
 
 
 def test_a_folder_without_a_bundle_is_a_user_error(tmp_path):

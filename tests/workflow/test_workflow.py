@@ -184,6 +184,26 @@ def test_a_case_that_has_been_mended_comes_back_when_its_stage_is_named(tmp_path
     assert "own_good: done before" in done.stdout + done.stderr
 
 
+def test_clone_and_results_may_lie_in_folders_with_any_name(tmp_path):
+    folder = tmp_path / "it's a {b} $HOME; clone"
+    folder.mkdir()
+    (folder / "venv").symlink_to(sys.prefix)
+    results = tmp_path / "it's a $HOME; folder"
+    config = yaml.safe_load((ROOT / "config" / "phantom.yaml").read_text()) | {"output_dir": str(results)}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    made = results / "data" / "raw" / "phantom-chest" / "SOURCE.json"
+    command = [folder / "venv" / "bin" / "python", "-m", "snakemake", "--cores", 1, made]
+    done = subprocess.run(
+        [*map(str, command), "--configfile", folder / "config.yaml"],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert made.exists()
+
+
 def test_a_second_run_in_one_output_folder_is_told_who_holds_it(tmp_path):
     config = yaml.safe_load((ROOT / "config" / "phantom.yaml").read_text()) | {"output_dir": str(tmp_path / "out")}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))

@@ -7,6 +7,7 @@ no second invocation changes a file under a running job. Like every parameter th
 Snakemake takes it as no reason to run a job again.
 """
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from meddiff.config import (
     SUPER_RESOLVERS,
     TRAINED_DENOISERS,
     parse_config,
+    read_tree,
 )
 from meddiff.datasets import resolve
 from meddiff.errors import UserError
@@ -26,6 +28,12 @@ from meddiff.machine.locks import hold
 from meddiff.config.stages import params_of, write_config, write_stage_config
 
 try:
+    for (
+        file
+    ) in (
+        workflow.configfiles
+    ):  # Snakemake reads them too, but takes the last of a key that stands twice
+        read_tree(Path(file))
     CONFIG = parse_config(config, "configuration")
     DATASETS = [
         resolve(entry, CONFIG.output_dir / "data" / "raw")
@@ -62,7 +70,10 @@ TRAINING_GPUS = training.resources(CONFIG.machine.processes, CONFIG.machine.node
 
 # The programs of the environment that runs Snakemake come first, also when that environment is not activated. A prefix
 # replaces Snakemake's own, without which a job that fails would end with the exit code of `tee`.
-shell.prefix(f"set -euo pipefail; PATH={Path(sys.executable).parent}:$PATH; ")
+PROGRAMS = shlex.quote(str(Path(sys.executable).parent))
+for brace in "{}":  # Snakemake formats the prefix
+    PROGRAMS = PROGRAMS.replace(brace, 2 * brace)
+shell.prefix(f"set -euo pipefail; PATH={PROGRAMS}:$PATH; ")
 
 
 onstart:

@@ -21,8 +21,10 @@ rule fetch:
     resources:
         mem_mb=1000,
         runtime=60,
+    params:
+        out=subpath(output[0], parent=True),
     shell:
-        "python -m meddiff fetch {wildcards.dataset} --out $(dirname {output:q}) 2>&1 | tee {log:q}"
+        "python -m meddiff fetch {wildcards.dataset} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
 # What each phantom dataset is made with; the lesions lie in other bodies than those of the pretraining.
@@ -51,5 +53,6 @@ rule phantoms:
         runtime=10,
     params:
         kind=lambda wildcards: PHANTOMS[wildcards.extent],
+        out=subpath(output[0], parent=True),
     shell:
-        "python -m meddiff phantoms {params.kind} --count 3 --out $(dirname {output:q}) 2>&1 | tee {log:q}"
+        "python -m meddiff phantoms {params.kind} --count 3 --out {params.out:q} 2>&1 | tee {log:q}"
