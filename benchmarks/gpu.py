@@ -144,7 +144,7 @@ def _our_seconds(config: NetworkConfig, recipe: SamplingConfig, size: int, devic
     windows.estimate_x0(windows.noise(torch.Generator()), 500)  # compiles and records
     _synchronise(device)
     began = time.perf_counter()
-    sample_volume(windows, 0, "volume")
+    sample_volume(windows, 0)
     _synchronise(device)
     return time.perf_counter() - began
 
@@ -180,7 +180,7 @@ def _results(device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     anatomy = torch.arange(48 * 40 * 40).reshape(48, 40, 40).remainder(119).to(torch.uint8)
     recipe = SamplingConfig(solver="ddim", steps=4, bfloat16=False)
     windows = SlidingWindows([network], DiffusionConfig(prediction="v"), Condition(anatomy, 1), recipe)
-    return output.detach().cpu(), gradient, sample_volume(windows, 0, "volume")
+    return output.detach().cpu(), gradient, sample_volume(windows, 0)
 
 
 class _Samples(torch.utils.data.Dataset):

@@ -1,6 +1,7 @@
 """RePaint (Lugmayr et al. 2022): filling a part of a volume so that it fits the rest (section 3.5)."""
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -8,47 +9,41 @@ from torch import Tensor
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import SlidingWindows
 from meddiff.diffusion.solvers import make_solver
-from meddiff.machine.progress import Progress
-
-STATUS_SECONDS = 5.0
+from meddiff.machine.progress import OnStep, silent
 
 
 def inpaint(
     windows: SlidingWindows,
     known_ZYX: Tensor,
     unknown_ZYX: Tensor,
-    steps: int,
-    jump_length: int,
-    resampling: int,
+    levels: Sequence[int],
     generator: torch.Generator,
-    name: str,
+    on_step: OnStep = silent,
 ) -> Tensor:
     """Return the volume with its unknown part drawn from the model, in [-1, 1]; the known part is as given.
 
     At every step the known part comes from the scan with the noise of that step, the unknown part from the model
-    (Algorithm 1). Going back by `jump_length` steps and down again lets the two agree.
+    (Algorithm 1). Where the levels go back up and down again, the two come to agree.
 
     Args:
         windows: the model's estimate of x_0.
         known_ZYX: the scan, in [-1, 1].
         unknown_ZYX: what is drawn, bool.
-        steps: ancestral steps from pure noise.
-        jump_length: steps of a jump back (the paper's j).
-        resampling: how often each part of the way is walked (the paper's r); 1 is without jumps.
+        levels: the noise levels in the order in which they are visited, from pure noise to 0; see `walk`.
         generator: of all noise.
-        name: for the progress lines.
+        on_step: called after every step towards less noise.
     """
     timesteps = windows.diffusion.timesteps
     schedule = Schedule(timesteps)
+    steps = levels[0]
     level_t = [-1, *reversed(make_solver("ddpm", steps, timesteps).timesteps.tolist())]  # of level 0, 1, ..., `steps`
-    path = walk(steps, jump_length, resampling)
-    progress = Progress(name, sum(b < a for a, b in itertools.pairwise(path)), STATUS_SECONDS)
+    done, total = 0, sum(there < here for here, there in itertools.pairwise(levels))
 
     def noise() -> Tensor:
         return windows.noise(generator)
 
     x = noise()
-    for here, there in itertools.pairwise(path):
+    for here, there in itertools.pairwise(levels):
         t, next_t = level_t[here], level_t[there]
         if there > here:
             x = _add_noise(schedule, x, t, next_t, noise())
@@ -57,7 +52,8 @@ def inpaint(
         drawn = _ancestral_step(schedule, x0, x, t, next_t, noise())
         alpha, sigma = schedule.at(next_t)
         x = torch.where(unknown_ZYX, drawn, alpha * known_ZYX + sigma * noise())
-        progress.step("steps")
+        done += 1
+        on_step(done, total)
     return torch.where(unknown_ZYX, x.clamp(-1, 1), known_ZYX)
 
 
@@ -66,6 +62,11 @@ def walk(steps: int, jump_length: int, resampling: int) -> list[int]:
 
     At level 1 and every `jump_length` levels above it the walk goes back up by as many and comes down again,
     `resampling` - 1 times; as the authors' code does, the last step to level 0 is taken once.
+
+    Args:
+        steps: ancestral steps from pure noise.
+        jump_length: steps of a jump back (the paper's j).
+        resampling: how often each part of the way is walked (the paper's r); 1 is without jumps.
     """
     left = dict.fromkeys(range(1, steps - jump_length + 1, jump_length), resampling - 1)
     levels, level = [steps], steps

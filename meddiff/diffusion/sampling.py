@@ -8,15 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from meddiff.diffusion.sliding import Cost, SlidingWindows
+from meddiff.diffusion.sliding import Cost, SlidingWindows, numbered
 from meddiff.diffusion.solvers import VolumeSolver
 from meddiff.machine.faults import machine_fault
 from meddiff.machine.files import temporary_beside
-from meddiff.machine.progress import Progress
+from meddiff.machine.progress import OnStep, silent
 
 log = logging.getLogger(__name__)
-
-STATUS_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -49,17 +47,21 @@ class SavedState:
 
 
 def sample_volume(
-    windows: SlidingWindows, seed: int, name: str, saved: SavedState | None = None, steps: int | None = None
+    windows: SlidingWindows,
+    seed: int,
+    saved: SavedState | None = None,
+    steps: int | None = None,
+    on_step: OnStep = silent,
 ) -> Tensor:
     """Return a volume drawn from the model, (Z, Y, X), in [-1, 1], on the CPU.
 
     Args:
         windows: the model's estimate for this volume, and how to sample.
         seed: of the first noise and of a stochastic solver; the result does not depend on the batching of windows.
-        name: for the progress lines.
-        saved: where the state is written every `save_every_steps` steps; a volume that was interrupted goes on
+        saved: where the state is written every `save_every_steps` steps; a volume that was interrupted is resumed
             from there, with the same result.
         steps: of the solver; none: as configured.
+        on_step: called after every step.
     """
     config = windows.config if steps is None else windows.config.model_copy(update={"steps": steps})
     generator = torch.Generator().manual_seed(seed)
@@ -71,16 +73,13 @@ def sample_volume(
         generator.set_state(state["generator"])
         solver.restore(state["solver"], windows.device)
         windows.cost = Cost(**state["cost"])
-        log.info("%s: going on from step %d", name, first)
-    progress = Progress(name, len(solver.timesteps) - first, STATUS_SECONDS)
-    for step, t in list(enumerate(solver.timesteps))[first:]:
-        is_last = step + 1 == len(solver.timesteps)
-        solver.step(windows.estimate_x0(x, t, None if is_last else step), t, x, generator)
-        progress.step("steps")
-        if saved and (step + 1) % windows.machine.save_every_steps == 0 and not is_last:
-            saved.save(
-                step=step + 1, x=x, generator=generator.get_state(), solver=solver.state(), cost=vars(windows.cost)
-            )
+        log.info("resumed from step %d", first)
+    total = len(solver.timesteps)
+    for done, (step, t) in list(enumerate(numbered(solver.timesteps), start=1))[first:]:
+        solver.step(windows.estimate_x0(x, t, step), t, x, generator)
+        on_step(done, total)
+        if saved and done % windows.machine.save_every_steps == 0 and done < total:
+            saved.save(step=done, x=x, generator=generator.get_state(), solver=solver.state(), cost=vars(windows.cost))
     if saved:
         saved.remove()
     return windows.inner(x.clamp_(-1, 1)).cpu()

@@ -277,6 +277,12 @@ class SlidingWindows:
         return encoded
 
 
+def numbered(timesteps: Sequence[int]) -> Iterator[tuple[int | None, int]]:
+    """Give each timestep with its number, by which windows move; the last has none (`SlidingWindows.starts_zyx`)."""
+    for step, t in enumerate(timesteps, start=1):
+        yield (step - 1 if step < len(timesteps) else None), t
+
+
 def array_bytes(voxels: int) -> int:
     """Return the memory that sampling a volume takes at most: labels, and the float32 arrays of a step."""
     slab = min(voxels, SLAB_VOXELS)

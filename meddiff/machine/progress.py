@@ -2,10 +2,13 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
 BAR_WIDTH = 20
+STATUS_SECONDS = 5.0
+OnStep = Callable[[int, int], None]  # told after every step how many are done, and of how many
 
 
 class Progress:
@@ -26,6 +29,22 @@ class Progress:
         bar = "#" * (BAR_WIDTH * self.done // self.total)
         ending = f", {duration(left)} left" if left >= 1 else ""
         log.info("%s [%-*s] %d/%d %s%s", self.name, BAR_WIDTH, bar, self.done, self.total, message, ending)
+
+
+def showing(name: str) -> OnStep:
+    """Return what shows a sampler's steps as they are taken; those of before an interruption are not counted."""
+    progress: Progress | None = None
+
+    def step(done: int, total: int) -> None:
+        nonlocal progress
+        progress = progress or Progress(name, total - done + 1, STATUS_SECONDS)
+        progress.step("steps")
+
+    return step
+
+
+def silent(_done: int, _total: int) -> None:
+    """Show nothing."""
 
 
 def duration(seconds: float) -> str:

@@ -12,14 +12,13 @@ from torch import Tensor
 from meddiff.config import DenoisingConfig, Region, SamplingConfig, Window
 from meddiff.diffusion import diffpir
 from meddiff.diffusion.schedule import Schedule
-from meddiff.diffusion.sliding import SlidingWindows
+from meddiff.diffusion.sliding import SlidingWindows, numbered
 from meddiff.diffusion.solvers import VolumeSolver
 from meddiff.errors import UserError
-from meddiff.machine.progress import Progress
+from meddiff.machine.progress import showing
 from meddiff.tasks.sampler import Sampler
 from meddiff.volumes.hu import denormalise, normalise
 
-STATUS_SECONDS = 5.0
 NOISE_REACH = 3.0  # Choice: standard deviations by which noise takes a voxel out of the window
 
 
@@ -88,11 +87,10 @@ def reverse(
     ancestral = SamplingConfig(solver="ddpm", steps=timesteps)
     solver = VolumeSolver(ancestral, windows.diffusion, windows.size_zyx)
     x = noisy_ZYX.clone()
-    progress = Progress("denoise", config.reverse_steps, STATUS_SECONDS)
-    last = config.reverse_steps - 1
-    for step, t in enumerate(solver.timesteps[-config.reverse_steps :]):
-        solver.step(windows.estimate_x0(x, t, None if step == last else step), t, x, generator)
-        progress.step("steps")
+    on_step = showing("denoise")
+    for done, (step, t) in enumerate(numbered(solver.timesteps[-config.reverse_steps :]), start=1):
+        solver.step(windows.estimate_x0(x, t, step), t, x, generator)
+        on_step(done, config.reverse_steps)
     return x.clamp_(-1, 1)
 
 
@@ -106,13 +104,13 @@ def restore(
     schedule = Schedule(windows.diffusion.timesteps)
     start = schedule.timestep_of(sigma_n)
     x = schedule.at(start)[0] * noisy_ZYX
-    weight = config.diffpir_lambda * sigma_n**2
 
     def data_step(x0: Tensor, rho: float) -> Tensor:
         return (noisy_ZYX + rho * x0) / (1 + rho)
 
     timesteps = diffpir.evenly_spaced(start, config.diffpir_steps)
-    return diffpir.restore(windows, x, timesteps, data_step, weight, config.diffpir_zeta, generator, "denoise")
+    pull = diffpir.Pull(data_step, config.diffpir_lambda * sigma_n**2, config.diffpir_zeta)
+    return diffpir.restore(windows, x, timesteps, pull, generator, showing("denoise"))
 
 
 METHODS: dict[str, Callable[[SlidingWindows, Tensor, DenoisingConfig, float, torch.Generator], Tensor]] = {

@@ -8,10 +8,11 @@ import torch
 from scipy import ndimage
 
 from meddiff.config import LesionsConfig, Region, Window
-from meddiff.diffusion.repaint import inpaint
+from meddiff.diffusion.repaint import inpaint, walk
 from meddiff.diffusion.sampling import sample_volume
 from meddiff.diffusion.sliding import Place
 from meddiff.errors import CaseError
+from meddiff.machine.progress import showing
 from meddiff.store.lesion_patches import Box, centred_corner
 from meddiff.store.patches import padded
 from meddiff.store.record import Record
@@ -79,7 +80,7 @@ def generate(sampler: Sampler, view: LesionView, seed: int, name: str) -> np.nda
         name: for the progress lines.
     """
     windows = sampler.windows(view.anatomy_zyx, view.region, seed, view.place, target_ZYX=_target(view))
-    return denormalise(sample_volume(windows, seed, name).numpy(), view.window)
+    return denormalise(sample_volume(windows, seed, on_step=showing(name)).numpy(), view.window)
 
 
 def inpaint_lesion(sampler: Sampler, view: LesionView, config: LesionsConfig, seed: int, name: str) -> np.ndarray:
@@ -101,8 +102,8 @@ def inpaint_lesion(sampler: Sampler, view: LesionView, config: LesionsConfig, se
     known = windows.padded(torch.from_numpy(normalise(part.hu_zyx, part.window)))
     unknown = windows.padded(torch.from_numpy(share_zyx[near] > 0), False)
     generator = torch.Generator().manual_seed(seed)
-    walk = (config.inpainting_steps, config.jump_length, config.resampling)
-    drawn = windows.inner(inpaint(windows, known, unknown, *walk, generator, name)).cpu().numpy()
+    levels = walk(config.inpainting_steps, config.jump_length, config.resampling)
+    drawn = windows.inner(inpaint(windows, known, unknown, levels, generator, showing(name))).cpu().numpy()
     result_zyx, share = view.hu_zyx.copy(), share_zyx[near]
     blended = share * denormalise(drawn, part.window) + (1 - share) * part.hu_zyx
     result_zyx[near] = np.where(share > 0, np.round(blended).astype(np.int16), part.hu_zyx)

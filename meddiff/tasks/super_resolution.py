@@ -13,11 +13,12 @@ from meddiff.anatomy.masks import read_mask_of
 from meddiff.anatomy.regions import find_region
 from meddiff.anatomy.segmenter import Segmenter
 from meddiff.config import Config, Region, SuperResolutionConfig, Window
-from meddiff.diffusion.diffpir import evenly_spaced, restore
+from meddiff.diffusion.diffpir import Pull, evenly_spaced, restore
 from meddiff.diffusion.sampling import sample_volume
 from meddiff.diffusion.sliding import SlidingWindows
 from meddiff.errors import CaseError
 from meddiff.machine.device import choose_device
+from meddiff.machine.progress import showing
 from meddiff.model.foundation import MedDiffFM
 from meddiff.store.thick_slices import interpolate, interpolated, repeat, thicken, thin_grid
 from meddiff.tasks.sampler import Sampler
@@ -61,15 +62,16 @@ def super_resolve(
     thick = torch.from_numpy(normalise(scan.thick_zyx, scan.window))
     condition = {"target_ZYX": interpolate(thick, config.factor), "target_outside": air_scaled(scan.window)}
     windows = sampler.windows(scan.anatomy_zyx, scan.region, seed, **condition)
+    on_step = showing("super-resolution")
     if not pulled:
         steps = config.steps if sampler.model.steps is None else None
-        return denormalise(sample_volume(windows, seed, "super-resolution", steps=steps).numpy(), scan.window)
+        return denormalise(sample_volume(windows, seed, steps=steps, on_step=on_step).numpy(), scan.window)
     generator = torch.Generator().manual_seed(seed)
     timesteps = evenly_spaced(windows.diffusion.timesteps - 1, config.steps)
     noise = windows.noise(generator)
-    weight = config.diffpir_lambda * config.sigma_n**2
     data_step = _data_step(windows, thick.to(windows.device), config.factor)
-    x0 = restore(windows, noise, timesteps, data_step, weight, config.diffpir_zeta, generator, "super-resolution")
+    measurement = Pull(data_step, config.diffpir_lambda * config.sigma_n**2, config.diffpir_zeta)
+    x0 = restore(windows, noise, timesteps, measurement, generator, on_step)
     return denormalise(windows.inner(x0).cpu().numpy(), scan.window)
 
 

@@ -13,6 +13,7 @@ from meddiff.config import Region, RegionsConfig, Window
 from meddiff.diffusion.sampling import SavedState, sample_volume
 from meddiff.diffusion.sliding import Cost
 from meddiff.machine.files import digest
+from meddiff.machine.progress import showing
 from meddiff.machine.seeds import seed_of
 from meddiff.machine.shards import Item, Row, run_shard
 from meddiff.model.info import window_flops
@@ -59,7 +60,7 @@ def synthesize(
     windows = sampler.windows(anatomy_zyx, region, seed)
     identity = digest([sampler.identity, region, seed, hashlib.sha256(anatomy_zyx.tobytes()).hexdigest()])
     saved = SavedState(out.with_name(f"{out.name}.state.pt"), identity)
-    volume = sample_volume(windows, seed, f"{sampler.model.name} {region}", saved)
+    volume = sample_volume(windows, seed, saved, on_step=showing(f"{sampler.model.name} {region}"))
     per_estimate, per_encoding = window_flops(sampler.model.network.config)
     tflop = (windows.cost.estimates * per_estimate + windows.cost.encodings * per_encoding) / 1e12
     borders_zyx = windows.borders_zyx()

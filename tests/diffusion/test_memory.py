@@ -25,7 +25,7 @@ def draw(size, solver):
     anatomy[:16, :16, :16] = 5
     config = SamplingConfig(steps=4, solver=solver, bfloat16=False)
     windows = SlidingWindows([Oracle()], DiffusionConfig(prediction="epsilon"), Condition(anatomy, 0), config)
-    sample_volume(windows, 0, "test")
+    sample_volume(windows, 0)
 
 set_up_cpu(1)
 Oracle.config = Oracle.config.model_copy(update={"patch_vox": 32})

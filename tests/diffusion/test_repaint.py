@@ -147,7 +147,7 @@ class Recording:
 
 
 def inpainted(windows, known, unknown, seed=0):
-    return inpaint(windows, known, unknown, 12, 3, 2, torch.Generator().manual_seed(seed), "test")
+    return inpaint(windows, known, unknown, walk(12, 3, 2), torch.Generator().manual_seed(seed))
 
 
 def test_known_and_unknown_part_have_the_noise_of_every_level_before_and_after_jumps():

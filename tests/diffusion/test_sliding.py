@@ -45,7 +45,7 @@ def labels(size, seed=0):
 def sampled(model, anatomy, config=PLAIN, prediction="epsilon", seed=0, machine=THREE_AT_ONCE):
     diffusion = DiffusionConfig(prediction=prediction)
     windows = SlidingWindows([model], diffusion, Condition(anatomy, 0), config, seed, machine)
-    return sample_volume(windows, seed, "test")
+    return sample_volume(windows, seed)
 
 
 @pytest.mark.parametrize("solver", NAMES)
@@ -132,7 +132,7 @@ def test_several_devices_give_the_result_of_one(network, windows):
     config, two = PLAIN.model_copy(update={"windows": windows}), MachineConfig(windows_per_batch=2)
     given = (DiffusionConfig(prediction="v"), Condition(labels((13, 9, 20)), 0), config, 0, two)
     one, three = (
-        sample_volume(SlidingWindows(networks, *given), 0, "test")
+        sample_volume(SlidingWindows(networks, *given), 0)
         for networks in ([network], [network, copy.deepcopy(network), copy.deepcopy(network)])
     )
     torch.testing.assert_close(one, three, atol=1e-5, rtol=0)
@@ -159,7 +159,7 @@ def test_an_interrupted_volume_goes_on_with_the_same_result(network, tmp_path, m
 
     def draw(saved):
         windows = SlidingWindows([network], DiffusionConfig(prediction="v"), condition, config, machine=machine)
-        return sample_volume(windows, 0, "test", saved), windows.cost.estimates
+        return sample_volume(windows, 0, saved), windows.cost.estimates
 
     whole, cost = draw(None)
     estimate = SlidingWindows.estimate_x0

@@ -68,7 +68,7 @@ def drawn(prediction, error="none", **sampling):
     anatomy = torch.ones(SIDE, SIDE, SIDE, dtype=torch.uint8)
     network = Field(prediction, ERRORS[error])
     windows = SlidingWindows([network], DiffusionConfig(prediction=prediction), Condition(anatomy, 0), config)
-    rest = sample_volume(windows, 0, "test") - MEAN
+    rest = sample_volume(windows, 0) - MEAN
     power = torch.fft.fftn(rest).abs() ** 2 / SIDE**3
     inner = COARSE & (FREQUENCY2 > 0)  # the mean of a volume is one draw, and says nothing of the spread
     ratios = [math.sqrt(float(power[band].mean() / POWER[band].mean())) for band in (inner, ~COARSE)]
@@ -130,7 +130,7 @@ def test_of_a_few_volumes_each_is_drawn_and_no_other(prediction):
         condition = Condition(torch.ones(8, 8, 8, dtype=torch.uint8), 0)
         config = SamplingConfig(bfloat16=False)
         windows = SlidingWindows([Few(prediction)], DiffusionConfig(prediction=prediction), condition, config)
-        errors = (sample_volume(windows, seed, "test") - Few.volumes).square().mean((1, 2, 3)).sqrt()
+        errors = (sample_volume(windows, seed) - Few.volumes).square().mean((1, 2, 3)).sqrt()
         assert errors.min() < 0.03
         found.add(int(errors.argmin()))
     assert found == {0, 1, 2}

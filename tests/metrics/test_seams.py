@@ -77,6 +77,6 @@ def test_windows_side_by_side_have_seams_and_the_defaults_have_none(texture, rec
     anatomy = torch.from_numpy(np.clip(60 + 2 * texture, 1, 118).astype(np.uint8)).repeat(1, 1, 2)
     config = SamplingConfig(bfloat16=False).model_copy(update=recipe)
     windows = SlidingWindows([Disagreeing()], DiffusionConfig(prediction="sample"), Condition(anatomy, 0), config)
-    volume = sample_volume(windows, 0, "test").numpy()
+    volume = sample_volume(windows, 0).numpy()
     ratio = seam_ratio(volume, np.ones(volume.shape, bool), windows.borders_zyx())
     assert low < ratio < high
