@@ -34,6 +34,6 @@ def test_flops_are_two_for_each_multiply_add():
 def test_the_papers_network_by_command():
     result = CliRunner().invoke(app, ["model", "info", "config/paper.yaml"])
     assert result.exit_code == 0
-    total = result.stdout.splitlines()[-1].split()
+    (total,) = (line.split() for line in result.stdout.splitlines() if line.startswith("all "))
     assert int(total[1].replace(",", "")) == sum(part.parameters for part in parts(Config().network("meddiff-fm")))
     assert float(total[2].replace(",", "")) == pytest.approx(2472.47)
