@@ -62,6 +62,7 @@ MESSAGES = {
     "cusolver": GPU,
     "nccl": GPU,
     "dataloader worker": NO_PROCESS,
+    "dataloader timed out": NO_PROCESS,
     "background worker": NO_PROCESS,  # nnU-Net
     "can't start new thread": NO_PROCESS,
 }

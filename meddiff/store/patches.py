@@ -39,6 +39,11 @@ class Sample:
     record: int
     target: Tensor | None = None
 
+    @property
+    def nbytes(self) -> int:
+        tensors = (self.image, self.anatomy, self.coordinates, self.target)
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
     def to(self, device: torch.device) -> "Sample":
         """Return collated samples on a device."""
         moved: dict[str, Any] = {}

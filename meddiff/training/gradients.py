@@ -23,12 +23,15 @@ from torch.utils.data import DataLoader
 
 from meddiff.config import TrainingConfig
 from meddiff.machine.seeds import seed_from
+from meddiff.machine.shared_memory import readers_with_room
 from meddiff.store.patches import PatchDataset, Sample, collate
 from meddiff.training import distributed
 from meddiff.training.objective import Noising, Objective
 from meddiff.training.run import Clock, Run
 
 log = logging.getLogger(__name__)
+
+LONGEST_READ_S = 900  # of one batch; it is lost when something else has filled the shared memory
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,15 @@ class Gradients:
         if self._shared:
             self._sum = distributed.SumInOrder(sum(p.numel() for p in self._parameters), run.device)
             self._tell_idle_processes()
+        workers = readers_with_room(run.machine.workers, config.batch_size * data[0].nbytes)
         self._batches = iter(
             DataLoader(
                 data,
                 batch_sampler=self._sample_numbers(step),
-                num_workers=run.machine.workers,
+                num_workers=workers,
                 collate_fn=collate,
                 pin_memory=run.device.type == "cuda",
+                timeout=LONGEST_READ_S if workers else 0,
             )
         )
 

@@ -3,7 +3,10 @@
 import json
 import math
 import os
+import shutil
 import signal
+import time
+from collections import namedtuple
 
 import pytest
 import torch
@@ -11,15 +14,18 @@ import torch
 from meddiff.config import LevelWeights, MachineConfig, TrainingConfig
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
+from meddiff.machine.faults import machine_fault
 from meddiff.machine.locks import locked
 from meddiff.model.unet import UNet
 from meddiff.store.patches import PatchDataset
+from meddiff.training import gradients
 from meddiff.training.loop import ema_decay, learning_rate, train
 from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Objective
 from meddiff.training.run import Run
 from tests.training import SMALL
 
+Usage = namedtuple("Usage", "free")
 CONFIG = TrainingConfig(steps=6, batch_size=2, accumulation=2, learning_rate=1e-3, ema_decay=0.9)
 CPU, MACHINE = torch.device("cpu"), MachineConfig(workers=0, status_seconds=1e-6)
 
@@ -52,6 +58,21 @@ def test_a_stopped_run_goes_on_bit_by_bit(tmp_path, record, workers, decay):
             run_training(tmp_path / "parts", record, config, 0, machine)
     parts = run_training(tmp_path / "parts", record, config, 0, machine)
     assert same(whole, parts)
+
+
+def test_with_little_shared_memory_the_training_reads_its_patches_itself(tmp_path, record, monkeypatch, caplog):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(free=100_000))  # a batch has 143 kB
+    machine = MACHINE.model_copy(update={"workers": 2})
+    assert same(run_training(tmp_path / "whole", record), run_training(tmp_path / "small", record, machine=machine))
+    assert "0 of 2 machine.workers" in caplog.text
+
+
+def test_a_batch_that_never_comes_ends_the_training_instead_of_holding_it(tmp_path, record, monkeypatch):
+    monkeypatch.setattr(gradients, "LONGEST_READ_S", 2)
+    monkeypatch.setattr(gradients, "collate", lambda _: time.sleep(60))  # in the process that reads
+    with pytest.raises(RuntimeError) as caught:
+        run_training(tmp_path, record, machine=MACHINE.model_copy(update={"workers": 1}))
+    assert "a process of this job died" in machine_fault(caught.value)
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path, record, monkeypatch):
