@@ -32,7 +32,7 @@ def tables(config: ConfigFile, results: ResultsFolder) -> None:
     draws = settings.evaluation.bootstrap_draws
     common = common_cases("Table 3", scores)
     features = {name: vectors[common.rows(scores[name])] for name, vectors in features.items()}
-    scores = common.of(scores)
+    scores = common.select(scores)
     third = table3.table3(scores, features, draws, note + common.note)
     write_table(third, table3.METRICS, layout.tables / "table3", table3.CAPTION)
     steps = table_v3.ablation(third)
@@ -43,7 +43,7 @@ def tables(config: ConfigFile, results: ResultsFolder) -> None:
     source = scans_and_anatomy(settings, cases)
     denoised = {name: read_metrics(layout.denoising_metrics(name)) for name in DENOISERS}
     common = common_cases("Table 4", denoised)
-    fourth = table4.table4(common.of(denoised), draws, source + common.note)
+    fourth = table4.table4(common.select(denoised), draws, source + common.note)
     write_table(fourth, table4.METRICS, layout.tables / "table4", table4.CAPTION)
     fifth = table5.table5(read_metrics(layout.anomaly_metrics), source)
     write_table(fifth, table5.METRICS, layout.tables / "table5", table5.CAPTION)
@@ -68,6 +68,6 @@ def tables(config: ConfigFile, results: ResultsFolder) -> None:
     write_table(study, table6.AUGMENTATION_METRICS, layout.tables / "table6_augmentation", table6.AUGMENTATION_CAPTION)
     resolved = {name: read_metrics(layout.super_resolution_metrics(name)) for name in SUPER_RESOLVERS}
     common = common_cases("Super-resolution", resolved)
-    thin = table_sr.table_sr(common.of(resolved), settings.super_resolution.factor, draws, source + common.note)
+    thin = table_sr.table_sr(common.select(resolved), settings.super_resolution.factor, draws, source + common.note)
     write_table(thin, table_sr.METRICS, layout.tables / "table_sr", table_sr.CAPTION)
     typer.echo((layout.tables / "table3.md").read_text())

@@ -23,7 +23,8 @@ class CommonCases:
         """Return which rows of a method's table are of common cases, (rows,) bool."""
         return table["id"].isin(self.ids).to_numpy() if len(table) else np.zeros(0, bool)
 
-    def of(self, tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    def select(self, tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+        """Return the rows of common cases of each method's table."""
         return {name: table[self.rows(table)] for name, table in tables.items()}
 
 

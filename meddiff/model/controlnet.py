@@ -35,7 +35,7 @@ class ControlNet(Encoder):
         self.zero_middle = _zero_convolution(config.widths[-1])
 
     @classmethod
-    def of(cls, unet: UNet) -> "ControlNet":
+    def from_unet(cls, unet: UNet) -> "ControlNet":
         """Return a new ControlNet whose encoder is a copy of the U-Net's."""
         control = cls(unet.config)
         weights = unet.state_dict()

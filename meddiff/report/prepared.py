@@ -22,7 +22,7 @@ class Prepared:
     refused: set[str]
 
     @classmethod
-    def of(cls, indices: dict[str, list[Path]]) -> "Prepared":
+    def from_indices(cls, indices: dict[str, list[Path]]) -> "Prepared":
         """Read the shard indices by stage; `store` must be among them."""
         rows = {stage: [row for path in paths for row in read_index(path)] for stage, paths in indices.items()}
         refused = {

@@ -31,7 +31,7 @@ def table1(config: DataConfig, cases: list[Case], indices: dict[str, list[Path]]
         cases: the manifest.
         indices: stage name -> its shard indices; `store` must be among them.
     """
-    prepared = Prepared.of(indices)
+    prepared = Prepared.from_indices(indices)
     listed = {entry.name: resolve(entry, Path()) for entry in config.datasets}
     datasets = {name: d for name, d in (REGISTRY | listed).items() if d.role == "pretraining"}
     rows = [

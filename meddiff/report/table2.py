@@ -32,7 +32,7 @@ def table2(config: DataConfig, cases: list[Case], indices: dict[str, list[Path]]
         cases: the manifest.
         indices: stage name -> its shard indices; `store` must be among them.
     """
-    prepared = Prepared.of(indices)
+    prepared = Prepared.from_indices(indices)
     listed = {entry.name: resolve(entry, Path()) for entry in config.datasets}
     known = {name: dataset for name, dataset in REGISTRY.items() if dataset.cases_expected}
     datasets = [dataset for dataset in (known | listed).values() if dataset.role == "downstream"]

@@ -21,7 +21,7 @@ from meddiff.training import distributed
 from meddiff.training.loop import train
 from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Distillation
-from meddiff.training.regions import TrainingRegions
+from meddiff.training.records import TrainingRecords
 from meddiff.training.run import Run
 
 
@@ -40,22 +40,22 @@ def distill(config: Config, teacher: Path, store: list[Path], runs: Path, out: P
         TimeSliceEnded: the time is up; the same call goes on.
     """
     began = time.monotonic()
-    regions = TrainingRegions.of(done_rows(store))
+    records = TrainingRecords.from_rows(done_rows(store))
     device = distributed.local_device(choose_device(config.machine.device))
     bundle = find_bundle(teacher)
     settings = params_of(config, "distill")
-    identity = digest([settings, regions.digest, sha256(bundle / WEIGHTS)])
+    identity = digest([settings, records.digest, sha256(bundle / WEIGHTS)])
     model = MedDiffFM.from_pretrained(bundle, device)
     with distributed.process_group(device):
         for steps in halvings(config.distillation.first_steps, config.distillation.steps):
             folder = runs / f"{model.name}-{steps}-steps-{identity}"
-            regions.claim(folder, settings)
+            records.claim(folder, settings)
             left = max_minutes - (time.monotonic() - began) / 60
             name, training_steps = f"distill {model.name} to {steps} steps", config.distillation.training_steps
             run = Run(name, folder, config.seed, device, training_steps, left, config.machine)
-            model = _halve(model, steps, run, regions, config)
+            model = _halve(model, steps, run, records, config)
             if steps == config.distillation.steps and distributed.rank() == 0:
-                model.save(out, regions.facts(run, config.training.samples_per_step))
+                model.save(out, records.facts(run, config.training.samples_per_step))
 
 
 def halvings(first: int, last: int) -> list[int]:
@@ -67,7 +67,7 @@ def halvings(first: int, last: int) -> list[int]:
     return students
 
 
-def _halve(teacher: MedDiffFM, steps: int, run: Run, regions: TrainingRegions, config: Config) -> MedDiffFM:
+def _halve(teacher: MedDiffFM, steps: int, run: Run, records: TrainingRecords, config: Config) -> MedDiffFM:
     """Return the student of one run.
 
     Choice: a tenth of the run warms up, because Adam's first steps move a trained network far.
@@ -92,6 +92,6 @@ def _halve(teacher: MedDiffFM, steps: int, run: Run, regions: TrainingRegions, c
     objective = Distillation(student, teacher.network, schedule, diffusion.prediction, before, steps)
     levels, drawer = config.variant(teacher.name).levels, augmented(config.augmentation)
     samples = run.steps * training.samples_per_step
-    data = regions.patches(samples, levels, config.model.patch_vox, config.seed, drawer)
-    averaged = train(run, objective, data, training, Monitor.of(regions.held_out(), config, run.device))
+    data = records.patches(samples, levels, config.model.patch_vox, config.seed, drawer)
+    averaged = train(run, objective, data, training, Monitor.from_config(records.held_out(), config, run.device))
     return replace(teacher, network=averaged, diffusion=diffusion, steps=steps)

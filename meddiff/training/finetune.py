@@ -26,7 +26,7 @@ from meddiff.training import distributed
 from meddiff.training.loop import train
 from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Finetuning, Objective
-from meddiff.training.regions import TrainingRegions
+from meddiff.training.records import TrainingRecords
 from meddiff.training.run import Run
 
 SCRATCH_FOUNDATION = "foundation"  # folder of the U-Net that was trained together with its ControlNet
@@ -41,7 +41,7 @@ class Task:
 
     name: str
     stage: str
-    regions: TrainingRegions
+    records: TrainingRecords
     draw: Draw
     levels: LevelWeights
     facts: dict[str, Any] = field(default_factory=dict)
@@ -64,17 +64,17 @@ def lesion_task(config: Config, dataset: str, store: list[Path], patch_vox: int)
         UserError: it has fewer than two patients with lesions, one to learn from and one to test with.
     """
     rows = [row for row in done_rows(store) if Record(row.path.parent).meta.dataset == dataset]
-    records = records_with_lesions(row.path.parent for row in rows)
-    patients = {record.meta.case for record in records}
+    lesions = records_with_lesions(row.path.parent for row in rows)
+    patients = {record.meta.case for record in lesions}
     if len(patients) < 2:
         raise UserError(
             f"{dataset}: {len(patients)} patients with lesions, and two are the least: one to learn from, one to test"
         )
-    folders = {record.folder for record in records}
-    regions = TrainingRegions.of([row for row in rows if row.path.parent in folders], "downstream")
-    around = AroundLesions(records, patch_vox, config.augmentation)
+    folders = {record.folder for record in lesions}
+    records = TrainingRecords.from_rows([row for row in rows if row.path.parent in folders], "downstream")
+    around = AroundLesions(lesions, patch_vox, config.augmentation)
     facts = {"lesions": around.lesions, "lesions_larger_than_patch": around.larger_than_patch}
-    return Task(f"lesions-{dataset}", "finetune-lesions", regions, around, config.finetuning.levels, facts)
+    return Task(f"lesions-{dataset}", "finetune-lesions", records, around, config.finetuning.levels, facts)
 
 
 def super_resolution_task(config: Config, store: list[Path], measured: list[Path]) -> Task:
@@ -93,11 +93,11 @@ def super_resolution_task(config: Config, store: list[Path], measured: list[Path
     name, stage, facts = f"super-resolution-{factor}", "finetune-super-resolution", {"factor": factor}
     paired = [row for row in rows if row.id in slices]
     if not any(Record(row.path.parent).meta.split == "train" for row in paired):
-        return Task(name, stage, TrainingRegions.of(rows), thick_drawer(factor), PATCH_ALONE, facts)
-    regions = TrainingRegions.of(paired, "downstream")
-    regions = replace(regions, digest=digest([regions.digest, sorted(row.sha256 for row in slices.values())]))
+        return Task(name, stage, TrainingRecords.from_rows(rows), thick_drawer(factor), PATCH_ALONE, facts)
+    records = TrainingRecords.from_rows(paired, "downstream")
+    records = replace(records, digest=digest([records.digest, sorted(row.sha256 for row in slices.values())]))
     draw = MeasuredSlices({row.path.parent: slices[row.id].path for row in paired})
-    return Task(f"{name}-measured", stage, regions, draw, PATCH_ALONE, facts | {"slices": "measured"})
+    return Task(f"{name}-measured", stage, records, draw, PATCH_ALONE, facts | {"slices": "measured"})
 
 
 def finetune(task: Task, config: Config, place: Place) -> None:
@@ -112,7 +112,7 @@ def finetune(task: Task, config: Config, place: Place) -> None:
 
     def objective(schedule: Schedule) -> Objective:
         torch.manual_seed(config.seed)
-        control = ControlNet.of(model.network).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        control = ControlNet.from_unet(model.network).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         return Finetuning(control, model.network, schedule, model.diffusion.prediction)
 
     def save(network: ControlNet, facts: dict[str, Any]) -> None:
@@ -135,7 +135,7 @@ def train_from_scratch(task: Task, config: Config, place: Place) -> None:
     def objective(schedule: Schedule) -> Objective:
         torch.manual_seed(config.seed)
         unet = UNet(model.network.config)
-        network = ControlledUNet(unet, ControlNet.of(unet)).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        network = ControlledUNet(unet, ControlNet.from_unet(unet)).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         return Objective(network, schedule, model.diffusion.prediction)
 
     def save(network: ControlledUNet, facts: dict[str, Any]) -> None:
@@ -171,14 +171,14 @@ def _train(
     """
     settings = params_of(config, task.stage)
     device = next(model.network.parameters()).device
-    folder = place.runs / f"{task.name}-{origin}-{digest([settings, task.regions.digest, begins_with])}"
+    folder = place.runs / f"{task.name}-{origin}-{digest([settings, task.records.digest, begins_with])}"
     steps, training = config.finetuning.steps, training_config(config)
     run = Run(f"{origin} {task.name}", folder, config.seed, device, steps, place.max_minutes, config.machine)
-    task.regions.claim(folder, settings)
+    task.records.claim(folder, settings)
     patch_vox, samples = model.network.config.patch_vox, steps * training.samples_per_step
-    data = task.regions.patches(samples, task.levels, patch_vox, config.seed, task.draw)
+    data = task.records.patches(samples, task.levels, patch_vox, config.seed, task.draw)
     monitor = None
-    if held_out := task.regions.held_out():
+    if held_out := task.records.held_out():
         watched = tuple(level for level in LEVELS if getattr(task.levels, level))
         patches = config.machine.validation_patches
         monitor = Monitor(held_out, patch_vox, patches, config.seed, device, task.draw, watched)
@@ -188,7 +188,7 @@ def _train(
     with distributed.process_group(device):
         averaged = train(run, loss, data, training, monitor)
     if distributed.rank() == 0:
-        save(averaged, task.regions.facts(run, training.samples_per_step) | task.facts)
+        save(averaged, task.records.facts(run, training.samples_per_step) | task.facts)
 
 
 def training_config(config: Config) -> TrainingConfig:

@@ -187,7 +187,7 @@ def _watch(
     """Validate and draw samples with the averaged network when it is time."""
     if monitor is None:
         return
-    averaged = objective.of(state.ema.module)
+    averaged = objective.with_network(state.ema.module)
     with torch.autocast(run.device.type, torch.bfloat16, enabled=config.bfloat16):
         if state.step % run.machine.validate_every == 0 or state.step == run.steps:
             status.validation(state.step, monitor.losses(averaged))

@@ -37,7 +37,7 @@ class Monitor:
     levels: tuple[str, ...] = LEVELS
 
     @classmethod
-    def of(cls, records: list[Record], config: Config, device: torch.device) -> "Monitor | None":
+    def from_config(cls, records: list[Record], config: Config, device: torch.device) -> "Monitor | None":
         """Return the monitor of a pretraining as configured; None where nothing is held out."""
         if not records:
             return None

@@ -47,7 +47,7 @@ class Objective(nn.Module):
         super().__init__()
         self.network, self.schedule, self.prediction = network, schedule, prediction
 
-    def of(self, network: nn.Module) -> "Objective":
+    def with_network(self, network: nn.Module) -> "Objective":
         """Return the same loss of another network."""
         return Objective(network, self.schedule, self.prediction)
 
@@ -81,7 +81,7 @@ class Finetuning(Objective):
         super().__init__(control, schedule, prediction)
         self._whole = ControlledUNet(foundation.requires_grad_(False), control)
 
-    def of(self, network: nn.Module) -> "Finetuning":
+    def with_network(self, network: nn.Module) -> "Finetuning":
         return Finetuning(network, self._whole.unet, self.schedule, self.prediction)  # type: ignore[arg-type]
 
     @property
@@ -119,7 +119,7 @@ class Distillation(Objective):
         self.teacher = teacher.requires_grad_(False)
         self.teacher_prediction, self.sample_steps = teacher_prediction, steps
 
-    def of(self, network: nn.Module) -> "Distillation":
+    def with_network(self, network: nn.Module) -> "Distillation":
         return Distillation(
             network, self.teacher, self.schedule, self.prediction, self.teacher_prediction, self.sample_steps
         )

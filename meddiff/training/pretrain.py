@@ -18,7 +18,7 @@ from meddiff.training import distributed
 from meddiff.training.loop import train
 from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Objective
-from meddiff.training.regions import TrainingRegions
+from meddiff.training.records import TrainingRecords
 from meddiff.training.run import Run
 
 
@@ -38,19 +38,19 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
         TimeSliceEnded: the time is up; the same call goes on.
         UserError: the model that training shall start from is not there, or of another kind.
     """
-    regions = TrainingRegions.of(done_rows(store))
+    records = TrainingRecords.from_rows(done_rows(store))
     settings = params_of(config, "pretrain")
     training, diffusion = config.training, config.diffusion
     device = distributed.local_device(choose_device(config.machine.device))
     start = find_bundle(training.start_from.format(model=name)) if training.start_from else None
     begun_with = [sha256(start / WEIGHTS)] if start else []
-    folder = runs / f"{name}-{digest([settings, regions.digest, *begun_with])}"
-    steps = training.steps_for(len(regions.training))
+    folder = runs / f"{name}-{digest([settings, records.digest, *begun_with])}"
+    steps = training.steps_for(len(records.training))
     run = Run(f"pretrain {name}", folder, config.seed, device, steps, max_minutes, config.machine)
-    regions.claim(folder, settings)
+    records.claim(folder, settings)
     levels, drawer = config.variant(name).levels, augmented(config.augmentation)
     samples = steps * training.samples_per_step
-    data = regions.patches(samples, levels, config.model.patch_vox, config.seed, drawer)
+    data = records.patches(samples, levels, config.model.patch_vox, config.seed, drawer)
     torch.manual_seed(config.seed)
     network = UNet(config.network(name))
     if start:
@@ -58,12 +58,12 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
     network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     network.activation_checkpointing = config.machine.activation_checkpointing
     objective = Objective(network, Schedule(diffusion.timesteps, device), diffusion.prediction)
-    monitor = Monitor.of(regions.held_out(), config, device)
+    monitor = Monitor.from_config(records.held_out(), config, device)
     with distributed.process_group(device):
         averaged = train(run, objective, data, training, monitor)
     if distributed.rank() == 0:
-        model = MedDiffFM(averaged, diffusion, name, regions.spacing_mm, config.windows)  # type: ignore[arg-type]
-        model.save(out, regions.facts(run, training.samples_per_step))
+        model = MedDiffFM(averaged, diffusion, name, records.spacing_mm, config.windows)  # type: ignore[arg-type]
+        model.save(out, records.facts(run, training.samples_per_step))
 
 
 def begin_with(network: UNet, bundle: Path, diffusion: DiffusionConfig) -> None:

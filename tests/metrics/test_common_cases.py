@@ -13,7 +13,7 @@ def test_only_cases_that_all_have_count_and_the_others_are_named(caplog):
     tables = {"a": table("1", "2", "3"), "b": table("3", "1"), "c": table("3", "2", "1", "4")}
     common = common_cases("Table 3", tables)
     assert common.ids == {"1", "3"}
-    assert {name: rows["id"].tolist() for name, rows in common.of(tables).items()} == {
+    assert {name: rows["id"].tolist() for name, rows in common.select(tables).items()} == {
         "a": ["1", "3"],
         "b": ["3", "1"],
         "c": ["3", "1"],
@@ -35,7 +35,7 @@ def test_a_method_that_was_not_run_takes_no_case_from_the_others():
     tables = {"a": table("1"), "b": pd.DataFrame(), "c": pd.DataFrame(columns=["id", "region"])}
     common = common_cases("Table 4", tables)
     assert (common.ids, common.note) == ({"1"}, "")
-    assert [len(rows) for rows in common.of(tables).values()] == [1, 0, 0]
+    assert [len(rows) for rows in common.select(tables).values()] == [1, 0, 0]
     assert common_cases("Table 4", {"b": pd.DataFrame()}).ids == frozenset()
 
 

@@ -40,7 +40,7 @@ def save_foundation(folder, seed):
 def bundle(tmp_path):
     """A controlled network, its foundation's folder and its ControlNet's folder."""
     unet = save_foundation(tmp_path / "tiny", seed=0)
-    control = ControlNet.of(unet)
+    control = ControlNet.from_unet(unet)
     for parameter in control.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     save_control(control, tmp_path / "tiny", "tiny, lesions", TRAINING, tmp_path / "control")

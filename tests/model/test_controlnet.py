@@ -34,7 +34,7 @@ def randomised(network, std=0.1):
 
 def controlled(config=PLAIN):
     unet = randomised(UNet(config))
-    return ControlledUNet(unet, ControlNet.of(unet)).eval()
+    return ControlledUNet(unet, ControlNet.from_unet(unet)).eval()
 
 
 def estimate(network, condition):
@@ -72,7 +72,7 @@ def test_every_zero_convolution_reaches_the_estimate(name):
 
 
 def test_no_other_convolution_starts_at_zero():
-    control = ControlNet.of(randomised(UNet(PLAIN)))
+    control = ControlNet.from_unet(randomised(UNet(PLAIN)))
     zero = {name.rsplit(".", 1)[0] for name, parameter in control.named_parameters() if not parameter.any()}
     assert zero == {*ZERO, "target.4"}
 
@@ -95,7 +95,7 @@ def test_what_is_added_depends_on_every_input(which):
 @pytest.mark.parametrize("config", [PLAIN, ATTENTIVE], ids=["plain", "attentive"])
 def test_the_copy_has_all_weights_of_the_unets_encoder(config):
     unet = randomised(UNet(config))
-    copied = ControlNet.of(unet).state_dict()
+    copied = ControlNet.from_unet(unet).state_dict()
     for name in Encoder(config).state_dict():
         assert torch.equal(copied[name], unet.state_dict()[name]), name
 

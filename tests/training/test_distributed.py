@@ -34,7 +34,7 @@ def run_training(folder, record_folder, minutes=float("inf"), controlled=False, 
     torch.nn.init.normal_(unet.conv_out.weight)  # without it no gradient would reach a ControlNet
     objective = Objective(unet, Schedule(1000), "v")
     if controlled:
-        objective = Finetuning(ControlNet.of(unet), unet, Schedule(1000), "v")
+        objective = Finetuning(ControlNet.from_unet(unet), unet, Schedule(1000), "v")
     drawer = thick_drawer(2) if controlled else draw
     data = PatchDataset([record_folder], LevelWeights(), 16, 0, CONFIG.steps * CONFIG.samples_per_step, drawer)
     run = Run("test", folder, 0, CPU, CONFIG.steps, minutes, machine)

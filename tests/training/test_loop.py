@@ -171,7 +171,7 @@ def test_the_network_learns_a_phantom_by_heart(tmp_path, record):
     trained = train(Run("test", tmp_path, 0, CPU, config.steps, machine=MACHINE), objective, data, config)
     losses = [row["loss"] for row in statistics(tmp_path)]
     assert sum(losses[-50:]) / 50 < 0.4 * sum(losses[:20]) / 20
-    assert difference(monitor.pictures(objective.of(trained))) < 0.15 * untrained
+    assert difference(monitor.pictures(objective.with_network(trained))) < 0.15 * untrained
 
 
 def difference(pictures):

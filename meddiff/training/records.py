@@ -17,7 +17,7 @@ from meddiff.training.status import last_validation
 
 
 @dataclass(frozen=True)
-class TrainingRegions:
+class TrainingRecords:
     """Record folders of the training and of the validation split, and a digest of the former."""
 
     training: list[Path]
@@ -25,7 +25,7 @@ class TrainingRegions:
     digest: str
 
     @classmethod
-    def of(cls, rows: list[Row], role: str = "pretraining") -> "TrainingRegions":
+    def from_rows(cls, rows: list[Row], role: str = "pretraining") -> "TrainingRecords":
         """Choose from the store's rows those of datasets with this role.
 
         Raises:
