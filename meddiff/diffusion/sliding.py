@@ -19,12 +19,12 @@ from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.solvers import SLAB_VOXELS
 from meddiff.diffusion.windows import (
     Corner,
-    at,
     corners_of,
     overlapping_starts,
     shifted_starts,
     total_profile,
     window_borders,
+    window_slices,
     window_weight,
 )
 from meddiff.errors import UserError
@@ -173,11 +173,11 @@ class SlidingWindows:
         shows_body = dict(zip(corners, self._show_body(corners), strict=True))
         for corner in corners:
             if not shows_body[corner]:
-                mean[at(corner, self._window)] += self._air * self._weight
+                mean[window_slices(corner, self._window)] += self._air * self._weight
         computed = [corner for corner in corners if shows_body[corner]]
         self.cost.estimates += len(computed)
         for corner, window in self._windows(computed, x_ZYX, t):
-            mean[at(corner, self._window)] += self._weight * window
+            mean[window_slices(corner, self._window)] += self._weight * window
         for axis in range(3):
             total = total_profile(self.size_zyx[axis], self._window, starts[axis])
             mean /= total.view([-1 if other == axis else 1 for other in range(3)]).to(self.device)
@@ -187,7 +187,7 @@ class SlidingWindows:
         """Return which windows are computed: those with any anatomy, if the others may be air."""
         if not self.config.skip_air:
             return [True] * len(corners)
-        return torch.stack([self._anatomy[at(corner, self._window)].any() for corner in corners]).tolist()
+        return torch.stack([self._anatomy[window_slices(corner, self._window)].any() for corner in corners]).tolist()
 
     def starts_zyx(self, step: int | None) -> list[list[int]]:
         """Return where the windows of a step begin along each axis; None is the last step.
@@ -250,7 +250,7 @@ class SlidingWindows:
 
     @torch.inference_mode()
     def _x0_at_once(self, network: Network, corners: tuple[Corner, ...], x_ZYX: Tensor, t: int) -> Tensor:
-        x = torch.stack([x_ZYX[at(c, self._window)] for c in corners])[:, None]
+        x = torch.stack([x_ZYX[window_slices(c, self._window)] for c in corners])[:, None]
         t_B = torch.full((len(corners),), t, device=self.device)
         device = _device_of(network)
         region_B = torch.full_like(t_B, self._region, device=device)
@@ -262,13 +262,13 @@ class SlidingWindows:
         if corners in self._cached:
             return self._cached[corners]
         shape = (self._window,) * 3
-        anatomy = torch.stack([self._anatomy[at(c, self._window)] for c in corners])
+        anatomy = torch.stack([self._anatomy[window_slices(c, self._window)] for c in corners])
         shift = [o - b for o, b in zip(self._place.offset_zyx, self._before, strict=True)]
         starts = [tuple(float(v + s) for v, s in zip(c, shift, strict=True)) for c in corners]
         coordinates = [patch_coordinates(s, (1.0,) * 3, shape, self._place.region_zyx, device) for s in starts]
         target = None
         if self._target is not None:
-            target = torch.stack([self._target[at(c, self._window)] for c in corners])[:, None].to(device)
+            target = torch.stack([self._target[window_slices(c, self._window)] for c in corners])[:, None].to(device)
         encoded = network.encode_condition(anatomy.to(device), torch.stack(coordinates), target)
         self.cost.encodings += len(corners)
         if encoded.nbytes <= self._cache_bytes:

@@ -73,6 +73,6 @@ def total_profile(size: int, window: int, starts: Sequence[int]) -> Tensor:
     return total
 
 
-def at(corner: Corner, window: int) -> tuple[slice, ...]:
+def window_slices(corner: Corner, window: int) -> tuple[slice, ...]:
     """Return the index of a window in a `zyx` array."""
     return tuple(slice(start, start + window) for start in corner)

@@ -10,7 +10,7 @@ from meddiff.diffusion.sampling import SavedState, sample_volume
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import Condition, SlidingWindows, array_bytes
 from meddiff.diffusion.solvers import NAMES, VolumeSolver
-from meddiff.diffusion.windows import at, corners_of, window_weight
+from meddiff.diffusion.windows import corners_of, window_slices, window_weight
 from meddiff.errors import UserError
 from meddiff.model.unet import UNet
 from meddiff.store.position import patch_coordinates
@@ -85,7 +85,7 @@ def test_averaging_x0_is_averaging_the_noise(network):
     t_B = torch.tensor([t])
     sums, total = torch.zeros(8, 8, 12), torch.zeros(8, 8, 12)
     for corner in corners_of(windows.starts_zyx(0)):
-        index = at(corner, 8)
+        index = window_slices(corner, 8)
         starts = tuple(float(c) for c in corner)
         coordinates = patch_coordinates(starts, (1.0,) * 3, (8,) * 3, (8, 8, 12))[None]
         with torch.no_grad():

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meddiff.diffusion.windows import (
-    at,
     corners_of,
     overlapping_starts,
     shifted_starts,
     total_profile,
+    window_slices,
     window_weight,
 )
 
@@ -46,7 +46,7 @@ def test_normalised_weights_sum_to_one_everywhere(size, overlap, moved, shift):
     assert (total > 0).all()
     weight, share = window_weight(8), torch.zeros(size)
     for corner in corners_of(starts):
-        share[at(corner, 8)] += weight / total[at(corner, 8)]
+        share[window_slices(corner, 8)] += weight / total[window_slices(corner, 8)]
     torch.testing.assert_close(share, torch.ones(size))
 
 
