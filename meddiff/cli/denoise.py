@@ -17,7 +17,7 @@ from meddiff.cli.options import (
     Seed,
     Threads,
     check_region,
-    check_volume_name,
+    check_volume_out,
     naming,
     own_config,
     stage_config,
@@ -47,10 +47,11 @@ def denoise(
 ) -> None:
     """Write the scan with less noise, on its own grid; voxels outside of the region's HU window keep their value.
 
-    A DICOM folder gives a DICOM series, marked as derived, in the same study.
+    The voxels of a file are those of the scan, in its order. A DICOM folder gives a DICOM series, marked as derived, in
+    the same study.
     """
     if not scan.is_dir():
-        check_volume_name(out)
+        check_volume_out(out, scan, anatomy)
     check_region(region)
     settings = own_config(config)
     changes = {"method": method} if method else {}

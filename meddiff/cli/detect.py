@@ -13,7 +13,7 @@ from meddiff.cli.options import (
     ScanFile,
     Seed,
     Threads,
-    check_volume_name,
+    check_volume_out,
     naming,
     own_config,
 )
@@ -43,7 +43,9 @@ def detect(
     Map and mask are by default what Table 5 scores under the paper's name. A threshold is best chosen on scans with
     known lesions, as the pipeline does (`metrics/anomaly.csv`, in half HU windows).
     """
-    check_volume_name(out)
+    check_volume_out(out, scan, anatomy)
+    if mask_out:
+        check_volume_out(mask_out, scan, anatomy, out, option="--mask-out")
     if (threshold_hu is None) != (mask_out is None):
         raise UserError("a mask needs both, --mask-out and --threshold-hu")
     import numpy as np

@@ -14,7 +14,7 @@ from meddiff.cli.options import (
     Seed,
     Threads,
     check_region,
-    check_volume_name,
+    check_volume_out,
     naming,
     own_config,
 )
@@ -52,7 +52,9 @@ def generate(
     threads: Threads = None,
 ) -> None:
     """Write a synthetic CT with this anatomy and a lesion, and the lesion's mask, as nnU-Net takes them."""
-    check_volume_name(out)
+    check_volume_out(out, anatomy, lesion)
+    if mask_out:
+        check_volume_out(mask_out, anatomy, lesion, out, option="--mask-out")
     check_region(region)
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import lesion_files
@@ -82,7 +84,9 @@ def inpaint(
     threads: Threads = None,
 ) -> None:
     """Write the scan with a lesion drawn into it; beyond the mask and its margin every voxel is as it was."""
-    check_volume_name(out)
+    check_volume_out(out, scan, anatomy, lesion)
+    if mask_out:
+        check_volume_out(mask_out, scan, anatomy, lesion, out, option="--mask-out")
     check_region(region)
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import lesion_files

@@ -42,16 +42,30 @@ def own_config(path: Path | None) -> Config:
     return load_config(path) if path else Config()
 
 
-def check_volume_name(path: Path) -> None:
-    """Refuse a name that no volume can be written to, before long work begins.
+def check_volume_out(path: Path, *others: Path | None, option: str = "--out") -> None:
+    """Refuse a place where no volume can or should be written, before long work begins.
+
+    Args:
+        path: the file to write.
+        others: what is read, and what else is written; none of it may be replaced.
+        option: how the user gave the path.
 
     Raises:
-        UserError: it does not end as a volume does.
+        UserError: no name of a volume, a folder, one of the others or a file within it, or no place to write to.
     """
-    from meddiff.volumes.volumes import VOLUME_SUFFIXES, is_volume_file
+    from meddiff.volumes.volumes import WRITTEN_SUFFIXES
 
-    if not is_volume_file(path):
-        raise UserError(f"--out {path}: no name of a volume; end it with one of {', '.join(VOLUME_SUFFIXES)}")
+    if not path.name.lower().endswith(WRITTEN_SUFFIXES):
+        raise UserError(f"{option} {path}: no name of a volume; end it with one of {', '.join(WRITTEN_SUFFIXES)}")
+    if path.is_dir():
+        raise UserError(f"{option} {path}: a folder; name a file")
+    place = path.resolve()
+    for other in others:
+        if other and (place == other.resolve() or other.resolve() in place.parents):
+            raise UserError(f"{option} {path}: it would replace {other}, or lie in it; give another name")
+    folder = next(parent for parent in place.parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{option} {path}: nothing can be written to {folder}; give another place")
 
 
 def check_region(region: Region) -> None:

@@ -19,7 +19,7 @@ from meddiff.cli.options import (
     StoreIndices,
     Threads,
     check_region,
-    check_volume_name,
+    check_volume_out,
     naming,
     own_config,
     stage_config,
@@ -43,8 +43,11 @@ def superres(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Write a region of a scan with thick slices at the model's spacing, in the region's HU window."""
-    check_volume_name(out)
+    """Write a region of a scan with thick slices at the model's spacing, in the region's HU window.
+
+    Its axes run as those of the scan do, nearest to which the patient's are.
+    """
+    check_volume_out(out, scan, anatomy)
     check_region(region)
     from meddiff.machine.device import set_up_cpu
     from meddiff.model.control_bundle import slice_factor
@@ -62,7 +65,7 @@ def superres(
     with naming(scan):
         thick, grid = super_resolution.read_thick(scan, region, anatomy, sampler.model, settings)
     result = super_resolution.super_resolve(sampler, thick, settings.super_resolution, seed)
-    volumes.write_image(volumes.like(result, grid), out)
+    volumes.write_image(volumes.in_order_of(volumes.like(result, grid), volumes.read_grid(scan)), out)
 
 
 def thick_slices(

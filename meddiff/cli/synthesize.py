@@ -16,7 +16,7 @@ from meddiff.cli.options import (
     StoreIndices,
     Threads,
     check_region,
-    check_volume_name,
+    check_volume_out,
     naming,
     own_config,
     stage_config,
@@ -34,7 +34,7 @@ def synthesize(
     threads: Threads = None,
 ) -> None:
     """Draw a CT with the anatomy of a mask, on its grid; after an interruption the same command goes on."""
-    check_volume_name(out)
+    check_volume_out(out, anatomy)
     check_region(region)
     from meddiff.anatomy.masks import read_mask
     from meddiff.machine.device import set_up_cpu

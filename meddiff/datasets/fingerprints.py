@@ -8,7 +8,6 @@ histogram of all voxels. A histogram is that of HU_RANGE, since archives clip ai
 has its identifier. Only digests are kept.
 """
 
-import gzip
 import hashlib
 import logging
 import math
@@ -29,6 +28,7 @@ from meddiff.machine.files import digest
 from meddiff.machine.progress import Progress
 from meddiff.machine.tsv import read_tsv, write_tsv
 from meddiff.volumes.files import read_file
+from meddiff.volumes.nifti import is_nifti, opened, read_nifti_header, voxels_start
 
 log = logging.getLogger(__name__)
 
@@ -98,12 +98,12 @@ def quarantine_duplicates(cases: list[Case], fingerprints: Fingerprints) -> list
 
 def grid_fingerprint(path: Path) -> str:
     """Return a digest of the geometry that a scan's header tells; empty where it cannot be read."""
-    return _fingerprint(path, lambda path: _nifti(path)[0] if _is_nifti(path) else _geometry(path))
+    return _fingerprint(path, lambda path: _nifti(path)[0] if is_nifti(path) else _geometry(path))
 
 
 def slice_fingerprint(path: Path) -> str:
     """Return a digest of a scan's geometry and a sample of it; empty where it cannot be read."""
-    return _fingerprint(path, lambda path: _first_slice(path) if _is_nifti(path) else _tail(path))
+    return _fingerprint(path, lambda path: _first_slice(path) if is_nifti(path) else _tail(path))
 
 
 def volume_fingerprint(path: Path) -> str:
@@ -168,17 +168,11 @@ def _series(folder: Path) -> list[Any]:
     raise ValueError("no DICOM series")
 
 
-def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz"))
-
-
 def _nifti(path: Path) -> tuple[list[Any], Any]:
-    """Return the geometry of a NIfTI, whatever way the slice is turned, and where its voxels are stored."""
-    import nibabel
-
-    image: Any = nibabel.load(path)  # type: ignore[attr-defined]
-    shape, spacing_mm = image.shape[:3], [round(float(value), 2) for value in image.header.get_zooms()[:3]]
-    return [sorted(shape[:2]), shape[2], sorted(spacing_mm[:2]), spacing_mm[2]], image.dataobj
+    """Return the geometry of a NIfTI, whatever way the slice is turned, and its header."""
+    header = read_nifti_header(path)
+    shape, spacing_mm = header.get_data_shape()[:3], [round(float(value), 2) for value in header.get_zooms()[:3]]
+    return [sorted(shape[:2]), shape[2], sorted(spacing_mm[:2]), spacing_mm[2]], header
 
 
 def _geometry(path: Path) -> list[Any]:
@@ -191,12 +185,13 @@ def _geometry(path: Path) -> list[Any]:
 
 
 def _first_slice(path: Path) -> list[Any]:
-    geometry, stored = _nifti(path)  # the header's own offset and slope are emptied when it is read
-    with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rb") as stream:
-        stream.seek(stored.offset)
-        values = np.frombuffer(stream.read(math.prod(stored.shape[:2]) * stored.dtype.itemsize), stored.dtype)
-    if (stored.slope, stored.inter) != (1, 0):
-        values = values * stored.slope + stored.inter
+    geometry, header = _nifti(path)
+    dtype, (slope, intercept) = header.get_data_dtype(), header.get_slope_inter()
+    with opened(path) as stream:
+        stream.seek(voxels_start(header))
+        values = np.frombuffer(stream.read(math.prod(header.get_data_shape()[:2]) * dtype.itemsize), dtype)
+    if (slope or 1, intercept or 0) != (1, 0):
+        values = values * slope + intercept
     return [*geometry, _histogram([values]).tolist()]
 
 
@@ -209,7 +204,7 @@ def _tail(path: Path) -> list[Any]:
 def _all_voxels(path: Path) -> list[Any]:
     import SimpleITK as sitk
 
-    image = read_file(path)
+    image = read_file(path, placed=False)
     counts = _histogram(sitk.GetArrayViewFromImage(image))
     if not counts.any():
         raise ValueError("nothing but air and metal")

@@ -44,7 +44,7 @@ def names_of(own_names: dict[Path, str]) -> dict[Path, str]:
 
 
 def _stem(path: Path) -> str:
-    return re.sub(r"(\.nii)?\.gz$|\.(nii|nrrd|mha|mhd)$", "", path.name)
+    return re.sub(r"(\.nii)?\.gz$|\.(nii|nrrd|mha|mhd)$", "", path.name, flags=re.IGNORECASE)
 
 
 def _digest(text: str) -> str:

@@ -16,13 +16,13 @@ PROBE = bytes(2**16)
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """Give a temporary path with the same suffixes; on success it takes the place of `path`.
+    """Give a temporary path with the same suffixes, in small letters; on success it takes the place of `path`.
 
     Raises:
         OSError: the disk is full, also where the library that wrote does not tell (ITK) or calls it something else
             (blosc2).
     """
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{_with_small_suffix(path.name)}")
     try:
         try:
             yield temporary
@@ -39,9 +39,17 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 
 def remove_leftovers(folder: Path, names: set[str] | None = None) -> None:
     """Remove what killed processes left of the files with these names, or of all files in a folder."""
+    left = None if names is None else {_with_small_suffix(name) for name in names}
     for path in folder.glob(f"{TEMPORARY}*"):
-        if names is None or path.name.removeprefix(TEMPORARY).partition("-")[2] in names:
+        if left is None or path.name.removeprefix(TEMPORARY).partition("-")[2] in left:
             path.unlink(missing_ok=True)
+
+
+def _with_small_suffix(name: str) -> str:
+    """Return `SCAN.nii.gz` for `SCAN.NII.GZ`; ITK writes no format whose suffix has capitals."""
+    stem, last = os.path.splitext(name)
+    stem, inner = os.path.splitext(stem) if last.lower() == ".gz" else (stem, "")
+    return stem + (inner + last).lower()
 
 
 def _refuse_full_disk(temporary: Path) -> None:

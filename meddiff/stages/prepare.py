@@ -20,6 +20,7 @@ from meddiff.errors import CaseError
 from meddiff.machine.files import read_json, write_json
 from meddiff.machine.shards import Item, MemoryBudget, Row, run_shard, sidecar
 from meddiff.volumes import volumes
+from meddiff.volumes.nifti import is_nifti, read_nifti_header
 
 PROGRAM_MB, STORING_BYTES_PER_VOXEL = 500, 20
 
@@ -73,6 +74,14 @@ def resampling_bytes(path: Path, spacing_mm: float) -> float:
 
 def volume_header(path: Path) -> tuple[int, int, float] | None:
     """Return how many voxels a volume has, the bytes of each, and the space that they fill in mm^3."""
+    if is_nifti(path):
+        try:
+            header = read_nifti_header(path)
+        except (OSError, CaseError):
+            return None
+        voxels = math.prod(header.get_data_shape())
+        voxel_bytes = max(header.get_data_dtype().itemsize, 2)  # with a slope, one byte becomes four
+        return voxels, voxel_bytes, float(voxels * math.prod(header.get_zooms()[:3]))
     reader = sitk.ImageFileReader()
     try:
         files = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]

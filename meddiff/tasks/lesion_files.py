@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from meddiff.anatomy.drawn_lesions import draw_lesion
-from meddiff.anatomy.masks import read_mask, read_mask_of
+from meddiff.anatomy.masks import read_mask
 from meddiff.anatomy.regions import find_region
 from meddiff.config import Config, Organ, Region
 from meddiff.diffusion.sliding import Place
@@ -18,6 +18,7 @@ from meddiff.tasks.lesions import LesionView, blend_share, generate, inpaint_les
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.scan import read_scan
 from meddiff.volumes import volumes
+from meddiff.volumes.geometry import Grid
 from meddiff.volumes.hu import air_hu
 
 
@@ -34,13 +35,13 @@ class Wanted:
         if (self.file is None) == (self.organ is None):
             raise UserError("give either --lesion, a mask of yours, or --organ, where one is to be drawn")
 
-    def mask(self, labels_zyx: np.ndarray, grid: sitk.Image, source: sitk.Image, closing_mm: float) -> np.ndarray:
+    def mask(self, labels_zyx: np.ndarray, grid: sitk.Image, source: Grid, closing_mm: float) -> np.ndarray:
         """Return the lesion on a grid, bool.
 
         Args:
             labels_zyx: anatomy on the grid.
             grid: where the lesion is wanted.
-            source: the image whose grid the mask file must have.
+            source: the grid, without shear, that the mask file must have; in it every value but 0 is the lesion.
             closing_mm: of the organ's mask.
 
         Raises:
@@ -51,7 +52,9 @@ class Wanted:
             organ_zyx = organ_mask(labels_zyx, Organ(self.organ), spacing_mm, closing_mm)
             return draw_lesion(organ_zyx, self.diameter_mm, spacing_mm, np.random.default_rng(self.seed))
         try:
-            mask = read_mask_of(self.file, source)
+            mask = volumes.read_label_map(self.file, source)
+            if not sitk.GetArrayViewFromImage(mask).any():
+                raise CaseError("the mask is empty")
         except CaseError as error:
             raise CaseError(f"with the lesion mask {self.file}: {error}") from error
         return volumes.to_zyx(sitk.Resample(mask, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0)) > 0
@@ -74,9 +77,10 @@ def generate_file(
     Raises:
         CaseError: a mask cannot be used.
     """
-    given = sitk.DICOMOrient(read_mask(anatomy, sampler.model.spacing_mm), "LPS")
+    own = read_mask(anatomy, sampler.model.spacing_mm)
+    given = sitk.DICOMOrient(own, "LPS")
     labels_zyx, window = volumes.to_zyx(given), sampler.model.windows.of(region)
-    lesion_zyx = wanted.mask(labels_zyx, given, given, config.anomaly.closing_mm)
+    lesion_zyx = wanted.mask(labels_zyx, given, Grid.of(own).orthogonal(), config.anomaly.closing_mm)
     box = find_region(labels_zyx, sampler.model.spacing_mm, region, config.regions)
     labels_zyx, lesion_zyx = labels_zyx[box.slices], lesion_zyx[box.slices]
     air_zyx = np.full(labels_zyx.shape, air_hu(window), np.int16)
@@ -93,9 +97,9 @@ def generate_file(
             sitk.Resample(image, given, sitk.Transform(), sitk.sitkNearestNeighbor, outside)
             for image, outside in ((ct, air_hu(window)), (mask, 0))
         )
-    volumes.write_image(ct, out)
+    volumes.write_image(volumes.in_order_of(ct, Grid.of(own)), out)
     if mask_out:
-        volumes.write_image(mask, mask_out)
+        volumes.write_image(volumes.in_order_of(mask, Grid.of(own)), mask_out)
 
 
 def inpaint_file(
@@ -114,24 +118,16 @@ def inpaint_file(
         CaseError: the scan or a mask cannot be used.
     """
     scan = read_scan(path, region, anatomy, sampler.model, config)
-    lesion_zyx = wanted.mask(scan.anatomy_zyx, scan.grid, scan.source, config.anomaly.closing_mm)
+    lesion_zyx = wanted.mask(scan.anatomy_zyx, scan.grid, scan.own_grid.orthogonal(), config.anomaly.closing_mm)
     place = Place((0, 0, 0), scan.hu_zyx.shape)
     view = LesionView(scan.hu_zyx, scan.anatomy_zyx, lesion_zyx, region, scan.window, scan.spacing_mm, place)
     drawn_zyx = inpaint_lesion(sampler, view, config.lesions, wanted.seed, f"lesion in the {region}")
+    allowed = scan.as_mask(blend_share(lesion_zyx, config.lesions.margin_mm / scan.spacing_mm) > 0)
     changed_zyx = volumes.to_zyx(scan.with_changes(drawn_zyx))
-    allowed_zyx = _on_source(
-        blend_share(lesion_zyx, config.lesions.margin_mm / scan.spacing_mm) > 0, scan.grid, scan.source
-    )
-    result_zyx = np.where(allowed_zyx, changed_zyx, volumes.to_zyx(scan.source))
-    volumes.write_image(volumes.like(result_zyx, scan.source), out)
+    result_zyx = np.where(volumes.to_zyx(allowed) > 0, changed_zyx, volumes.to_zyx(scan.source))
+    volumes.write_image(scan.own(result_zyx), out)
     if mask_out:
-        mask_zyx = _on_source(lesion_zyx, scan.grid, scan.source)
-        volumes.write_image(volumes.like(mask_zyx.astype(np.uint8), scan.source), mask_out)
-
-
-def _on_source(mask_zyx: np.ndarray, grid: sitk.Image, source: sitk.Image) -> np.ndarray:
-    mask = volumes.like(mask_zyx.astype(np.uint8), grid)
-    return volumes.to_zyx(sitk.Resample(mask, source, sitk.Transform(), sitk.sitkNearestNeighbor, 0)) > 0
+        volumes.write_image(scan.as_mask(lesion_zyx), mask_out)
 
 
 def _placed(values_zyx: np.ndarray, place: Place, region: sitk.Image) -> sitk.Image:

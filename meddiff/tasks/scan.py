@@ -1,13 +1,16 @@
 """One scan of a user: prepared as the store's scans are, and the way back to its own grid."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from meddiff.anatomy.body import add_body, body_mask
 from meddiff.anatomy.label import label_anatomy
-from meddiff.anatomy.masks import read_mask_of
+from meddiff.anatomy.labels import BODY
+from meddiff.anatomy.masks import has_body, read_mask_of
 from meddiff.anatomy.regions import find_region
 from meddiff.anatomy.segmenter import Segmenter
 from meddiff.config import Config, Region, Window
@@ -15,7 +18,10 @@ from meddiff.errors import CaseError
 from meddiff.machine.device import choose_device
 from meddiff.model.foundation import MedDiffFM
 from meddiff.volumes import volumes
-from meddiff.volumes.resample import isotropic_grid, resample_ct
+from meddiff.volumes.geometry import Grid, without_shear
+from meddiff.volumes.resample import resample_ct
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,8 @@ class Scan:
     """A scan and its region at the model's spacing.
 
     Args:
-        source: the scan as it was read: LPS, its own grid, int16 HU.
+        source: the scan's own voxels, int16 HU, in the order of its file; sheared if the gantry was tilted.
+        own_grid: where the file says that they lie; `source` has it without what is rounding of perpendicular axes.
         grid: where the region lies: the image that `hu_zyx` was taken from.
         hu_zyx: the region's voxels.
         anatomy_zyx: their label ids, uint8.
@@ -32,6 +39,7 @@ class Scan:
     """
 
     source: sitk.Image
+    own_grid: Grid
     grid: sitk.Image
     hu_zyx: np.ndarray
     anatomy_zyx: np.ndarray
@@ -43,18 +51,29 @@ class Scan:
         return self.grid.GetSpacing()[0]
 
     def with_changes(self, hu_zyx: np.ndarray) -> sitk.Image:
-        """Return the source with what was changed in its region, int16 HU on its own grid.
+        """Return the scan's own voxels with what was changed in its region, int16 HU.
 
         Choice: the change is brought to the source's grid and added, so that a scan of finer voxels than the model's
-        keeps its detail; with the same voxels the result is the given one.
+        keeps its detail, and a tilted one is not interpolated twice; with the same voxels the result is the given one.
         """
         change = volumes.like((hu_zyx - self.hu_zyx.astype(np.int32)).astype(np.float32), self.grid)
         changed = volumes.to_zyx(self.source) + volumes.to_zyx(onto_source(change, self.source))
-        return volumes.like(np.clip(np.rint(changed), volumes.AIR_HU, 32767).astype(np.int16), self.source)
+        return self.own(np.clip(np.rint(changed), volumes.AIR_HU, 32767).astype(np.int16))
 
     def as_map(self, values_zyx: np.ndarray) -> sitk.Image:
-        """Return float values of the region's voxels on the source's grid, 0 elsewhere."""
-        return onto_source(volumes.like(values_zyx.astype(np.float32), self.grid), self.source)
+        """Return float values of the region's voxels for the scan's own, 0 elsewhere."""
+        values = volumes.like(values_zyx.astype(np.float32), self.grid)
+        return self.own(volumes.to_zyx(onto_source(values, self.source)))
+
+    def as_mask(self, mask_zyx: np.ndarray) -> sitk.Image:
+        """Return a mask of the region's voxels, 0 or 1, uint8, for the scan's own."""
+        mask = volumes.like(mask_zyx.astype(np.uint8), self.grid)
+        mask = sitk.Resample(mask, self.source, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+        return self.own(volumes.to_zyx(mask))
+
+    def own(self, values_zyx: np.ndarray) -> sitk.Image:
+        """Return values of the scan's own voxels as an image that lies, to the last digit, where its file does."""
+        return self.own_grid.put_on(sitk.GetImageFromArray(values_zyx))
 
 
 def onto_source(image: sitk.Image, source: sitk.Image) -> sitk.Image:
@@ -75,22 +94,38 @@ def read_scan(path: Path, region: Region, anatomy: Path | None, model: MedDiffFM
     Raises:
         CaseError: no readable CT, a mask of another geometry or with other labels, no body.
     """
-    source = volumes.read_ct(path, allow_missing=config.data.allow_missing_slices)
-    resampled = resample_ct(source, model.spacing_mm)
+    acquired = volumes.read_acquired(path, config.data.allow_missing_slices)
+    own_grid, upright = Grid.of(acquired), volumes.put_upright(acquired)
+    resampled = resample_ct(upright, model.spacing_mm)
     if anatomy:
-        grid = isotropic_grid(source, model.spacing_mm)
-        mask = _named(anatomy, source)
-        labels_zyx = volumes.to_zyx(sitk.Resample(mask, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
+        labels_zyx = read_anatomy(anatomy, upright, resampled, config.anatomy.body_threshold_hu)
     else:
         with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
             labels_zyx = label_anatomy(resampled, segmenter, config.anatomy.body_threshold_hu)
     box = find_region(labels_zyx, model.spacing_mm, region, config.regions)
     grid = volumes.crop(resampled, box.start_zyx, box.stop_zyx)
-    return Scan(source, grid, volumes.to_zyx(grid), labels_zyx[box.slices], region, model.windows.of(region))
+    source = acquired if own_grid.is_sheared() else without_shear(acquired, volumes.AIR_HU)
+    return Scan(source, own_grid, grid, volumes.to_zyx(grid), labels_zyx[box.slices], region, model.windows.of(region))
 
 
-def _named(anatomy: Path, source: sitk.Image) -> sitk.Image:
+def read_anatomy(path: Path, scan: sitk.Image, ct: sitk.Image, body_threshold_hu: float) -> np.ndarray:
+    """Return the label ids of a mask, uint8 `zyx`; the body is added to a mask of TotalSegmentator, which has none.
+
+    Args:
+        path: the mask.
+        scan: whose grid it must have; see `volumes.read_ct`.
+        ct: the scan on the grid where the labels are wanted.
+        body_threshold_hu: what the body is above.
+
+    Raises:
+        CaseError: a mask of another geometry or with other labels.
+    """
     try:
-        return read_mask_of(anatomy, source)
+        mask = read_mask_of(path, scan)
     except CaseError as error:
-        raise CaseError(f"with the mask {anatomy}: {error}") from error
+        raise CaseError(f"with the mask {path}: {error}") from error
+    labels_zyx = volumes.to_zyx(sitk.Resample(mask, ct, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
+    if has_body(labels_zyx):
+        return labels_zyx
+    log.info("the mask has no label %d, the rest of the body: it is what is above %g HU", BODY, body_threshold_hu)
+    return add_body(labels_zyx, body_mask(volumes.to_zyx(ct), ct.GetSpacing()[0], body_threshold_hu))

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from meddiff.anatomy.label import label_anatomy
-from meddiff.anatomy.masks import read_mask_of
 from meddiff.anatomy.regions import find_region
 from meddiff.anatomy.segmenter import Segmenter
 from meddiff.config import Config, Region, SuperResolutionConfig, Window
@@ -22,6 +21,7 @@ from meddiff.machine.progress import showing
 from meddiff.model.foundation import MedDiffFM
 from meddiff.store.thick_slices import interpolate, interpolated, repeat, thicken, thin_grid
 from meddiff.tasks.sampler import Sampler
+from meddiff.tasks.scan import read_anatomy
 from meddiff.volumes import volumes
 from meddiff.volumes.hu import air_scaled, denormalise, normalise
 from meddiff.volumes.resample import axis_aligned_grid, resample_onto
@@ -111,12 +111,12 @@ def read_thick(
         )
     thick = resample_onto(source, axis_aligned_grid(source, (spacing_mm, spacing_mm, spacing_mm * factor)))
     thin = thin_grid(thick, factor)
+    ct = interpolated(thick, factor)
     if anatomy:
-        mask = read_mask_of(anatomy, source)
-        labels_zyx = volumes.to_zyx(sitk.Resample(mask, thin, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
+        labels_zyx = read_anatomy(anatomy, source, ct, config.anatomy.body_threshold_hu)
     else:
         with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
-            labels_zyx = label_anatomy(interpolated(thick, factor), segmenter, config.anatomy.body_threshold_hu)
+            labels_zyx = label_anatomy(ct, segmenter, config.anatomy.body_threshold_hu)
     box = find_region(labels_zyx, spacing_mm, region, config.regions)
     start, stop = list(box.start_zyx), list(box.stop_zyx)
     start[0], stop[0] = start[0] // factor * factor, min(-(-stop[0] // factor) * factor, len(labels_zyx))

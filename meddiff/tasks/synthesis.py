@@ -20,6 +20,7 @@ from meddiff.model.info import window_flops
 from meddiff.store.record import Record
 from meddiff.tasks.sampler import Sampler
 from meddiff.volumes import volumes
+from meddiff.volumes.geometry import Grid
 from meddiff.volumes.hu import air_hu, denormalise
 
 
@@ -71,13 +72,12 @@ def synthesize_mask(
     sampler: Sampler, mask: sitk.Image, region: Region, config: RegionsConfig, seed: int, out: Path
 ) -> None:
     """Write a synthetic CT on the grid of an anatomy mask; what is drawn is the box of the region, around it is air."""
-    code = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(mask.GetDirection())
     oriented = sitk.DICOMOrient(mask, "LPS")
     labels_zyx, window = volumes.to_zyx(oriented), sampler.model.windows.of(region)
     inside = find_region(labels_zyx, sampler.model.spacing_mm, region, config).slices
     hu_zyx = np.full(labels_zyx.shape, air_hu(window), np.int16)
     hu_zyx[inside] = synthesize(sampler, labels_zyx[inside], region, window, seed, out).hu_zyx
-    volumes.write_image(sitk.DICOMOrient(volumes.like(hu_zyx, oriented), code), out)
+    volumes.write_image(volumes.in_order_of(volumes.like(hu_zyx, oriented), Grid.of(mask)), out)
 
 
 def synthesize_records(sampler: Sampler, rows: list[Row], settings: str, seed: int, out: Path, index: Path) -> None:

@@ -63,7 +63,7 @@ def read_scan(image: Path, header: str, min_extent_mm: float = 0.0, allow_missin
         return volumes.read_ct(image, min_extent_mm, allow_missing)
     with TemporaryDirectory() as folder:  # so that the checks and the clipping are those of every other scan
         corrected = Path(folder) / "ct.nii"
-        volumes.write_image(with_header(volumes.read_image(image), Header.from_text(header)), corrected)
+        volumes.write_image(with_header(volumes.read_image(image, placed=False), Header.from_text(header)), corrected)
         return volumes.read_ct(corrected, min_extent_mm)
 
 
@@ -99,7 +99,7 @@ def labels_on_scan(path: Path, scan: "sitk.Image") -> "sitk.Image":
     """
     from meddiff.volumes import volumes
 
-    labels = volumes.read_image(path)
+    labels = volumes.read_image(path, placed=False)
     if labels.GetSize() != scan.GetSize():
         sizes = ("x".join(map(str, image.GetSize())) for image in (labels, scan))
         raise CaseError("label of {} voxels on a scan of {}".format(*sizes))

@@ -6,8 +6,12 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from meddiff.errors import CaseError
+
 # Choice: less than half a voxel, over the whole volume, is no shear and no disagreement of two headers, but rounding.
 TOLERANCE_VOX = 0.5
+LARGEST_MM = 5000.0  # Choice: no scan is longer, and no computer could hold it at the model's spacing
+FLATTEST = 0.3  # Choice: the volume of a voxel by that of a box with its sides; gantries tilt by 30 degrees: 0.87
 
 
 @dataclass(frozen=True)
@@ -80,13 +84,38 @@ class Grid:
         origin_mm = self.origin_mm + axes_mm[:, :2] @ before
         return Grid((columns + int(grown[0]), rows + int(grown[1]), slices), origin_mm, axes_mm)
 
+    def is_perpendicular(self) -> bool:
+        """Return whether the axes are, but for the rounding of float32, at right angles to each other."""
+        ways = self.axes_mm / self.spacing_mm
+        return bool(np.abs(ways.T @ ways - np.eye(3)).max() < 1e-5)
+
     def is_sheared(self) -> bool:
+        """Return whether the last slice lies beside the first one by more than rounding."""
         return bool(max(np.abs(self._drift_vox())) >= TOLERANCE_VOX)
 
     def _drift_vox(self) -> np.ndarray:
         """Return by how many voxels the last slice lies beside the first one, along the slices' two axes."""
         plane = self.axes_mm[:, :2]
         return (plane / self.spacing_mm[:2] ** 2).T @ self.axes_mm[:, 2] * (self.size_xyz[2] - 1)
+
+
+def refuse_impossible(grid: Grid) -> None:
+    """Check that voxels can lie so; a damaged header, or one in other units, would fill the memory.
+
+    Raises:
+        CaseError: no scan lies so.
+    """
+    if not (np.isfinite(grid.axes_mm).all() and np.isfinite(grid.origin_mm).all()):
+        raise CaseError("the geometry in its header is not made of finite numbers; convert the scan again")
+    sides_mm = grid.spacing_mm
+    if not sides_mm.all() or abs(np.linalg.det(grid.axes_mm / sides_mm)) < FLATTEST:
+        raise CaseError("the axes in its header do not span a space; convert the scan again")
+    extent_mm = sides_mm * grid.size_xyz
+    if extent_mm.max() > LARGEST_MM:
+        raise CaseError(
+            f"voxels of {'x'.join(f'{side:g}' for side in sides_mm)} mm would make it {extent_mm.max() / 1000:.3g} m "
+            "long; correct the spacing in its header, or its unit"
+        )
 
 
 def _ends(size_xyz: tuple[int, ...]) -> np.ndarray:

@@ -39,7 +39,7 @@ def plain_nifti(path):
 
 @pytest.mark.parametrize("write", [plain_nrrd, plain_nifti])
 def test_a_file_without_geometry_is_refused(tmp_path, write):
-    with pytest.raises(CaseError, match="has no geometry"):
+    with pytest.raises(CaseError, match="does not say how it lies in the patient"):
         read_mask(write(tmp_path / "mask"), 1.0)
 
 
@@ -50,6 +50,8 @@ def test_a_file_without_geometry_is_refused(tmp_path, write):
         ([0, 1.5], 2.0, "unknown labels 1.5"),
         ([-1, 3], 2.0, "unknown labels -1"),
         ([0, 0], 2.0, "the mask is empty"),
+        ([0, np.nan], 2.0, "labels that are not finite numbers"),
+        ([0, 5, 117], 2.0, "no voxel has the label 118, the rest of the body"),
         ([0, 5], 1.0, "the spacing is 2x2x2 mm and the model's is 1 mm; resample the mask to 1 mm"),
     ],
 )
@@ -59,3 +61,18 @@ def test_what_a_model_cannot_use_is_refused(tmp_path, values, spacing_mm, words)
     sitk.WriteImage(from_zyx(voxels, 2.0), str(tmp_path / "mask.nii.gz"))
     with pytest.raises(CaseError, match=words):
         read_mask(tmp_path / "mask.nii.gz", spacing_mm)
+
+
+def test_labels_that_were_stored_with_a_slope_are_whole_numbers(tmp_path):
+    image = nibabel.Nifti1Image(LABELS_ZYX.T.astype(np.int16) * 4, np.diag([-2.0, -2, 2, 1]))
+    image.header.set_slope_inter(0.25001, 0)
+    nibabel.save(image, tmp_path / "mask.nii.gz")
+    assert (to_zyx(read_mask(tmp_path / "mask.nii.gz", 2.0)) == LABELS_ZYX).all()
+
+
+@pytest.mark.parametrize("shear_mm", [0.0008, 0.24])
+def test_a_mask_whose_axes_are_not_perpendicular_is_read(tmp_path, shear_mm):
+    affine = np.diag([-2.0, -2, 2, 1])
+    affine[1, 2] = shear_mm
+    nibabel.save(nibabel.Nifti1Image(LABELS_ZYX.T, affine), tmp_path / "mask.nii.gz")
+    assert (to_zyx(read_mask(tmp_path / "mask.nii.gz", 2.0)) == LABELS_ZYX).all()

@@ -174,6 +174,14 @@ def test_a_known_dataset_keeps_its_lesion_values_when_its_labels_lie_elsewhere(t
     assert resolve(entry, tmp_path).lesion_values == (2,)
 
 
+def test_capitals_in_a_suffix_are_no_part_of_a_cases_name(tmp_path):
+    for name in ("A.NII.GZ", "b.Nii.gz", "C.NRRD"):
+        (tmp_path / name).touch()
+    own = DatasetConfig(name="own", root=tmp_path, region=Region.CHEST)
+    found = find_cases(DataConfig(datasets=(own,)), tmp_path, 0)
+    assert [case.case for case in found] == ["A", "C", "b"]
+
+
 def test_folders_named_as_in_the_registry_are_found_and_others_left_alone(tmp_path):
     for name in ("btcv", "chaos", "my-scans"):
         (tmp_path / name).mkdir()

@@ -118,7 +118,7 @@ def test_a_field_of_view_of_any_size_gives_the_same_ct_in_a_frame_of_air(files, 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("other", "the mask has another geometry than the scan"),
+        ("other", "the labels lie on other voxels than the scan"),
         ("empty", "the mask is empty"),
         ("outside", "the lesion mask lies outside of the body"),
     ],
@@ -127,6 +127,28 @@ def test_a_mask_that_cannot_be_used_is_refused_and_nothing_is_written(files, tmp
     with pytest.raises(CaseError, match=words):
         inpaint(files, tmp_path / "out.nii.gz", wanted(files, name))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(np.uint8, 255), (np.float64, 1.0), (np.int16, 2)])
+def test_every_value_but_0_is_the_lesion(files, tmp_path, dtype, value):
+    lesion = volumes.read_image(files / "lesion.nii.gz")
+    volumes.write_image(volumes.like((volumes.to_zyx(lesion) > 0).astype(dtype) * value, lesion), tmp_path / "l.nii.gz")
+    inpaint(files, tmp_path / "out.nii.gz", Wanted(tmp_path / "l.nii.gz", None, 0.0, 0), tmp_path / "mask.nii.gz")
+    used = volumes.to_zyx(volumes.read_image(tmp_path / "mask.nii.gz"))
+    np.testing.assert_array_equal(used, volumes.to_zyx(lesion) > 0)
+
+
+def test_a_generated_ct_has_the_order_of_the_anatomys_voxels(files, tmp_path):
+    for name in ("anatomy", "lesion"):
+        image = sitk.DICOMOrient(volumes.read_image(files / f"{name}.nii.gz"), "RSA")
+        volumes.write_image(image, tmp_path / f"{name}.nii.gz")
+    out, mask_out = tmp_path / "ct.nii.gz", tmp_path / "mask.nii.gz"
+    inputs = (tmp_path / "anatomy.nii.gz", Region.CHEST, wanted(tmp_path, "lesion"), CONFIG, out, mask_out, False)
+    generate_file(Sampler(), *inputs)
+    given = volumes.read_image(tmp_path / "anatomy.nii.gz")
+    for path in (out, mask_out):
+        written = volumes.read_image(path)
+        assert (written.GetSize(), written.GetDirection()) == (given.GetSize(), given.GetDirection())
 
 
 @pytest.mark.parametrize("both", [(None, None), ("lesion.nii.gz", Organ.LUNG)])

@@ -1,5 +1,6 @@
 """A user's scan: prepared at the model's spacing, and back on its own grid with only what was changed."""
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -12,7 +13,8 @@ from meddiff.model.foundation import MedDiffFM
 from meddiff.model.unet import UNet
 from meddiff.tasks.scan import read_scan
 from meddiff.volumes.dicom.derived import write_derived_series
-from meddiff.volumes.volumes import from_zyx, read_ct, to_zyx
+from meddiff.volumes.geometry import Grid
+from meddiff.volumes.volumes import from_zyx, read_ct, read_image, to_zyx, write_image
 from tests.training import SMALL
 from tests.volumes.test_volumes import write_dicom_series
 
@@ -74,15 +76,65 @@ def test_a_mask_of_another_geometry_is_refused(files):
     sitk.WriteImage(mask, str(files / "moved.nii.gz"))
     sitk.WriteImage(mask[:, :, 1:], str(files / "short.nii.gz"))
     for name in ("moved", "short"):
-        with pytest.raises(CaseError, match=f"with the mask .*{name}.nii.gz: .*another geometry than the scan"):
+        with pytest.raises(CaseError, match=f"with the mask .*{name}.nii.gz: .*other voxels than the scan"):
             read_scan(files / "ct.nii.gz", Region.CHEST, files / f"{name}.nii.gz", MODEL, Config())
 
 
-def test_a_map_lies_on_the_scans_own_grid(files):
-    scan = read_scan(files / "ct.nii.gz", Region.CHEST, files / "mask.nii.gz", MODEL, Config())
-    found = scan.as_map(torch.ones(scan.hu_zyx.shape).numpy())
-    assert found.GetSize() == scan.source.GetSize()
-    assert to_zyx(found).sum() == pytest.approx(scan.hu_zyx.size, rel=0.01)
+@pytest.fixture(scope="module")
+def tilted(files):
+    """The same scan and mask as a gantry tilted by 9 degrees has them, and with axes that are nearly perpendicular."""
+    for kind, shear in {"tilted": 0.16, "nearly": 0.0008}.items():
+        for name in ("ct", "mask"):
+            image = sitk.ReadImage(str(files / f"{name}-ras.nii.gz"))
+            grid = Grid.of(image)
+            axes_mm = grid.axes_mm + np.outer(grid.axes_mm[:, 1], (0, 0, shear))
+            sheared = Grid(grid.size_xyz, grid.origin_mm, axes_mm).put_on(sitk.Image(image.GetSize(), sitk.sitkInt16))
+            nearest, air = (sitk.sitkNearestNeighbor, 0) if name == "mask" else (sitk.sitkLinear, -1024)
+            write_image(sitk.Resample(image, sheared, sitk.Transform(), nearest, air), files / f"{name}-{kind}.nii.gz")
+    return files
+
+
+@pytest.mark.parametrize("kind", ["", "-ras", "-tilted", "-nearly"])
+def test_what_comes_out_has_the_voxels_of_the_scans_file(tilted, tmp_path, kind):
+    path = tilted / f"ct{kind}.nii.gz"
+    scan = read_scan(path, Region.CHEST, tilted / f"mask{kind}.nii.gz", MODEL, Config())
+    ones = torch.ones(scan.hu_zyx.shape).numpy()
+    before, results = read_image(path), (scan.with_changes(scan.hu_zyx), scan.as_map(ones), scan.as_mask(ones))
+    for number, result in enumerate(results):
+        write_image(result, tmp_path / f"{number}.nii.gz")
+        file = nibabel.load(tmp_path / f"{number}.nii.gz")
+        np.testing.assert_allclose(file.affine, nibabel.load(path).affine, atol=1e-4)
+        assert file.shape == before.GetSize()
+    np.testing.assert_array_equal(to_zyx(results[0]), np.clip(to_zyx(before), -1024, None))
+    for result in results[1:]:  # the box of the region, cut at a right angle, reaches beyond tilted slices
+        assert to_zyx(result).sum() == pytest.approx(scan.hu_zyx.size, rel=0.1 if kind == "-tilted" else 0.01)
+
+
+@pytest.mark.parametrize("kind", ["", "-ras", "-tilted", "-nearly"])
+def test_a_change_comes_back_to_its_place(tilted, kind):
+    scan = read_scan(tilted / f"ct{kind}.nii.gz", Region.CHEST, tilted / f"mask{kind}.nii.gz", MODEL, Config())
+    bright = scan.hu_zyx.copy()
+    bright[20:26, 15:21, 22:28] += 1000
+    before, after = sitk.Cast(scan.own(to_zyx(scan.source)), sitk.sitkFloat32), scan.with_changes(bright)
+    change = to_zyx(sitk.Cast(after, sitk.sitkFloat32) - before)
+    middle_mm = scan.grid.TransformContinuousIndexToPhysicalPoint((24.5, 17.5, 22.5))
+    centre = Grid.of(after).index_of(np.array([middle_mm]))[0]
+    found = np.argwhere(change > 500).mean(0)[::-1]
+    np.testing.assert_allclose(found, centre, atol=0.5)
+
+
+def test_the_body_is_added_to_a_mask_of_totalsegmentator(files, caplog):
+    mask = sitk.ReadImage(str(files / "mask.nii.gz"))
+    sitk.WriteImage(mask * sitk.Cast(mask != 118, sitk.sitkUInt8), str(files / "no-body.nii.gz"))
+    given = read_scan(files / "ct.nii.gz", Region.CHEST, files / "mask.nii.gz", MODEL, Config())
+    with caplog.at_level("INFO"):
+        made = read_scan(files / "ct.nii.gz", Region.CHEST, files / "no-body.nii.gz", MODEL, Config())
+    assert "the mask has no label 118, the rest of the body" in caplog.text
+    assert given.anatomy_zyx.shape == made.anatomy_zyx.shape
+    rest = given.anatomy_zyx == 118
+    assert (made.anatomy_zyx[rest] == 118).mean() > 0.98
+    organs = ~rest & (given.anatomy_zyx > 0)
+    np.testing.assert_array_equal(made.anatomy_zyx[organs], given.anatomy_zyx[organs])
 
 
 def test_a_dicom_series_becomes_a_derived_one(tmp_path):

@@ -118,7 +118,7 @@ def refused(tmp_path, kind):
 @pytest.mark.parametrize(
     ("kind", "region", "out", "words"),
     [
-        ("geometry", "chest", "ct.nii.gz", "mask.nrrd: the file has no geometry"),
+        ("geometry", "chest", "ct.nii.gz", "mask.nrrd: its header does not say how it lies"),
         ("labels", "chest", "ct.nii.gz", "mask.nii.gz: unknown labels 119"),
         ("spacing", "chest", "ct.nii.gz", "mask.nii.gz: the spacing is 1.5x1.5x1.5 mm and the model's is 6 mm"),
         ("good", "whole_body", "ct.nii.gz", "--region whole_body: models know han, chest, abdomen"),

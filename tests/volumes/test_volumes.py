@@ -323,6 +323,50 @@ def test_no_patient_tag_reaches_what_is_written(tmp_path):
     assert b"ecret" not in (tmp_path / "out.nrrd").read_bytes()
 
 
+@pytest.mark.parametrize(("low", "high", "accepted"), [(-160, 240, False), (-400, 400, False), (-1000, 240, True)])
+def test_a_scan_whose_air_was_cut_off_is_refused(tmp_path, low, high, accepted):
+    hu_zyx = np.where(np.indices((9, 10, 11))[1] < 5, -1000, 40) + np.random.default_rng(0).normal(0, 20, (9, 10, 11))
+    sitk.WriteImage(sitk.GetImageFromArray(np.clip(hu_zyx, low, high).astype(np.int16)), str(tmp_path / "a.nrrd"))
+    if accepted:
+        volumes.read_ct(tmp_path / "a.nrrd")
+    else:
+        with pytest.raises(CaseError, match=f"clipped to {low} to") as caught:
+            volumes.read_ct(tmp_path / "a.nrrd")
+        assert "50% of the voxels have the lowest value" in str(caught.value)
+
+
+def test_a_cut_out_of_soft_tissue_is_no_clipped_scan(tmp_path):
+    hu_zyx = np.random.default_rng(0).normal(-20, 40, (20, 20, 20)).astype(np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(hu_zyx), str(tmp_path / "a.nrrd"))
+    assert volumes.to_zyx(volumes.read_ct(tmp_path / "a.nrrd")).min() == hu_zyx.min()
+
+
+def test_segments_in_layers_are_refused_as_what_they_are(tmp_path):
+    labels = sitk.Compose(labels_of_ramp(), labels_of_ramp())
+    sitk.WriteImage(labels, str(tmp_path / "a.seg.nrrd"))
+    with pytest.raises(CaseError, match=r"each voxel has 2 values: .* overlapping segments, which 3D Slicer saves"):
+        volumes.read_labels(tmp_path / "a.seg.nrrd", ramp_image())
+
+
+@pytest.mark.parametrize("name", ["OUT.NII.GZ", "Out.Nii.gz", "out.NII", "out.Nrrd", "OUT.MHA", "out 50%d.nii.gz"])
+def test_a_volume_is_written_under_the_name_that_was_asked_for(tmp_path, name):
+    volumes.write_image(ramp_image(), tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    np.testing.assert_array_equal(volumes.to_zyx(volumes.read_image(tmp_path / name)), volumes.to_zyx(ramp_image()))
+
+
+@pytest.mark.parametrize("suffix", ["nii", "nii.gz", "NII.GZ", "nrrd", "mha"])
+@pytest.mark.parametrize("shear", [0.3, 0.0005])
+def test_a_sheared_volume_is_written_as_it_lies(tmp_path, suffix, shear):
+    grid = Grid((6, 5, 4), np.array([1.0, 2, 3]), np.array([[-2.0, 0, 0], [0, 3, shear], [0, 0, 4]]))
+    image = grid.put_on(sitk.GetImageFromArray(volumes.to_zyx(ramp_image())))
+    volumes.write_image(image, tmp_path / f"a.{suffix}")
+    read = volumes.read_image(tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(volumes.to_zyx(read), volumes.to_zyx(image))
+    np.testing.assert_allclose(Grid.of(read).axes_mm, grid.axes_mm, atol=1e-6)
+    np.testing.assert_allclose(Grid.of(read).origin_mm, grid.origin_mm, atol=1e-6)
+
+
 def test_writing_leaves_the_whole_file_or_none(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("disk full")
