@@ -15,14 +15,14 @@ def anomaly_maps(
 ) -> None:
     """Write the anomaly maps of all scans with lesions of an organ of Table 5."""
     from meddiff.machine.device import set_up_cpu
-    from meddiff.machine.shards import done_rows
-    from meddiff.stages.detect import organ_rows, write_maps
+    from meddiff.stages.detect import organ_records, write_maps
+    from meddiff.store.query import open_store
     from meddiff.tasks.sampler import Sampler
 
     set_up_cpu(threads)
     settings = stage_config(config, "anomaly")
     sampler = Sampler(model, settings.sampling, settings.machine)
-    write_maps(organ_rows(done_rows(store)), sampler, settings, out, index)
+    write_maps(organ_records(open_store(store)), sampler, settings, out, index)
 
 
 def supervised(
@@ -34,10 +34,10 @@ def supervised(
 ) -> None:
     """Train nnU-Net on all but the test scans with lesions of each dataset, and predict these."""
     from meddiff.machine.files import write_json
-    from meddiff.machine.shards import done_rows
-    from meddiff.stages.detect import lesion_rows, predict_supervised
+    from meddiff.stages.detect import predict_supervised
+    from meddiff.store.query import open_store
 
-    predict_supervised(lesion_rows(done_rows(store)), stage_config(config, "supervised"), work, out)
+    predict_supervised(open_store(store), stage_config(config, "supervised"), work, out)
     write_json(sorted(path.name for path in out.glob("*_probability.nii.gz")), done)
 
 
@@ -51,10 +51,10 @@ def score_anomaly(
     threads: Threads = None,
 ) -> None:
     """Score maps, intensity and nnU-Net on the test scans, a row per dataset and method; a stopped one goes on."""
-    from meddiff.machine.shards import done_rows
     from meddiff.report.tables import write_metrics
     from meddiff.stages.detect_scores import score_all
+    from meddiff.store.query import open_store
 
     settings = stage_config(config, "score-anomaly")
-    rows = score_all(done_rows(store), settings, maps, probabilities, out, threads or 1)
+    rows = score_all(open_store(store), settings, maps, probabilities, out, threads or 1)
     write_metrics(rows, metrics, ("dataset", "method", "n"))

@@ -23,16 +23,15 @@ def evaluate(
 ) -> None:
     """Score the synthetic twins of a shard of the held-out scans, or the scans themselves; a stopped one goes on."""
     from meddiff.machine.device import choose_device, set_up_cpu
-    from meddiff.machine.shards import done_rows
     from meddiff.metrics import extractor as networks
     from meddiff.stages.evaluate import Scorer, score_records
-    from meddiff.tasks.synthesis import held_out_rows
+    from meddiff.store.query import held_out, open_store
 
     set_up_cpu(threads)
     settings = stage_config(config, "evaluate")
     network = networks.load(extractor, extractor_source, choose_device(settings.machine.device))
-    rows = held_out_rows(done_rows(store))[shard :: settings.machine.sampling_shards]
-    score_records(name, rows, Scorer(synthetic, judged, network, settings), extractor, out, index)
+    records = held_out(open_store(store))[shard :: settings.machine.sampling_shards]
+    score_records(name, records, Scorer(synthetic, judged, network, settings), extractor, out, index)
 
 
 def gather_scores(

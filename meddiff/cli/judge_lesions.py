@@ -25,14 +25,14 @@ def draw_lesions(
 ) -> None:
     """Generate and inpaint the lesions of the test patients with one model."""
     from meddiff.machine.device import set_up_cpu
-    from meddiff.machine.shards import done_rows
     from meddiff.stages import lesion
+    from meddiff.store.query import open_store, where, with_lesions
     from meddiff.tasks.sampler import Sampler
 
     set_up_cpu(threads)
     settings = stage_config(config, "lesions")
     sampler = Sampler(model, settings.sampling, settings.machine, control)
-    lesion.draw_lesions(lesion.of_dataset(done_rows(store), dataset), sampler, settings, out, index)
+    lesion.draw_lesions(with_lesions(where(open_store(store), dataset=dataset)), sampler, settings, out, index)
 
 
 def judge_lesions(
@@ -53,11 +53,11 @@ def judge_lesions(
 
     from meddiff.machine.device import choose_device, set_up_cpu
     from meddiff.machine.files import temporary_beside
-    from meddiff.machine.shards import done_rows
     from meddiff.metrics import extractor as networks
     from meddiff.nnunet.model import NnUNet
     from meddiff.report.tables import write_metrics
     from meddiff.stages import lesion
+    from meddiff.store.query import open_store, where, with_lesions
 
     set_up_cpu(threads)
     settings = stage_config(config, "judge-lesions")
@@ -65,8 +65,8 @@ def judge_lesions(
     judge = NnUNet(work / dataset, settings.nnunet, device.type)
     network = networks.load(extractor, extractor_source, device)
     folders = {folder.name: folder for folder in drawn}
-    rows = lesion.of_dataset(done_rows(store), dataset)
-    table, vectors = lesion.judge_lesions(rows, folders, judge, network, settings, out)
+    records = with_lesions(where(open_store(store), dataset=dataset))
+    table, vectors = lesion.judge_lesions(records, folders, judge, network, settings, out)
     with temporary_beside(features) as temporary, temporary.open("wb") as file:
         np.savez(file, features=vectors)
     write_metrics(table, metrics, ("id", "origin", "kind"))
@@ -85,18 +85,19 @@ def augment_lesions(
 ) -> None:
     """Generate lesions for all but the test patients, train nnU-Net with them too, and compare on these."""
     from meddiff.machine.device import choose_device, set_up_cpu
-    from meddiff.machine.shards import DONE, done_rows
+    from meddiff.machine.shards import DONE
     from meddiff.nnunet.model import NnUNet
     from meddiff.report.tables import write_metrics
-    from meddiff.stages import augmentation, lesion
+    from meddiff.stages import augmentation
+    from meddiff.store.query import open_store, where, with_lesions
     from meddiff.tasks.sampler import Sampler
 
     set_up_cpu(threads)
     settings = stage_config(config, "augment-lesions")
-    rows = lesion.of_dataset(done_rows(store), dataset)
+    records = with_lesions(where(open_store(store), dataset=dataset))
     sampler = Sampler(model, settings.sampling, settings.machine, control)
-    made = augmentation.generate_training(rows, sampler, settings, out / "generated", out / "generated.tsv")
+    made = augmentation.generate_training(records, sampler, settings, out / "generated", out / "generated.tsv")
     device = choose_device(settings.machine.device).type
     real, augmented = (NnUNet(work / name, settings.nnunet, device) for name in (dataset, f"{dataset}-augmented"))
-    table = augmentation.compare(rows, [row for row in made if row.status == DONE], real, augmented, out)
+    table = augmentation.compare(records, [row for row in made if row.status == DONE], real, augmented, out)
     write_metrics(table, metrics, ("id", "training"))

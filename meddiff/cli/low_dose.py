@@ -33,9 +33,10 @@ def low_dose(
     from meddiff.datasets.index import read_manifest
     from meddiff.machine.shards import done_rows
     from meddiff.stages.low_dose import choose_sources, write_pairs
+    from meddiff.store.query import open_store
 
     settings = stage_config(config, "low-dose")
-    chosen = choose_sources(done_rows(store), read_manifest(manifest), settings.low_dose.scans)
+    chosen = choose_sources(open_store(store), read_manifest(manifest), settings.low_dose.scans)
     write_pairs(chosen, done_rows(resampled), settings, out, index)
 
 

@@ -17,12 +17,11 @@ def draw_twins(
 ) -> None:
     """Draw the held-out scans beside their synthetic twins; a stopped call goes on."""
     from meddiff.config.stages import settings_of
-    from meddiff.machine.shards import done_rows
     from meddiff.report import twins
-    from meddiff.tasks.synthesis import held_out_rows
+    from meddiff.store.query import held_out, open_store
 
-    rows, folders = held_out_rows(done_rows(store)), {folder.name: folder for folder in synthetic}
-    twins.draw_twins(rows, folders, settings_of(stage_config(config, "draw-twins"), "draw-twins"), out, index)
+    records, folders = held_out(open_store(store)), {folder.name: folder for folder in synthetic}
+    twins.draw_twins(records, folders, settings_of(stage_config(config, "draw-twins"), "draw-twins"), out, index)
 
 
 def report(

@@ -18,10 +18,10 @@ def segment(
     """Segment the synthetic twins of the held-out scans, or the scans themselves, with TotalSegmentator."""
     from meddiff.machine.shards import done_rows
     from meddiff.stages.segment import segment_real, segment_synthetic
-    from meddiff.tasks.synthesis import held_out_rows
+    from meddiff.store.query import held_out, open_store
 
     settings = stage_config(config, "segment")
     if synthetic:
         segment_synthetic(done_rows(synthetic), settings, out, index)
     else:
-        segment_real(held_out_rows(done_rows(store)), settings, out, index)
+        segment_real(held_out(open_store(store)), settings, out, index)

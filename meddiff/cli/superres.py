@@ -80,19 +80,20 @@ def thick_slices(
     from meddiff.datasets.index import read_manifest
     from meddiff.machine.shards import done_rows
     from meddiff.stages.superres import choose_thick, write_thick
+    from meddiff.store.query import open_store
 
     settings = stage_config(config, "thick-slices")
-    chosen = choose_thick(done_rows(store), read_manifest(manifest), settings.super_resolution.scans)
+    chosen = choose_thick(open_store(store), read_manifest(manifest), settings.super_resolution.scans)
     write_thick(chosen, done_rows(resampled), settings, out, index)
 
 
 def measured_slices(config: ConfigFile, manifest: Manifest, store: StoreIndices, out: Out, index: IndexOut) -> None:
     """Bring the thick slices of training scans, where a dataset has them, onto the voxels of their regions."""
     from meddiff.datasets.index import read_manifest
-    from meddiff.machine.shards import done_rows
     from meddiff.stages.superres import choose_learned, write_learned
+    from meddiff.store.query import open_store
 
-    chosen = choose_learned(done_rows(store), read_manifest(manifest))
+    chosen = choose_learned(open_store(store), read_manifest(manifest))
     write_learned(chosen, stage_config(config, "measured-slices"), out, index)
 
 
@@ -111,13 +112,13 @@ def super_resolve(
     """Make thin slices with one method and score them."""
     from meddiff.machine.device import set_up_cpu
     from meddiff.machine.files import read_json
-    from meddiff.machine.shards import done_rows, record_folders, sidecar
+    from meddiff.machine.shards import done_rows, sidecar
     from meddiff.report.tables import write_metrics
     from meddiff.stages.superres import super_resolve_all
+    from meddiff.store.query import open_store
 
     set_up_cpu(threads)
-    folders = record_folders(store)
     settings = stage_config(config, "super-resolve")
-    super_resolve_all(method, done_rows([thick]), folders, settings, Path(model), control, out, index)
+    super_resolve_all(method, done_rows([thick]), open_store(store), settings, Path(model), control, out, index)
     table = [{"id": row.id, **read_json(sidecar(row.path))["details"]} for row in done_rows([index])]
     write_metrics(table, metrics, ("id", "region"))

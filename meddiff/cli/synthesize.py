@@ -61,12 +61,12 @@ def synthesize_shard(
     """Draw a whole volume for the anatomy of every held-out scan of a shard."""
     from meddiff.config.stages import settings_of
     from meddiff.machine.device import set_up_cpu
-    from meddiff.machine.shards import done_rows
+    from meddiff.stages.synthesize import synthesize_records
+    from meddiff.store.query import held_out, open_store
     from meddiff.tasks.sampler import Sampler
-    from meddiff.tasks.synthesis import held_out_rows, synthesize_records
 
     set_up_cpu(threads)
     settings = stage_config(config, "synthesize")
-    rows = held_out_rows(done_rows(store))[shard :: settings.machine.sampling_shards]
+    records = held_out(open_store(store))[shard :: settings.machine.sampling_shards]
     sampler = Sampler(model, settings.sampling, settings.machine)
-    synthesize_records(sampler, rows, settings_of(settings, "synthesize"), settings.seed, out, index)
+    synthesize_records(sampler, records, settings_of(settings, "synthesize"), settings.seed, out, index)

@@ -36,12 +36,14 @@ class Item:
 
     An input is known by its name, size and time, so that a dataset may move to another folder. What a rule of the
     workflow writes as its output is known by a checksum among the facts: the time changes whenever the rule runs.
+    `of` is what the work is done on, for whoever does it.
     """
 
     id: str
     inputs: tuple[Path, ...]
     output: Path
     facts: tuple[str, ...] = ()
+    of: Any = None
 
 
 @dataclass(frozen=True)
@@ -158,11 +160,6 @@ def read_index(path: Path) -> list[Row]:
 def done_rows(indices: Iterable[Path]) -> list[Row]:
     """Return the finished cases of several shards, sorted by id, so that nothing depends on the number of shards."""
     return sorted((r for index in indices for r in read_index(index) if r.status == DONE), key=lambda row: row.id)
-
-
-def record_folders(store: Iterable[Path]) -> dict[str, Path]:
-    """Return the folders of the crop store's records by id, from the indices of its shards."""
-    return {row.id: row.path.parent for row in done_rows(store)}
 
 
 def sidecar(output: Path) -> Path:

@@ -8,14 +8,13 @@ import pandas as pd
 from meddiff.config import Config
 from meddiff.datasets.index import read_manifest
 from meddiff.machine.files import write_json
-from meddiff.machine.shards import done_rows
 from meddiff.report import table1, table2, table3, table4, table5, table6, table_sr, table_v3
 from meddiff.report.html import quarantine_list, write_report
 from meddiff.report.layout import Results, made_with
 from meddiff.report.pictures import draw_pictures
 from meddiff.report.tables import for_people
 from meddiff.report.twins import write_page
-from meddiff.tasks.synthesis import held_out_rows
+from meddiff.store.query import held_out, open_store
 
 TABLES = {
     "Table 1": ("table1", table1.CAPTION, table1.METRICS),
@@ -54,7 +53,7 @@ def build_report(config: Config, results: Results, store: list[Path], origin: di
         tables[title] = (caption, text.drop(columns="made_with"))
     note = made_with(config, cases, results.extractor_source)
     models = [variant.name for variant in config.models]
-    write_page(results, held_out_rows(done_rows(store)), models, note)
+    write_page(results, held_out(open_store(store)), models, note)
     page = results.report / "index.html"
     write_report(page, tables, pictures, quarantine_list(results.prepared), origin, note)
     return page

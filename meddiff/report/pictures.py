@@ -10,16 +10,15 @@ import pandas as pd
 from meddiff.config import DENOISERS, ORIGINS, SUPER_RESOLVERS, Config, Region
 from meddiff.datasets.index import Case
 from meddiff.figures import scans as figures
-from meddiff.machine.shards import Row, done_rows, record_folders
+from meddiff.machine.shards import done_rows
 from meddiff.report.chosen import chosen
 from meddiff.report.html import Picture
 from meddiff.report.layout import Results
 from meddiff.report.tables import read_metrics
 from meddiff.stages.detect import (
-    lesion_rows,
     map_name,
     map_scorers,
-    organ_rows,
+    organ_records,
     organ_timesteps,
     paper_row,
     read_case,
@@ -27,8 +26,8 @@ from meddiff.stages.detect import (
 from meddiff.stages.lesion import GENERATED, INPAINTED, HeldOutLesion, held_out_lesions
 from meddiff.stages.low_dose import facts_of, read_pair
 from meddiff.stages.superres import read_scan
+from meddiff.store.query import held_out, labelled, open_store
 from meddiff.store.record import Record
-from meddiff.tasks.synthesis import held_out_rows
 from meddiff.volumes import volumes
 
 SPLIT_SCANS = 12  # shown in the report; the page of quality control has all of them
@@ -44,23 +43,23 @@ def draw_pictures(config: Config, results: Results, store: list[Path], cases: li
         cases: the manifest.
     """
     models = [variant.name for variant in config.models]
-    rows = done_rows(store)
+    records = open_store(store)
     return [
-        *_comparisons(results, held_out_rows(rows), models),
+        *_comparisons(results, held_out(records), models),
         _curves(results, models),
         *_denoised(results),
-        *_anomalies(results, organ_rows(rows), config),
-        *_lesions(results, held_out_lesions(lesion_rows(rows), config.lesions), config),
-        *_thin_slices(results, store),
+        *_anomalies(results, organ_records(records), config),
+        *_lesions(results, held_out_lesions(labelled(records), config.lesions), config),
+        *_thin_slices(results, records),
         *_cuts(results, cases),
     ]
 
 
-def _comparisons(results: Results, rows: list[Row], models: list[str]) -> list[Picture]:
+def _comparisons(results: Results, records: list[Record], models: list[str]) -> list[Picture]:
     """Fig. 5: scans and their synthetic twins, three of each region by the LPIPS of the first model."""
     lpips = _column(results.metrics(models[0]), "lpips")
     drawn = {row.id: row.path for row in done_rows([results.twins])}
-    regions = {row.id: Record(row.path.parent).meta.region for row in rows if row.id in drawn}
+    regions = {record.id: record.meta.region for record in records if record.id in drawn}
     pictures = []
     for of_region in _by(regions).values():
         reasons = chosen({name: lpips.get(name, np.nan) for name in of_region}, f"LPIPS of {models[0]}")
@@ -87,21 +86,21 @@ def _denoised(results: Results) -> list[Picture]:
     return pictures
 
 
-def _anomalies(results: Results, rows: list[Row], config: Config) -> list[Picture]:
+def _anomalies(results: Results, records: list[Record], config: Config) -> list[Picture]:
     """Fig. 7: what the paper's row of the last timestep scores, of three test cases of each dataset by lesion size."""
     scores = read_metrics(results.anomaly_metrics)
     found = {}
-    for row in rows:
-        record, t = Record(row.path.parent), organ_timesteps([row], config)[-1]
-        path = results.anomaly_maps / row.id / f"{map_name(t, masked=True)}.nii.gz"
+    for record in records:
+        t = organ_timesteps(record, config)[-1]
+        path = results.anomaly_maps / record.id / f"{map_name(t, masked=True)}.nii.gz"
         if record.meta.split == "test" and path.exists():
-            found[row.id] = (row, record, t, path)
+            found[record.id] = (record, t, path)
     pictures = []
-    for dataset, names in _by({name: record.meta.dataset for name, (_, record, *_) in found.items()}).items():
-        sizes = {name: float((found[name][1].lesion[:] > 0).sum()) for name in names}
+    for dataset, names in _by({name: record.meta.dataset for name, (record, *_) in found.items()}).items():
+        sizes = {name: float((found[name][0].lesion[:] > 0).sum()) for name in names}
         for name, reason in chosen(sizes, "lesion size").items():
-            row, record, t, path = found[name]
-            case, meta = read_case(row, config.anomaly.closing_mm), record.meta
+            record, t, path = found[name]
+            case, meta = read_case(record, config.anomaly.closing_mm), record.meta
             score = map_scorers(results.anomaly_maps, (t,))[paper_row(t)](case)
             of_method = scores[(scores["dataset"] == dataset) & (scores["method"] == paper_row(t))]
             above = score >= of_method["threshold"].iloc[0]
@@ -118,7 +117,7 @@ def _anomalies(results: Results, rows: list[Row], config: Config) -> list[Pictur
 def _lesions(results: Results, lesions: list[HeldOutLesion], config: Config) -> list[Picture]:
     """Figs. 8 and 9: of each dataset three test lesions that were generated and three inpainted, by their Dice."""
     of_id = {lesion.id: lesion for lesion in lesions}
-    datasets = {lesion.id: Record(lesion.row.path.parent).meta.dataset for lesion in lesions}
+    datasets = {lesion.id: lesion.record.meta.dataset for lesion in lesions}
     pictures = []
     for dataset, names in _by(datasets).items():
         scores = read_metrics(results.lesion_metrics(dataset))
@@ -137,14 +136,14 @@ def _lesions(results: Results, lesions: list[HeldOutLesion], config: Config) -> 
     return pictures
 
 
-def _thin_slices(results: Results, store: list[Path]) -> list[Picture]:
+def _thin_slices(results: Results, records: list[Record]) -> list[Picture]:
     """Three test regions by the PSNR of interpolation."""
-    folders = record_folders(store)
+    of_id = {record.id: record for record in records}
     rows = {row.id: row for row in done_rows([results.thick_scans])}
     psnr = _column(results.super_resolution_metrics(SUPER_RESOLVERS[0]), "psnr")
     pictures = []
     for name, reason in chosen({n: psnr.get(n, np.nan) for n in rows}, f"PSNR of {SUPER_RESOLVERS[0]}").items():
-        scan, thin = read_scan(rows[name], Record(folders[name]))
+        scan, thin = read_scan(rows[name], of_id[name])
         images = _read({method: results.super_resolved(method) / f"{name}.nii.gz" for method in SUPER_RESOLVERS})
         path = results.figures / f"super_resolution_{name}.png"
         figures.thin_slices({"thin slices": volumes.to_zyx(thin), **images}, scan.window, path)

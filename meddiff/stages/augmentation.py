@@ -29,16 +29,12 @@ REAL_ALONE, WITH_GENERATED = "real", "real and generated"
 NEAR_MM = 30.0  # Choice: where there is no organ, such as for lymph nodes, new lesions lie near the real ones
 
 
-def generate_training(rows: list[Row], sampler: Sampler, config: Config, out: Path, index: Path) -> list[Row]:
+def generate_training(records: list[Record], sampler: Sampler, config: Config, out: Path, index: Path) -> list[Row]:
     """Write generated patches with drawn lesions for every case that nnU-Net learns from, masks beside them."""
     settings = config.lesions
-    work_of = {
-        f"{row.id}-{copy}": row
-        for row, copy in itertools.product(learned_and_tested(rows)[0], range(settings.augmentation_copies))
-    }
 
     def work(item: Item) -> dict[str, Any]:
-        record, seed = Record(work_of[item.id].path.parent), seed_of(config.seed, item.id)
+        record, seed = item.of, seed_of(config.seed, item.id)
         rng = np.random.default_rng(seed)
         diameter_mm = rng.uniform(*settings.augmentation_diameter_mm)
         site_zyx = lesion_site(record, config.anomaly.closing_mm)
@@ -50,35 +46,39 @@ def generate_training(rows: list[Row], sampler: Sampler, config: Config, out: Pa
         volumes.write_image(image, item.output)
         return {"diameter_mm": diameter_mm}
 
-    items = [Item(name, (row.path,), out / f"{name}.nii.gz", (sampler.checksum,)) for name, row in work_of.items()]
+    copies = itertools.product(learned_and_tested(records)[0], range(settings.augmentation_copies))
+    items = [
+        Item(f"{r.id}-{copy}", (r.path,), out / f"{r.id}-{copy}.nii.gz", (sampler.checksum,), r) for r, copy in copies
+    ]
     return run_shard("generate training lesions", items, settings_of(config, "augment-lesions"), work, index)
 
 
-def compare(rows: list[Row], generated: list[Row], real: NnUNet, augmented: NnUNet, out: Path) -> list[dict[str, Any]]:
+def compare(
+    records: list[Record], generated: list[Row], real: NnUNet, augmented: NnUNet, out: Path
+) -> list[dict[str, Any]]:
     """Return the Dice of each test case with an nnU-Net of either kind.
 
     Args:
-        rows: the dataset's rows of the store.
+        records: the dataset's, of the store.
         generated: what `generate_training` returned.
         real: nnU-Net that was trained on the real scans of all but the test patients.
         augmented: one to train on these and the generated ones, for as many steps.
         out: folder of their predictions.
     """
-    learned, tested = learned_and_tested(rows)
-    training = [Record(row.path.parent) for row in learned]
+    training, tested = learned_and_tested(records)
 
     def cases() -> Iterator[tuple[str, sitk.Image, sitk.Image]]:
-        yield from ((record.meta.id, *labelled_images(record)) for record in training)
+        yield from ((record.id, *labelled_images(record)) for record in training)
         for row in generated:
             yield row.id, volumes.read_image(row.path), volumes.read_image(mask_path(row.path))
 
     augmented.train(cases())
-    records = {row.id: Record(row.path.parent) for row in tested}
+    test = {record.id: record for record in tested}
     table = []
     for name, network, count in ((REAL_ALONE, real, 0), (WITH_GENERATED, augmented, len(generated))):
         folder = out / name.replace(" ", "-")
-        network.predict(Images(records, lambda case_id: ct_image(records[case_id])), folder)
-        for case_id, record in records.items():
+        network.predict(Images(test, lambda case_id: ct_image(test[case_id])), folder)
+        for case_id, record in test.items():
             found = volumes.to_zyx(volumes.read_image(folder / f"{case_id}.nii.gz")) > 0
             scores = {"dice": dice(found, record.lesion[:] > 0), "real": len(training), "generated": count}
             table.append({"id": case_id, "training": name, **scores})

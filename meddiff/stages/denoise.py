@@ -93,17 +93,15 @@ def _denoise_pairs(
         write_tsv([], COLUMNS, index)
         return []
     run, facts = prepare([read_pair(row) for row in calibration])
-    row_of = {row.id: row for row in test}
 
     def work(item: Item) -> dict[str, Any]:
-        pair = read_pair(row_of[item.id])
+        pair, known = read_pair(item.of), facts_of(item.of)
         result_zyx = run(pair)
         volumes.write_image(volumes.like(result_zyx, pair.noisy), item.output)
-        known = facts_of(row_of[item.id])
         return {name: known[name] for name in ("region", "simulated")} | fidelity(result_zyx, pair.clean_zyx) | facts
 
     decisive = (method, digest(facts), *map(sha256, weights))
-    items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz", decisive) for row in test]
+    items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz", decisive, row) for row in test]
     run_shard(f"denoise {method}", items, params, work, index)
     return [{"id": row.id, **read_json(sidecar(row.path))["details"]} for row in done_rows([index])]
 

@@ -12,8 +12,9 @@ import SimpleITK as sitk
 from meddiff.config import REGION_OF, SUPERVISED, Config, Organ
 from meddiff.config.stages import settings_of
 from meddiff.machine.device import choose_device
-from meddiff.machine.shards import Item, Row, run_shard
+from meddiff.machine.shards import Item, run_shard
 from meddiff.nnunet.model import Images, NnUNet
+from meddiff.store.query import by_dataset, labelled, where
 from meddiff.store.record import Record
 from meddiff.tasks.anomaly import anomaly_map, organ_mask, timesteps
 from meddiff.tasks.sampler import Sampler
@@ -36,74 +37,61 @@ class LesionCase:
     lesion_zyx: np.ndarray
 
 
-def lesion_rows(rows: list[Row]) -> list[Row]:
-    """Return the rows of the store with lesion labels."""
-    return [row for row in rows if Record(row.path.parent).lesion is not None]
-
-
-def organ_rows(rows: list[Row]) -> list[Row]:
-    """Return the rows of Table 5: those with lesions of an organ in which anomalies are looked for.
+def organ_records(records: list[Record]) -> list[Record]:
+    """Return the records of Table 5: those with lesions of an organ in which anomalies are looked for.
 
     A dataset whose lesions lie elsewhere, such as lymph nodes, has none: it would be scored by what of them happens to
     overlap a lung or a liver.
     """
-    metas = ((row, Record(row.path.parent).meta) for row in lesion_rows(rows))
-    return [row for row, meta in metas if meta.lesion_organ and REGION_OF[meta.lesion_organ] == meta.region]
+    metas = ((record, record.meta) for record in labelled(records))
+    return [record for record, meta in metas if meta.lesion_organ and REGION_OF[meta.lesion_organ] == meta.region]
 
 
-def learned_and_tested(rows: list[Row]) -> tuple[list[Row], list[Row]]:
-    """Return the rows that nnU-Net learns from, the 80 % for training and validation of section 4.1, and the others."""
-    is_test = {row.id: Record(row.path.parent).meta.split == "test" for row in rows}
-    return [row for row in rows if not is_test[row.id]], [row for row in rows if is_test[row.id]]
+def learned_and_tested(records: list[Record]) -> tuple[list[Record], list[Record]]:
+    """Return what nnU-Net learns from, the 80 % for training and validation of section 4.1, and the others."""
+    return [record for record in records if record.meta.split != "test"], where(records, split="test")
 
 
-def choosing_rows(learned: list[Row]) -> list[Row]:
-    """Return, of the rows that are not tested, those that choose the thresholds.
+def choosing(learned: list[Record]) -> list[Record]:
+    """Return, of the records that are not tested, those that choose the thresholds.
 
     Choice: the validation cases; without any, the training cases.
     """
-    validation = [row for row in learned if Record(row.path.parent).meta.split == "val"]
-    return validation or learned
+    return where(learned, split="val") or learned
 
 
-def read_case(row: Row, closing_mm: float) -> LesionCase:
-    """Return a case of `organ_rows`.
+def read_case(record: Record, closing_mm: float) -> LesionCase:
+    """Return a case of `organ_records`.
 
     Raises:
         CaseError: the scan has no such organ.
     """
-    record = Record(row.path.parent)
     organ = record.meta.lesion_organ
     if organ is None:
-        raise ValueError(f"{record.meta.id} is of no dataset with lesions of an organ")
+        raise ValueError(f"{record.id} is of no dataset with lesions of an organ")
     organ_zyx = organ_mask(record.anatomy[:], organ, record.meta.spacing_mm, closing_mm)
     return LesionCase(record, organ, organ_zyx, (record.lesion[:] > 0) & organ_zyx)
 
 
-def write_maps(rows: list[Row], sampler: Sampler, config: Config, out: Path, index: Path) -> None:
+def write_maps(records: list[Record], sampler: Sampler, config: Config, out: Path, index: Path) -> None:
     """Write every scored case's anomaly maps at every timestep of its organ: of the organ alone, of the whole scan."""
-    parts = [learned_and_tested(of_dataset) for of_dataset in by_dataset(rows).values()]
-    scored = [row for learned, tested in parts for row in (*choosing_rows(learned), *tested)]
-    work_of = {
-        f"{row.id}-{map_name(t, masked)}": (row, t, masked)
-        for row in scored
-        for t in organ_timesteps([row], config)
-        for masked in (True, False)
-    }
 
     def work(item: Item) -> dict[str, Any]:
-        row, t, masked = work_of[item.id]
-        case = read_case(row, config.anomaly.closing_mm)
-        meta = case.record.meta
-        arguments = (case.record.ct[:], case.record.anatomy[:], case.organ_zyx, meta.region, meta.window, t)
+        record, t, masked = item.of
+        case, meta = read_case(record, config.anomaly.closing_mm), record.meta
+        arguments = (record.ct[:], record.anatomy[:], case.organ_zyx, meta.region, meta.window, t)
         found = anomaly_map(sampler, *arguments, config.anomaly.draws, masked, config.seed)
-        volumes.write_image(case.record.as_image(found), item.output)
+        volumes.write_image(record.as_image(found), item.output)
         return {"organ": case.organ, "t": t, "masked": masked}
 
-    items = [
-        Item(name, (row.path,), out / row.id / f"{map_name(t, masked)}.nii.gz", (sampler.checksum,))
-        for name, (row, t, masked) in work_of.items()
-    ]
+    def item(record: Record, t: int, masked: bool) -> Item:
+        name = map_name(t, masked)
+        output = out / record.id / f"{name}.nii.gz"
+        return Item(f"{record.id}-{name}", (record.path,), output, (sampler.checksum,), (record, t, masked))
+
+    parts = [learned_and_tested(of_dataset) for of_dataset in by_dataset(records).values()]
+    scored = [record for learned, tested in parts for record in (*choosing(learned), *tested)]
+    items = [item(r, t, masked) for r in scored for t in organ_timesteps(r, config) for masked in (True, False)]
     run_shard("anomaly maps", items, settings_of(config, "anomaly"), work, index)
 
 
@@ -138,7 +126,7 @@ def supervised_scorers(out: Path) -> dict[str, Scorer]:
     """Return the score of nnU-Net's probability maps."""
 
     def read(case: LesionCase) -> np.ndarray:
-        return volumes.to_zyx(volumes.read_image(probability_path(out, case.record.meta.id)))
+        return volumes.to_zyx(volumes.read_image(probability_path(out, case.record.id)))
 
     return {SUPERVISED: read}
 
@@ -148,13 +136,13 @@ def probability_path(out: Path, case_id: str) -> Path:
     return out / f"{case_id}_probability.nii.gz"
 
 
-def predict_supervised(rows: list[Row], config: Config, work: Path, out: Path) -> None:
+def predict_supervised(records: list[Record], config: Config, work: Path, out: Path) -> None:
     """Train nnU-Net on all but the test cases of each dataset, and write its probability of a lesion for these.
 
     The same networks judge generated lesions (Table 6), so that datasets without an organ have one too.
     """
-    for dataset, of_dataset in by_dataset(rows).items():
-        training, test = ({row.id: Record(row.path.parent) for row in part} for part in learned_and_tested(of_dataset))
+    for dataset, of_dataset in by_dataset(labelled(records)).items():
+        training, test = ({record.id: record for record in part} for part in learned_and_tested(of_dataset))
         if not training:
             log.warning("%s: no training case; the fully supervised row stays empty", dataset)
             continue
@@ -172,16 +160,9 @@ def labelled_images(record: Record) -> tuple[sitk.Image, sitk.Image]:
     return ct_image(record), record.as_image(record.lesion[:])
 
 
-def by_dataset(rows: list[Row]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(Record(row.path.parent).meta.dataset, []).append(row)
-    return groups
-
-
 def _map_reader(out: Path, name: str) -> Scorer:
     def read(case: LesionCase) -> np.ndarray:
-        return volumes.to_zyx(volumes.read_image(out / case.record.meta.id / f"{name}.nii.gz"))
+        return volumes.to_zyx(volumes.read_image(out / case.record.id / f"{name}.nii.gz"))
 
     return read
 
@@ -191,7 +172,7 @@ def _intensity(case: LesionCase) -> np.ndarray:
     return normalise(case.record.ct[:], case.record.meta.window) + 1
 
 
-def organ_timesteps(rows: list[Row], config: Config) -> tuple[int, ...]:
-    """Return the timesteps for scans of one dataset."""
-    organ = Record(rows[0].path.parent).meta.lesion_organ
+def organ_timesteps(record: Record, config: Config) -> tuple[int, ...]:
+    """Return the timesteps for scans of a record's dataset."""
+    organ = record.meta.lesion_organ
     return timesteps(config.anomaly, organ) if organ else ()

@@ -18,17 +18,18 @@ from meddiff.metrics.detection import LesionCounts, Rates, VoxelScores, count_le
 from meddiff.stages.detect import (
     INTENSITY,
     Scorer,
-    by_dataset,
-    choosing_rows,
+    choosing,
     learned_and_tested,
     map_name,
     map_scorers,
-    organ_rows,
+    organ_records,
     organ_timesteps,
     probability_path,
     read_case,
     supervised_scorers,
 )
+from meddiff.store.query import by_dataset
+from meddiff.store.record import Record
 
 SUPERVISED_THRESHOLD = 0.5  # of a probability: where nnU-Net's own segmentation has a lesion
 CHOOSING, TEST = "choosing", "test"
@@ -62,7 +63,7 @@ class Study:
         scorers: name -> reads the method's score of a case. It counts as 0 outside of the organ for every method alike,
             since the lesions there are left out.
         fixed: thresholds of SPE, SEN and ACC that are not chosen.
-        inputs: row -> the files that the scorers read.
+        inputs: id of a record -> the files that the scorers read.
         config: the sections of the stage `score-anomaly`.
         out: folder of the counts.
         threads: cases at a time.
@@ -75,7 +76,7 @@ class Study:
     out: Path
     threads: int
 
-    def table(self, choosing: list[Row], test: list[Row]) -> list[dict[str, Any]]:
+    def table(self, choosing: list[Record], test: list[Record]) -> list[dict[str, Any]]:
         """Return a row of scores for each method on the test cases.
 
         Choice: the threshold with the best sum of sensitivity and specificity on other cases than those that are
@@ -87,12 +88,11 @@ class Study:
         found, n = self._count(TEST, test, {name: thresholds[name] for name in self.scorers})
         return [{"method": name, "n": n, **found[name].row(thresholds[name])} for name in self.scorers]
 
-    def _count(self, part: str, rows: list[Row], thresholds: dict[str, float]) -> tuple[dict[str, Counts], int]:
+    def _count(self, part: str, records: list[Record], thresholds: dict[str, float]) -> tuple[dict[str, Counts], int]:
         """Return the counts of each method over some cases, and how many these are."""
-        row_of = {row.id: row for row in rows}
 
         def work(item: Item) -> dict[str, LesionCounts]:
-            case, arrays, lesions = read_case(row_of[item.id], self.config.anomaly.closing_mm), [], {}
+            case, arrays, lesions = read_case(item.of, self.config.anomaly.closing_mm), [], {}
             for name, threshold in thresholds.items():
                 score_zyx = np.where(case.organ_zyx, self.scorers[name](case), 0)
                 counts = Counts()
@@ -108,14 +108,14 @@ class Study:
 
         facts = tuple(f"{name} {threshold}" for name, threshold in thresholds.items())
         folder = self.out / part
-        items = [Item(row.id, (row.path, *self.inputs[row.id]), folder / f"{row.id}.npz", facts) for row in rows]
+        items = [Item(r.id, (r.path, *self.inputs[r.id]), folder / f"{r.id}.npz", facts, r) for r in records]
         settings, index = settings_of(self.config, "score-anomaly"), folder / "index.tsv"
         run_shard(f"score anomalies, {part}", items, settings, work, index, self.threads)
         return _sum(done_rows([index]), list(thresholds))
 
 
 def score_all(
-    store: list[Row], config: Config, maps: Path, probabilities: Path, out: Path, threads: int = 1
+    store: list[Record], config: Config, maps: Path, probabilities: Path, out: Path, threads: int = 1
 ) -> list[dict[str, Any]]:
     """Return the rows of Table 5 that can be measured: the datasets in the store, and the maps that were made.
 
@@ -131,27 +131,25 @@ def score_all(
         threads: cases at a time.
     """
     table = []
-    for dataset, rows in by_dataset(organ_rows(store)).items():
-        ts = organ_timesteps(rows, config)
-        files = {row.id: _map_files(row, maps, ts) for row in rows}
-        learned, test = learned_and_tested([row for row in rows if all(path.exists() for path in files[row.id])])
-        predicted = {row.id for row in rows if probability_path(probabilities, row.id).exists()}
-        every = {INTENSITY: [row.id for row in learned_and_tested(rows)[1]], "a map": [row.id for row in test]}
+    for dataset, records in by_dataset(organ_records(store)).items():
+        ts = organ_timesteps(records[0], config)
+        files = {record.id: _map_files(record, maps, ts) for record in records}
+        learned, test = learned_and_tested([r for r in records if all(path.exists() for path in files[r.id])])
+        predicted = {record.id for record in records if probability_path(probabilities, record.id).exists()}
+        every = {INTENSITY: [r.id for r in learned_and_tested(records)[1]], "a map": [r.id for r in test]}
         common = common_ids(f"Table 5, {dataset},", every | {SUPERVISED: predicted & {*every[INTENSITY]}})
         scorers, fixed = map_scorers(maps, ts), {}
         if predicted:
             scorers, fixed = scorers | supervised_scorers(probabilities), {SUPERVISED: SUPERVISED_THRESHOLD}
             files = {name: (*paths, probability_path(probabilities, name)) for name, paths in files.items()}
-        tested = [row for row in test if row.id in common.ids]
+        tested = [record for record in test if record.id in common.ids]
         study = Study(scorers, fixed, files, config, out / dataset, threads)
-        table += [
-            {"dataset": dataset, **row, "note": common.note} for row in study.table(choosing_rows(learned), tested)
-        ]
+        table += [{"dataset": dataset, **row, "note": common.note} for row in study.table(choosing(learned), tested)]
     return table
 
 
-def _map_files(row: Row, maps: Path, ts: tuple[int, ...]) -> tuple[Path, ...]:
-    return tuple(maps / row.id / f"{map_name(t, masked)}.nii.gz" for t in ts for masked in (True, False))
+def _map_files(record: Record, maps: Path, ts: tuple[int, ...]) -> tuple[Path, ...]:
+    return tuple(maps / record.id / f"{map_name(t, masked)}.nii.gz" for t in ts for masked in (True, False))
 
 
 def _sum(rows: list[Row], methods: list[str]) -> tuple[dict[str, Counts], int]:

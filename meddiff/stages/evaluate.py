@@ -13,7 +13,7 @@ from meddiff.anatomy.body import body_mask
 from meddiff.config import Config
 from meddiff.config.stages import settings_of
 from meddiff.machine.files import read_json, temporary_beside
-from meddiff.machine.shards import Item, Row, done_rows, run_shard, sidecar
+from meddiff.machine.shards import Item, done_rows, run_shard, sidecar
 from meddiff.metrics.extractor import Extractor
 from meddiff.metrics.features import resized, tile_features
 from meddiff.metrics.lpips import lpips
@@ -47,15 +47,14 @@ class Scorer:
     extractor: Extractor
     config: Config
 
-    def score(self, row: Row) -> tuple[dict[str, Any], np.ndarray]:
-        """Return the metrics of one row of the store, and the features of its tiles, (tiles, C)."""
-        record = Record(row.path.parent)
+    def score(self, record: Record) -> tuple[dict[str, Any], np.ndarray]:
+        """Return the metrics of one record, and the features of its tiles, (tiles, C)."""
         meta, evaluation = record.meta, self.config.evaluation
         condition, real_hu = record.anatomy[:], record.ct[:]
-        file = self.synthetic / f"{row.id}.nii.gz" if self.synthetic else None
+        file = self.synthetic / f"{record.id}.nii.gz" if self.synthetic else None
         fake_hu = volumes.to_zyx(volumes.read_image(file)) if file else real_hu
         fake = torch.from_numpy(normalise(fake_hu, meta.window))
-        line: dict[str, Any] = {"id": row.id, "dataset": meta.dataset, "region": meta.region.value}
+        line: dict[str, Any] = {"id": record.id, "dataset": meta.dataset, "region": meta.region.value}
         if file:
             real = torch.from_numpy(normalise(real_hu, meta.window))
             line["ms_ssim"] = ms_ssim(real, fake, evaluation.ms_ssim_scales)
@@ -64,15 +63,15 @@ class Scorer:
             drawing = read_json(sidecar(file))["details"]
             line["seams"] = seam_ratio(fake_hu, condition > 0, drawing["borders_zyx"])
             line["tflop"] = drawing["tflop"]
-        line |= self._dice(condition, volumes.to_zyx(volumes.read_image(self.judged / f"{row.id}.nii.gz")), record)
+        line |= self._dice(condition, volumes.to_zyx(volumes.read_image(self.judged / f"{record.id}.nii.gz")), record)
         threshold_hu = self.config.anatomy.body_threshold_hu
         if meta.window.low_hu < threshold_hu < meta.window.high_hu:  # else the window does not show the body's edge
             line["dice_body"] = dice(condition > 0, body_mask(fake_hu, meta.spacing_mm, threshold_hu))
         return line, tile_features(fake, self.extractor, evaluation)
 
-    def inputs(self, row: Row) -> tuple[Path, ...]:
-        files = (folder / f"{row.id}.nii.gz" for folder in (self.synthetic, self.judged) if folder)
-        return (row.path, *files)
+    def inputs(self, record: Record) -> tuple[Path, ...]:
+        files = (folder / f"{record.id}.nii.gz" for folder in (self.synthetic, self.judged) if folder)
+        return (record.path, *files)
 
     @staticmethod
     def _dice(condition_zyx: np.ndarray, labels_zyx: np.ndarray, record: Record) -> dict[str, float]:
@@ -84,32 +83,32 @@ class Scorer:
         return {"dice": mean} | {f"dice_{organ}": value for organ, value in organs.items()}
 
 
-def score_records(name: str, rows: list[Row], scorer: Scorer, weights: Path, out: Path, index: Path) -> None:
+def score_records(name: str, records: list[Record], scorer: Scorer, weights: Path, out: Path, index: Path) -> None:
     """Score the given records, each into a file of features with its metrics beside; those done before are skipped.
 
     What was quarantined when it was drawn or segmented is named in the log and left out.
 
     Args:
         name: the method, for the progress lines.
-        rows: store rows of held-out regions.
+        records: held-out ones.
         scorer: what they are scored with.
         weights: file of the feature network.
         out: folder of the results.
         index: their index.
     """
-    row_of = {row.id: row for row in rows if all(path.exists() for path in scorer.inputs(row))}
-    if lacking := [row.id for row in rows if row.id not in row_of]:
-        counts = f"{len(lacking)} of {len(rows)}"
+    there = [record for record in records if all(path.exists() for path in scorer.inputs(record))]
+    if lacking := [record.id for record in records if record not in there]:
+        counts = f"{len(lacking)} of {len(records)}"
         log.warning("evaluate %s: %s scans were not drawn or segmented: %s", name, counts, ", ".join(lacking))
 
     def work(item: Item) -> dict[str, Any]:
-        line, features = scorer.score(row_of[item.id])
+        line, features = scorer.score(item.of)
         item.output.parent.mkdir(parents=True, exist_ok=True)
         with temporary_beside(item.output) as temporary, temporary.open("wb") as file:
             np.savez(file, features=features)
         return line
 
-    items = [Item(row.id, (*scorer.inputs(row), weights), out / f"{row.id}.npz") for row in row_of.values()]
+    items = [Item(r.id, (*scorer.inputs(r), weights), out / f"{r.id}.npz", of=r) for r in there]
     run_shard(f"evaluate {name}", items, settings_of(scorer.config, "evaluate"), work, index)
 
 

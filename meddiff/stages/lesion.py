@@ -12,7 +12,7 @@ from meddiff.config import Config, LesionsConfig
 from meddiff.config.stages import settings_of
 from meddiff.machine.progress import Progress
 from meddiff.machine.seeds import seed_of
-from meddiff.machine.shards import Item, Row, run_shard
+from meddiff.machine.shards import Item, run_shard
 from meddiff.metrics.extractor import Extractor
 from meddiff.metrics.features import resized, tile_features
 from meddiff.metrics.lpips import lpips
@@ -20,6 +20,7 @@ from meddiff.metrics.ms_ssim import ms_ssim
 from meddiff.metrics.overlap import dice
 from meddiff.nnunet.model import Images, NnUNet
 from meddiff.store.lesion_patches import Box, lesion_boxes
+from meddiff.store.query import where
 from meddiff.store.record import Record
 from meddiff.tasks.lesions import LesionView, generate, inpaint_lesion
 from meddiff.tasks.sampler import Sampler
@@ -34,43 +35,31 @@ class HeldOutLesion:
     """A lesion of a test patient, and where its box lies in the record."""
 
     id: str
-    row: Row
+    record: Record
     box: Box
 
     def view(self, patch_vox: int) -> LesionView:
-        record = Record(self.row.path.parent)
-        return LesionView.around(record, record.lesion, self.box, patch_vox)
+        return LesionView.around(self.record, self.record.lesion, self.box, patch_vox)
 
 
-def of_dataset(rows: list[Row], dataset: str) -> list[Row]:
-    """Return the rows of one dataset whose records have lesions."""
-    records = ((row, Record(row.path.parent)) for row in rows)
-    return [row for row, r in records if r.meta.dataset == dataset and r.lesion is not None and r.lesion[:].any()]
-
-
-def held_out_lesions(rows: list[Row], config: LesionsConfig) -> list[HeldOutLesion]:
+def held_out_lesions(records: list[Record], config: LesionsConfig) -> list[HeldOutLesion]:
     """Return the largest lesions of each test patient."""
     found = []
-    for row in rows:
-        record = Record(row.path.parent)
-        if record.meta.split != "test":
-            continue
+    for record in where(records, split="test"):
         lesion_zyx = record.lesion[:]
         voxel_ml = record.meta.spacing_mm**3 / 1000
         sizes = [(int(lesion_zyx[box].sum()) * voxel_ml, box) for box in lesion_boxes(lesion_zyx)]
         largest = sorted((pair for pair in sizes if pair[0] >= config.min_ml), key=lambda pair: -pair[0])
         chosen = largest[: config.patches_per_case]
-        found += [HeldOutLesion(f"{row.id}-{number}", row, box) for number, (_, box) in enumerate(chosen)]
+        found += [HeldOutLesion(f"{record.id}-{number}", record, box) for number, (_, box) in enumerate(chosen)]
     return found
 
 
-def draw_lesions(rows: list[Row], sampler: Sampler, config: Config, out: Path, index: Path) -> None:
+def draw_lesions(records: list[Record], sampler: Sampler, config: Config, out: Path, index: Path) -> None:
     """Write, for every test lesion, a generated patch and the scan's own patch with the lesion inpainted."""
-    lesions = held_out_lesions(rows, config.lesions)
-    work_of = {f"{kind}-{lesion.id}": (kind, lesion) for lesion in lesions for kind in (GENERATED, INPAINTED)}
 
     def work(item: Item) -> dict[str, Any]:
-        kind, lesion = work_of[item.id]
+        kind, lesion = item.of
         view, seed = lesion.view(sampler.patch_vox), seed_of(config.seed, item.id)
         if kind == GENERATED:
             hu_zyx = generate(sampler, view, seed, item.id)
@@ -79,27 +68,29 @@ def draw_lesions(rows: list[Row], sampler: Sampler, config: Config, out: Path, i
         volumes.write_image(volumes.from_zyx(hu_zyx, view.spacing_mm), item.output)
         return {"seed": seed}
 
-    items = [
-        Item(name, (lesion.row.path,), out / kind / f"{lesion.id}.nii.gz", (sampler.checksum,))
-        for name, (kind, lesion) in work_of.items()
-    ]
+    def item(kind: str, lesion: HeldOutLesion) -> Item:
+        output = out / kind / f"{lesion.id}.nii.gz"
+        return Item(f"{kind}-{lesion.id}", (lesion.record.path,), output, (sampler.checksum,), (kind, lesion))
+
+    lesions = held_out_lesions(records, config.lesions)
+    items = [item(kind, lesion) for lesion in lesions for kind in (GENERATED, INPAINTED)]
     run_shard(f"lesions, {sampler.model.name}", items, settings_of(config, "lesions"), work, index)
 
 
 def judge_lesions(
-    rows: list[Row], drawn: dict[str, Path], judge: NnUNet, extractor: Extractor, config: Config, out: Path
+    records: list[Record], drawn: dict[str, Path], judge: NnUNet, extractor: Extractor, config: Config, out: Path
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Return a row of metrics for each patch, real or drawn, and the features of the patches, (rows, tiles, C).
 
     Args:
-        rows: the dataset's rows of the store.
+        records: the dataset's, of the store.
         drawn: origin of a model -> folder that `draw_lesions` filled.
         judge: nnU-Net that was trained on the real scans of all but the test patients.
         extractor: the feature network.
         config: the sections of the stage `judge-lesions`.
         out: folder of the judge's labels.
     """
-    patches = _patches(held_out_lesions(rows, config.lesions), drawn, config.model.patch_vox)
+    patches = _patches(held_out_lesions(records, config.lesions), drawn, config.model.patch_vox)
     by_id = {patch.id: patch for patch in patches}
     judge.predict(Images(by_id, lambda name: by_id[name].image()), out)
     progress = Progress("score lesions", len(patches))
@@ -109,7 +100,7 @@ def judge_lesions(
         found = volumes.to_zyx(volumes.read_image(out / f"{patch.id}.nii.gz")) > 0
         real, scaled = (torch.from_numpy(normalise(hu, view.window)) for hu in (view.hu_zyx, hu_zyx))
         line: dict[str, Any] = {"id": patch.lesion.id, "origin": patch.origin, "kind": patch.kind}
-        line["patient"] = Record(patch.lesion.row.path.parent).meta.case
+        line["patient"] = patch.lesion.record.meta.case
         line["dice"] = dice(found, view.lesion_zyx)
         if patch.kind == GENERATED:
             line["ms_ssim"] = ms_ssim(real, scaled, config.evaluation.ms_ssim_scales)

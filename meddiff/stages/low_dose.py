@@ -22,6 +22,7 @@ from meddiff.machine.device import choose_device
 from meddiff.machine.files import digest, read_json
 from meddiff.machine.seeds import seed_of
 from meddiff.machine.shards import Item, Row, run_shard, sidecar
+from meddiff.store.query import where
 from meddiff.store.record import Record
 from meddiff.tasks.low_dose import simulate_low_dose
 from meddiff.volumes import volumes
@@ -77,33 +78,31 @@ class Pair:
         return volumes.to_zyx(self.clean)
 
 
-def choose_sources(rows: list[Row], cases: list[Case], per_split: int) -> list[Source]:
+def choose_sources(records: list[Record], cases: list[Case], per_split: int) -> list[Source]:
     """Return the cases with a low-dose scan; without any, a few stored regions of each split to simulate one for.
 
     Args:
-        rows: of the store.
+        records: of the store.
         cases: the manifest.
         per_split: how many of each split are simulated.
     """
     if measured := [Source(case.id, case) for case in cases if case.low_dose and not case.quarantine]:
         return measured
     case_of = {(case.dataset, case.case): case for case in cases if case.role == "pretraining"}
-    records = [Record(row.path.parent) for row in rows]
     known = [record for record in records if (record.meta.dataset, record.meta.case) in case_of]
     chosen = []
     for split in ("train", "val", "test"):
-        of_split = [record for record in known if record.meta.split == split and record.meta.region in REGIONS]
-        chosen += sorted(of_split, key=lambda record: digest(record.meta.id))[:per_split]
-    return [Source(r.meta.id, case_of[r.meta.dataset, r.meta.case], r) for r in chosen]
+        of_split = [record for record in where(known, split=split) if record.meta.region in REGIONS]
+        chosen += sorted(of_split, key=lambda record: digest(record.id))[:per_split]
+    return [Source(r.id, case_of[r.meta.dataset, r.meta.case], r) for r in chosen]
 
 
 def write_pairs(sources: list[Source], resampled: list[Row], config: Config, out: Path, index: Path) -> list[Row]:
     """Write the noisy and the clean scan of every source, and for the test the anatomy of the noisy one."""
-    source_of = {source.id: source for source in sources}
     resampled_of = {row.id: row.path for row in resampled}
 
     def work(item: Item) -> dict[str, Any]:
-        source = source_of[item.id]
+        source = item.of
         if source.record:
             noisy, clean = _simulated(volumes.read_image(resampled_of[source.case.id]), source.record, config)
         else:
@@ -122,8 +121,8 @@ def write_pairs(sources: list[Source], resampled: list[Row], config: Config, out
         }
 
     items = [
-        Item(source.id, _inputs(source, resampled_of), out / f"{source.id}.nii.gz", (source.case.split,))
-        for source in sources
+        Item(each.id, _inputs(each, resampled_of), out / f"{each.id}.nii.gz", (each.case.split,), each)
+        for each in sources
     ]
     with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
         return run_shard("low-dose", items, settings_of(config, "low-dose"), work, index)
@@ -152,7 +151,7 @@ def labels_path(noisy: Path) -> Path:
 
 def _inputs(source: Source, resampled_of: dict[str, Path]) -> tuple[Path, ...]:
     if source.record:
-        return source.record.folder / "meta.json", resampled_of[source.case.id]
+        return source.record.path, resampled_of[source.case.id]
     return tuple(path for path in (source.case.image, source.case.low_dose) if path)
 
 

@@ -100,15 +100,13 @@ def anatomy(resampled: list[Row], config: Config, out: Path, index: Path) -> Non
     from meddiff.anatomy.segmenter import Segmenter
     from meddiff.machine.device import choose_device
 
-    paths = {row.id: row.path for row in resampled}
-
     def work(item: Item) -> dict[str, Any]:
-        ct = volumes.read_image(paths[item.id])
+        ct = volumes.read_image(item.of.path)
         labels_zyx = label_anatomy(ct, segmenter, config.anatomy.body_threshold_hu)
         volumes.write_image(volumes.like(labels_zyx, ct), item.output)
         return {"weights": config.anatomy.weights, "classes": len(np.unique(labels_zyx)) - 1}
 
-    items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz") for row in resampled]
+    items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz", of=row) for row in resampled]
     with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
         run_shard("anatomy", items, settings_of(config, "anatomy"), work, index)
 
@@ -118,17 +116,16 @@ def regions(segmented: list[Row], cases: list[Case], config: Config, out: Path, 
     from meddiff.anatomy.regions import find_regions
 
     known = {case.id: case.region for case in cases}
-    paths = {row.id: row.path for row in segmented}
 
     def work(item: Item) -> dict[str, Any]:
-        labels_zyx = volumes.to_zyx(volumes.read_image(paths[item.id]))
+        labels_zyx = volumes.to_zyx(volumes.read_image(item.of.path))
         boxes = find_regions(labels_zyx, config.data.spacing_mm, known[item.id], config.regions)
         if not boxes:
             raise CaseError("no complete head and neck, chest or abdomen in this scan")
         write_json([asdict(box) for box in boxes], item.output)
         return {"regions": [box.region for box in boxes]}
 
-    items = [Item(row.id, (row.path,), out / f"{row.id}.json", (known[row.id],)) for row in segmented]
+    items = [Item(row.id, (row.path,), out / f"{row.id}.json", (known[row.id],), row) for row in segmented]
     run_shard("regions", items, settings_of(config, "regions"), work, index)
 
 

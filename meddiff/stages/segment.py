@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import SimpleITK as sitk
 
@@ -14,20 +15,17 @@ from meddiff.machine.shards import Item, Row, run_shard
 from meddiff.store.record import Record
 from meddiff.volumes import volumes
 
+Scan = TypeVar("Scan", Row, Record)
+
 
 def segment_synthetic(rows: list[Row], config: Config, out: Path, index: Path) -> None:
     """Write the judge's labels of synthetic volumes; `rows` are their index."""
     _segment(rows, lambda row: volumes.read_image(row.path), config, out, index)
 
 
-def segment_real(rows: list[Row], config: Config, out: Path, index: Path) -> None:
+def segment_real(records: list[Record], config: Config, out: Path, index: Path) -> None:
     """Write the judge's labels of stored regions, which are windowed as the synthetic ones are."""
-
-    def read(row: Row) -> sitk.Image:
-        record = Record(row.path.parent)
-        return record.as_image(record.ct[:])
-
-    _segment(rows, read, config, out, index)
+    _segment(records, lambda record: record.as_image(record.ct[:]), config, out, index)
 
 
 def _region(record: str) -> Region:
@@ -35,15 +33,13 @@ def _region(record: str) -> Region:
     return Region(record.rsplit("_", 1)[1])
 
 
-def _segment(rows: list[Row], read: Callable[[Row], sitk.Image], config: Config, out: Path, index: Path) -> None:
-    row_of = {row.id: row for row in rows}
-
+def _segment(scans: list[Scan], read: Callable[[Scan], sitk.Image], config: Config, out: Path, index: Path) -> None:
     def work(item: Item) -> dict[str, str]:
-        image = read(row_of[item.id])
+        image = read(item.of)
         labels_zyx = replace_misplaced(segmenter.segment(image), _region(item.id), config.anatomy.weights)
         volumes.write_image(volumes.like(labels_zyx, image), item.output)
         return {"weights": config.anatomy.weights}
 
-    items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz") for row in rows]
+    items = [Item(scan.id, (scan.path,), out / f"{scan.id}.nii.gz", of=scan) for scan in scans]
     with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
         run_shard("segment", items, settings_of(config, "segment"), work, index)

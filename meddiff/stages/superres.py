@@ -18,6 +18,7 @@ from meddiff.machine.device import choose_device
 from meddiff.machine.files import digest, read_json
 from meddiff.machine.shards import Item, Row, run_shard, sidecar
 from meddiff.model.control_bundle import learned_slices
+from meddiff.store.query import where
 from meddiff.store.record import Record, save_array
 from meddiff.store.thick_slices import b_spline, interpolate, interpolated, thicken, thin_grid
 from meddiff.tasks.sampler import Sampler
@@ -33,28 +34,27 @@ SSIM_SIGMA = 1.5  # scikit-image cuts its Gaussian off at 3.5 sigma: 11 voxels
 SuperResolver = Callable[[ThickScan], np.ndarray]
 
 
-def choose_thick(rows: list[Row], cases: list[Case], most: int) -> list[tuple[Row, Case]]:
+def choose_thick(records: list[Record], cases: list[Case], most: int) -> list[tuple[Record, Case]]:
     """Return the test regions: those of cases with thick slices, or a few held-out ones to simulate them for."""
     case_of = {(case.dataset, case.case): case for case in cases}
-    metas = [(row, Record(row.path.parent).meta) for row in rows]
-    known = [(row, case_of[meta.dataset, meta.case]) for row, meta in metas if meta.split == "test"]
-    if measured := [(row, case) for row, case in known if case.thick]:
+    known = [(record, case_of[record.meta.dataset, record.meta.case]) for record in where(records, split="test")]
+    if measured := [(record, case) for record, case in known if case.thick]:
         return measured
     simulated = [pair for pair in known if pair[1].role == "pretraining"]
     return sorted(simulated, key=lambda pair: digest(pair[0].id))[:most]
 
 
-def write_thick(chosen: list[tuple[Row, Case]], resampled: list[Row], config: Config, out: Path, index: Path) -> None:
+def write_thick(
+    chosen: list[tuple[Record, Case]], resampled: list[Row], config: Config, out: Path, index: Path
+) -> None:
     """Write thick slices, thin slices and anatomy of every chosen region.
 
     The anatomy is that of the scan with thick slices, interpolated: nothing of the thin ones is known to it.
     """
-    case_of, factor = {row.id: case for row, case in chosen}, config.super_resolution.factor
-    records = {row.id: Record(row.path.parent) for row, _ in chosen}
-    resampled_of = {row.id: row.path for row in resampled}
+    factor, resampled_of = config.super_resolution.factor, {row.id: row.path for row in resampled}
 
     def work(item: Item) -> dict[str, Any]:
-        record, case = records[item.id], case_of[item.id]
+        record, case = item.of
         if case.thick:
             thick, thin = _measured(case, record, factor)
         else:
@@ -66,27 +66,26 @@ def write_thick(chosen: list[tuple[Row, Case]], resampled: list[Row], config: Co
         return {"simulated": case.thick is None, "region": record.meta.region}
 
     items = [
-        Item(row.id, (row.path, case.thick or resampled_of[case.id]), out / f"{row.id}.nii.gz") for row, case in chosen
+        Item(r.id, (r.path, case.thick or resampled_of[case.id]), out / f"{r.id}.nii.gz", of=(r, case))
+        for r, case in chosen
     ]
     with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
         run_shard("thick slices", items, settings_of(config, "thick-slices"), work, index)
 
 
-def choose_learned(rows: list[Row], cases: list[Case]) -> list[tuple[Row, Case]]:
+def choose_learned(records: list[Record], cases: list[Case]) -> list[tuple[Record, Case]]:
     """Return the regions with measured thick slices to learn from: RPLHR-CT's own training and validation split."""
     case_of = {(case.dataset, case.case): case for case in cases if case.thick}
-    metas = [(row, Record(row.path.parent).meta) for row in rows]
-    learned = [(row, meta) for row, meta in metas if meta.split != "test"]
-    return [(row, case_of[key]) for row, meta in learned if (key := (meta.dataset, meta.case)) in case_of]
+    keys = [(record, (record.meta.dataset, record.meta.case)) for record in records if record.meta.split != "test"]
+    return [(record, case_of[key]) for record, key in keys if key in case_of]
 
 
-def write_learned(chosen: list[tuple[Row, Case]], config: Config, out: Path, index: Path) -> None:
+def write_learned(chosen: list[tuple[Record, Case]], config: Config, out: Path, index: Path) -> None:
     """Write the measured thick slices of every region, linearly interpolated onto the region's own voxels, int16 HU."""
-    case_of, factor = {row.id: case for row, case in chosen}, config.super_resolution.factor
-    records = {row.id: Record(row.path.parent) for row, _ in chosen}
+    factor = config.super_resolution.factor
 
     def work(item: Item) -> None:
-        case, record = case_of[item.id], records[item.id]
+        record, case = item.of
         if case.thick is None:
             raise ValueError(f"{case.id} has no thick slices")
         region = record.as_image(np.zeros(record.meta.size_zyx, np.int16))
@@ -97,14 +96,14 @@ def write_learned(chosen: list[tuple[Row, Case]], config: Config, out: Path, ind
         grid.SetOrigin((*region.GetOrigin()[:2], slices.GetOrigin()[2]))
         save_array(volumes.to_zyx(volumes.onto(resample_onto(source, grid), region)), item.output)
 
-    items = [Item(row.id, (row.path, case.thick), out / f"{row.id}.b2nd") for row, case in chosen if case.thick]
+    items = [Item(r.id, (r.path, case.thick), out / f"{r.id}.b2nd", of=(r, case)) for r, case in chosen if case.thick]
     run_shard("measured slices", items, settings_of(config, "measured-slices"), work, index)
 
 
 def super_resolve_all(
     method: str,
     rows: list[Row],
-    store: dict[str, Path],
+    store: list[Record],
     config: Config,
     model: Path,
     control: Path,
@@ -116,7 +115,7 @@ def super_resolve_all(
     Args:
         method: one of `SUPER_RESOLVERS`.
         rows: index of the thick scans.
-        store: record folders by id.
+        store: all records.
         config: the sections of the stage `super-resolve`.
         model: bundle of the foundation model.
         control: bundle of its ControlNet for super-resolution.
@@ -127,17 +126,17 @@ def super_resolve_all(
         raise UserError(f"--method {method!r} is unknown; choose from {', '.join(SUPER_RESOLVERS)}")
     run, checksums = _super_resolver(method, config, model, control)
     learned = {"learned_from": learned_slices(control)} if checksums else {}
-    row_of = {row.id: row for row in rows}
+    records = {record.id: record for record in store}
 
     def work(item: Item) -> dict[str, Any]:
-        row = row_of[item.id]
-        scan, thin = read_scan(row, Record(store[row.id]))
+        row = item.of
+        scan, thin = read_scan(row, records[row.id])
         result = run(scan)
         volumes.write_image(volumes.like(result, thin), item.output)
         facts = read_json(sidecar(row.path))["details"] | learned
         return facts | fidelity_of_slices(result, volumes.to_zyx(thin), scan)
 
-    items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz", (method, *checksums)) for row in rows]
+    items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz", (method, *checksums), row) for row in rows]
     return run_shard(f"super-resolve {method}", items, settings_of(config, "super-resolve"), work, index)
 
 

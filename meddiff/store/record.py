@@ -15,6 +15,7 @@ replaced meanwhile is read to the end as it was.
 """
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +57,25 @@ class RecordMeta:
 
 
 class Record:
-    """A stored region; arrays are read from disk crop by crop, in any process and after any fork."""
+    """A stored region; arrays are read from disk crop by crop, in any process and after any fork.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        meta = read_json(folder / "meta.json")
-        self.meta = RecordMeta(
+    Args:
+        folder: of the record.
+        sha256: of its `meta.json`, as the store's index has it.
+    """
+
+    def __init__(self, folder: Path, sha256: str = "") -> None:
+        self.folder, self.sha256 = folder, sha256
+
+    @property
+    def path(self) -> Path:
+        """The file that is written last, and that the store's index names."""
+        return self.folder / "meta.json"
+
+    @cached_property
+    def meta(self) -> RecordMeta:
+        meta = read_json(self.path)
+        return RecordMeta(
             **{
                 **meta,
                 "region": Region(meta["region"]),
@@ -71,6 +85,10 @@ class Record:
                 "lesion_organ": Organ(meta["lesion_organ"]) if meta.get("lesion_organ") else None,
             }
         )
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
 
     @property
     def ct(self) -> Any:

@@ -14,10 +14,7 @@ from meddiff.diffusion.sampling import SavedState, sample_volume
 from meddiff.diffusion.sliding import Cost
 from meddiff.machine.files import digest
 from meddiff.machine.progress import showing
-from meddiff.machine.seeds import seed_of
-from meddiff.machine.shards import Item, Row, run_shard
 from meddiff.model.info import window_flops
-from meddiff.store.record import Record
 from meddiff.tasks.sampler import Sampler
 from meddiff.volumes import volumes
 from meddiff.volumes.geometry import Grid
@@ -78,25 +75,3 @@ def synthesize_mask(
     hu_zyx = np.full(labels_zyx.shape, air_hu(window), np.int16)
     hu_zyx[inside] = synthesize(sampler, labels_zyx[inside], region, window, seed, out).hu_zyx
     volumes.write_image(volumes.in_order_of(volumes.like(hu_zyx, oriented), Grid.of(mask)), out)
-
-
-def synthesize_records(sampler: Sampler, rows: list[Row], settings: str, seed: int, out: Path, index: Path) -> None:
-    """Write a synthetic twin of every given record, on its grid; records done before are skipped."""
-    records = {row.id: Record(row.path.parent) for row in rows}
-
-    def work(item: Item) -> dict[str, Any]:
-        record = records[item.id]
-        case_seed = seed_of(seed, item.id)
-        meta = record.meta
-        drawing = synthesize(sampler, record.anatomy[:], meta.region, meta.window, case_seed, item.output)
-        volumes.write_image(record.as_image(drawing.hu_zyx), item.output)
-        return {"seed": case_seed, **drawing.facts()}
-
-    items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz", (sampler.checksum,)) for row in rows]
-    run_shard(f"synthesize {sampler.model.name}", items, settings, work, index)
-
-
-def held_out_rows(rows: list[Row]) -> list[Row]:
-    """Return the stored regions of the pretraining datasets' test split."""
-    metas = ((row, Record(row.path.parent).meta) for row in rows)
-    return [row for row, meta in metas if meta.role == "pretraining" and meta.split == "test"]

@@ -14,7 +14,7 @@ from meddiff.config import DENOISERS, MODEL_REGIONS, ORIGINS, Config
 from meddiff.datasets.index import write_manifest
 from meddiff.figures import scans as figures
 from meddiff.machine.files import read_json, write_json
-from meddiff.machine.shards import COLUMNS, DONE, done_rows, sidecar
+from meddiff.machine.shards import COLUMNS, DONE, sidecar
 from meddiff.machine.tsv import write_tsv
 from meddiff.report import build
 from meddiff.report.chosen import chosen
@@ -23,8 +23,8 @@ from meddiff.report.tables import write_metrics
 from meddiff.report.twins import write_page
 from meddiff.stages.detect import paper_row
 from meddiff.stages.low_dose import clean_path, labels_path
+from meddiff.store.query import held_out, open_store
 from meddiff.store.record import Record
-from meddiff.tasks.synthesis import held_out_rows
 from meddiff.volumes import volumes
 from tests.conftest import make_record
 
@@ -173,8 +173,8 @@ def test_a_run_with_hundreds_of_regions_has_a_page_of_a_few_pictures(results, mo
 
 def test_the_others_are_on_a_page_that_links_them(results, monkeypatch):
     monkeypatch.setattr(volumes, "read_image", lambda path: pytest.fail("no volume is read"))
-    rows = held_out_rows(done_rows([results.root / "store.tsv"]))
-    page = write_page(results, rows, list(MODELS), "phantoms")
+    records = held_out(open_store([results.root / "store.tsv"]))
+    page = write_page(results, records, list(MODELS), "phantoms")
     cases = json.loads(re.search(r'id="cases">(.*?)</script>', page.read_text(), re.DOTALL)[1])
     assert len(cases) == SCANS
     assert all((page.parent / case["picture"]).is_file() for case in cases)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from meddiff.machine.shards import COLUMNS, DONE, QUARANTINED, Row, read_index
+from meddiff.machine.shards import COLUMNS, DONE, QUARANTINED, read_index
 from meddiff.machine.tsv import write_tsv
 from meddiff.report.layout import Results
 from meddiff.report.tables import write_metrics
@@ -20,10 +20,10 @@ MODELS = ("meddiff-fm", "ddpm")
 def run(tmp_path):
     """Two held-out chests: both of one model's scans, one of the other's, which could not draw the second."""
     results = Results(tmp_path)
-    rows = []
+    records = []
     for number in range(2):
         record = make_record(tmp_path / "store" / f"body{number}", number, split="test")
-        rows.append(Row(f"body{number}", DONE, record.folder / "meta.json", "0", 0.0, ""))
+        records.append(record)
         for model in MODELS[: 2 - number]:
             volumes.write_image(record.as_image(record.ct[:]), results.synthetic(model) / f"body{number}.nii.gz")
     lost = {"id": "body1", "status": QUARANTINED, "path": "", "sha256": "", "seconds": 0, "reason": "not <drawn>"}
@@ -31,13 +31,13 @@ def run(tmp_path):
     (tmp_path / "metrics").mkdir()
     write_metrics([{"id": "body0", "ms_ssim": 0.75, "lpips": 0.01}], results.metrics("meddiff-fm"), ())
     write_metrics([], results.metrics("ddpm"), ("id",))
-    return results, rows
+    return results, records
 
 
 def draw(run):
-    results, rows = run
+    results, records = run
     folders = {model: results.synthetic(model) for model in MODELS}
-    draw_twins(rows, folders, "settings", results.twins.parent, results.twins)
+    draw_twins(records, folders, "settings", results.twins.parent, results.twins)
     return read_index(results.twins)
 
 
@@ -59,9 +59,9 @@ def test_a_scan_is_drawn_again_only_when_a_twin_changed_or_came(run, monkeypatch
 
 
 def test_the_page_has_every_scan_with_its_metrics_and_what_is_missing(run):
-    results, rows = run
+    results, records = run
     draw(run)
-    text = write_page(results, rows, list(MODELS), "phantoms").read_text()
+    text = write_page(results, records, list(MODELS), "phantoms").read_text()
     first, second = json.loads(re.search(r'id="cases">(.*?)</script>', text, re.DOTALL)[1])
     for case in (first, second):
         assert (results.report / case["picture"]).read_bytes().startswith(b"\x89PNG")

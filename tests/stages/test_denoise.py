@@ -81,19 +81,19 @@ def no_totalsegmentator():
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    """Store rows, the manifest's cases and the resampled scans of three chests."""
+    """Records, the manifest's cases and the resampled scans of three chests."""
     folder = tmp_path_factory.mktemp("data")
-    rows, cases, resampled = [], [], []
+    records, cases, resampled = [], [], []
     for seed, split in enumerate(("train", "val", "test")):
         record = make_record(folder / "store" / f"phantom_body{seed}_chest", seed, split=split)
         ct = volumes.to_zyx(record.as_image(record.ct[:]))
         ct[:2] = -1024  # below the region's window, where the store clips
         path = folder / f"phantom_body{seed}.nii.gz"
         volumes.write_image(record.as_image(ct), path)
-        rows.append(Row(record.meta.id, DONE, record.folder / "meta.json", "0", 0.0, ""))
+        records.append(record)
         cases.append(Case("phantom", f"body{seed}", path, record.meta.region, "pretraining", split, 0))
         resampled.append(Row(f"phantom_body{seed}", DONE, path, "0", 0.0, ""))
-    return rows, cases, resampled
+    return records, cases, resampled
 
 
 def write(sources, resampled, out):
@@ -102,8 +102,8 @@ def write(sources, resampled, out):
 
 @pytest.fixture(scope="module")
 def pairs(stored, tmp_path_factory):
-    rows, cases, resampled = stored
-    return write(choose_sources(rows, cases, 20), resampled, tmp_path_factory.mktemp("pairs"))
+    records, cases, resampled = stored
+    return write(choose_sources(records, cases, 20), resampled, tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +143,9 @@ def denoise_with_model(rows, out, tmp_path):
 
 
 def test_a_few_scans_of_each_split_are_simulated(stored, pairs):
-    rows, cases, _ = stored
-    assert len(choose_sources(rows, cases, 1)) == 3
-    assert len(choose_sources(rows * 2, cases, 1)) == 3
+    records, cases, _ = stored
+    assert len(choose_sources(records, cases, 1)) == 3
+    assert len(choose_sources(records * 2, cases, 1)) == 3
     assert [facts_of(row) for row in pairs] == [
         {"simulated": True, "region": "chest", "split": split, "spacing_mm": SPACING_MM}
         for split in ("train", "val", "test")
@@ -156,8 +156,8 @@ def test_a_few_scans_of_each_split_are_simulated(stored, pairs):
 
 
 def test_real_low_dose_scans_take_the_place_of_simulated_ones(stored, measured, tmp_path):
-    rows, cases, resampled = stored
-    sources = choose_sources(rows, [*cases, *measured], 20)
+    records, cases, resampled = stored
+    sources = choose_sources(records, [*cases, *measured], 20)
     assert [(source.id, source.record) for source in sources] == [("mayo_val", None), ("mayo_test", None)]
     for row, case in zip(write(sources, resampled, tmp_path), measured, strict=True):
         assert not facts_of(row)["simulated"]

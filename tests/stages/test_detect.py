@@ -10,22 +10,22 @@ from scipy import ndimage
 
 from meddiff.config import SUPERVISED, AnomalyConfig, Config, Organ
 from meddiff.config.stages import restrict
-from meddiff.machine.shards import DONE, Row, read_index
+from meddiff.machine.shards import DONE, read_index
 from meddiff.report import pictures
 from meddiff.stages import detect as anomaly
 from meddiff.stages import detect_scores as anomaly_scores
 from meddiff.stages.detect import (
     BRIGHTER,
     INTENSITY,
-    choosing_rows,
+    choosing,
     learned_and_tested,
-    lesion_rows,
-    organ_rows,
+    organ_records,
     predict_supervised,
     read_case,
     write_maps,
 )
 from meddiff.stages.detect_scores import score_all
+from meddiff.store.query import labelled
 from meddiff.store.record import Record, write_record
 from meddiff.volumes import volumes
 from meddiff.volumes.hu import normalise
@@ -47,38 +47,38 @@ def with_lesion(folder, seed, split, lesion_hu, organ=Organ.LUNG):
     hu[lesion > 0] = lesion_hu
     lesion[0, 0, 0] = 1
     write_record(folder, record.meta, hu, anatomy, 16, lesion)
-    return Row(folder.name, DONE, folder / "meta.json", "0", 0.0, "")
+    return Record(folder)
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
+def records(tmp_path_factory):
     """Three chests with a lesion that is darker than the vessels of the lung, and one without labels."""
     store = tmp_path_factory.mktemp("store")
     splits = ("train", "val", "test")
     found = [with_lesion(store / split, seed, split, -650) for seed, split in enumerate(splits)]
     make_record(store / "none", 5)
-    return [*found, Row("none", DONE, store / "none" / "meta.json", "0", 0.0, "")]
+    return [*found, Record(store / "none")]
 
 
 @pytest.fixture(scope="module")
-def maps(rows, tmp_path_factory):
+def maps(records, tmp_path_factory):
     """Maps of a model that knows the mean of each label, of the training scan."""
     out = tmp_path_factory.mktemp("maps")
-    record = Record(rows[0].path.parent)
+    record = records[0]
     scaled, anatomy = normalise(record.ct[:], record.meta.window), record.anatomy[:]
     sampler = HealthySampler([scaled[anatomy == i].mean() if (anatomy == i).any() else -1 for i in range(119)])
     sampler.checksum = "weights"
     index = out / "index.tsv"
-    write_maps(lesion_rows(rows), sampler, restrict(CONFIG, "anomaly"), out, index)
+    write_maps(organ_records(records), sampler, restrict(CONFIG, "anomaly"), out, index)
     assert [row.status for row in read_index(index)] == 4 * [DONE]  # validation and test, masked and whole
     return out
 
 
-def test_lesions_of_no_organ_have_no_maps_and_no_row_but_a_judge(rows, maps, tmp_path, monkeypatch):
+def test_lesions_of_no_organ_have_no_maps_and_no_row_but_a_judge(records, maps, tmp_path, monkeypatch):
     """Lymph nodes: some of them overlap a closed lung mask, which says nothing of anomalies in lungs."""
     nodes = [with_lesion(tmp_path / split, seed, split, -650, None) for seed, split in ((0, "train"), (2, "test"))]
-    assert lesion_rows(nodes) == nodes
-    assert organ_rows([*rows, *nodes]) == rows[:3]
+    assert labelled(nodes) == nodes
+    assert organ_records([*records, *nodes]) == records[:3]
     assert score_all(nodes, restrict(CONFIG, "score-anomaly"), maps, tmp_path, tmp_path / "scores") == []
     trained = judges(monkeypatch)
     predict_supervised(nodes, restrict(Config(), "supervised"), tmp_path / "work", tmp_path / "out")
@@ -103,29 +103,29 @@ def judges(monkeypatch):
     return trained
 
 
-def test_nnunet_learns_from_all_but_the_test_scans(rows, tmp_path, monkeypatch):
+def test_nnunet_learns_from_all_but_the_test_scans(records, tmp_path, monkeypatch):
     trained = judges(monkeypatch)
-    predict_supervised(lesion_rows(rows), restrict(Config(), "supervised"), tmp_path / "work", tmp_path / "out")
+    predict_supervised(records, restrict(Config(), "supervised"), tmp_path / "work", tmp_path / "out")
     assert trained == {"phantom": (["train", "val"], ["test"])}
 
 
-def test_the_training_scans_choose_the_threshold_where_there_is_no_other(rows):
-    learned, tested = learned_and_tested(rows[:3])
-    assert [row.id for row in choosing_rows(learned)] == ["val"]
-    assert choosing_rows(learned[:1]) == rows[:1]
-    assert [row.id for row in tested] == ["test"]
+def test_the_training_scans_choose_the_threshold_where_there_is_no_other(records):
+    learned, tested = learned_and_tested(records[:3])
+    assert [record.id for record in choosing(learned)] == ["val"]
+    assert choosing(learned[:1]) == records[:1]
+    assert [record.id for record in tested] == ["test"]
 
 
-def test_only_scans_with_labels_count_and_only_lesions_in_the_organ(rows):
-    assert [row.id for row in lesion_rows(rows)] == ["train", "val", "test"]
-    case = read_case(rows[0], CLOSING_MM)
+def test_only_scans_with_labels_count_and_only_lesions_in_the_organ(records):
+    assert [record.id for record in labelled(records)] == ["train", "val", "test"]
+    case = read_case(records[0], CLOSING_MM)
     assert case.organ == Organ.LUNG
     assert case.lesion_zyx.sum() == 27
-    assert Record(rows[0].path.parent).lesion[:].sum() == 28
+    assert records[0].lesion[:].sum() == 28
 
 
-def test_a_map_finds_what_is_not_bright_and_intensity_does_not(rows, maps, tmp_path):
-    scored = score_all(rows, restrict(CONFIG, "score-anomaly"), maps, tmp_path, tmp_path / "scores")
+def test_a_map_finds_what_is_not_bright_and_intensity_does_not(records, maps, tmp_path):
+    scored = score_all(records, restrict(CONFIG, "score-anomaly"), maps, tmp_path, tmp_path / "scores")
     table = {row["method"]: row for row in scored}
     assert set(table) == {
         "meddiff-fm (900)",
@@ -142,34 +142,34 @@ def test_a_map_finds_what_is_not_bright_and_intensity_does_not(rows, maps, tmp_p
     assert 0.5 < found["sen"] <= 1
 
 
-def test_the_threshold_does_not_see_the_test_scans(rows, maps, tmp_path):
+def test_the_threshold_does_not_see_the_test_scans(records, maps, tmp_path):
     config = restrict(CONFIG, "score-anomaly")
-    everything = score_all(rows, config, maps, tmp_path, tmp_path / "scores")
-    without_test = score_all(rows[:2], config, maps, tmp_path, tmp_path / "scores")
+    everything = score_all(records, config, maps, tmp_path, tmp_path / "scores")
+    without_test = score_all(records[:2], config, maps, tmp_path, tmp_path / "scores")
     for a, b in zip(everything, without_test, strict=True):
         assert a["threshold"] == b["threshold"]
         assert b["n"] == 0
 
 
-def test_a_stopped_scoring_goes_on_and_a_changed_map_is_scored_anew(rows, maps, tmp_path, monkeypatch):
+def test_a_stopped_scoring_goes_on_and_a_changed_map_is_scored_anew(records, maps, tmp_path, monkeypatch):
     config, own_maps = restrict(CONFIG, "score-anomaly"), tmp_path / "maps"
     shutil.copytree(maps, own_maps)
     more = with_lesion(tmp_path / "store" / "more", 2, "test", -650)
     shutil.copytree(maps / "test", own_maps / "more")
-    scans, read = [*rows, more], []
+    scans, read = [*records, more], []
     expected = score_all(scans, config, own_maps, tmp_path, tmp_path / "at-once", threads=2)
 
-    def until_stopped(row, closing_mm):
+    def until_stopped(record, closing_mm):
         if len(read) == 2:
             raise KeyboardInterrupt
-        read.append(row.id)
-        return read_case(row, closing_mm)
+        read.append(record.id)
+        return read_case(record, closing_mm)
 
     monkeypatch.setattr(anomaly_scores, "read_case", until_stopped)
     with pytest.raises(KeyboardInterrupt):
         score_all(scans, config, own_maps, tmp_path, tmp_path / "scores")
     assert read == ["val", "test"]
-    monkeypatch.setattr(anomaly_scores, "read_case", lambda row, mm: read.append(row.id) or read_case(row, mm))
+    monkeypatch.setattr(anomaly_scores, "read_case", lambda record, mm: read.append(record.id) or read_case(record, mm))
     assert score_all(scans, config, own_maps, tmp_path, tmp_path / "scores") == expected
     assert read == ["val", "test", "more"]
 
@@ -180,14 +180,15 @@ def test_a_stopped_scoring_goes_on_and_a_changed_map_is_scored_anew(rows, maps, 
 
 
 @pytest.mark.parametrize("lacking", ["a map", SUPERVISED])
-def test_all_rows_are_of_the_test_scans_that_have_every_map_and_prediction(rows, maps, tmp_path, lacking):
+def test_all_rows_are_of_the_test_scans_that_have_every_map_and_prediction(records, maps, tmp_path, lacking):
     more = with_lesion(tmp_path / "store" / "more", 2, "test", -650)
     shutil.copytree(maps, tmp_path / "maps")
     shutil.copytree(maps / "test", tmp_path / "maps" / "more")
-    for row in (rows[2], more):
-        case = read_case(row, CLOSING_MM)
-        volumes.write_image(case.record.as_image(case.lesion_zyx.astype(np.float32)), probability_of(row, tmp_path))
-    config, scans = restrict(CONFIG, "score-anomaly"), [*rows, more]
+    for record in (records[2], more):
+        case = read_case(record, CLOSING_MM)
+        found = record.as_image(case.lesion_zyx.astype(np.float32))
+        volumes.write_image(found, probability_of(record, tmp_path))
+    config, scans = restrict(CONFIG, "score-anomaly"), [*records, more]
     both = score_all(scans, config, tmp_path / "maps", tmp_path, tmp_path / "scores")
     assert {(row["n"], row["note"]) for row in both} == {(2, "")}
     if lacking == "a map":
@@ -200,39 +201,39 @@ def test_all_rows_are_of_the_test_scans_that_have_every_map_and_prediction(rows,
     assert {(row["n"], row["note"]) for row in one} == {(1, note)}
 
 
-def test_nnunets_probabilities_are_scored_by_the_same_code(rows, maps, tmp_path):
-    case = read_case(rows[2], CLOSING_MM)
-    volumes.write_image(case.record.as_image(case.lesion_zyx.astype(np.float32)), probability_of(rows[2], tmp_path))
-    best = supervised_row(rows, maps, tmp_path)
+def test_nnunets_probabilities_are_scored_by_the_same_code(records, maps, tmp_path):
+    case = read_case(records[2], CLOSING_MM)
+    volumes.write_image(case.record.as_image(case.lesion_zyx.astype(np.float32)), probability_of(records[2], tmp_path))
+    best = supervised_row(records, maps, tmp_path)
     assert (best["auc"], best["organ_auc"], best["spe"], best["sen"]) == (1, 1, 1, 1)
     assert (best["found"], best["lesions"], best["false_positives"]) == (1, 1, 0)
 
 
-def test_the_supervised_row_is_nnunets_segmentation_within_the_organ(rows, maps, tmp_path):
+def test_the_supervised_row_is_nnunets_segmentation_within_the_organ(records, maps, tmp_path):
     """Half of the lesion is at 0.6, half at 0.4, its surroundings in the lung at 0.1, and all outside of it at 0.9."""
-    case = read_case(rows[2], CLOSING_MM)
+    case = read_case(records[2], CLOSING_MM)
     score = np.where(case.organ_zyx, np.float32(0.1), np.float32(0.9))
     first = np.argwhere(case.lesion_zyx)[:13]
     score[case.lesion_zyx] = 0.4
     score[tuple(first.T)] = 0.6
-    volumes.write_image(case.record.as_image(score), probability_of(rows[2], tmp_path))
-    found = supervised_row(rows, maps, tmp_path)
+    volumes.write_image(case.record.as_image(score), probability_of(records[2], tmp_path))
+    found = supervised_row(records, maps, tmp_path)
     assert found["sen"] == pytest.approx(13 / 27)  # a threshold of its own would take all 27
     assert found["spe"] == 1  # where the lesions were left out nothing is counted against it
     assert (found["auc"], found["threshold"], found["false_positives"]) == (1, 0.5, 0)
 
 
-def test_the_picture_shows_what_the_papers_row_scores(rows, maps, tmp_path, monkeypatch):
+def test_the_picture_shows_what_the_papers_row_scores(records, maps, tmp_path, monkeypatch):
     """The organ alone, and darker as well as brighter: here the lesion is darker, as tumours of the liver are."""
     shutil.copytree(maps, tmp_path / "maps")
     darker = -volumes.read_image(maps / "test" / "900.nii.gz")
     volumes.write_image(darker, tmp_path / "maps" / "test" / "900.nii.gz")
-    table = pd.DataFrame(score_all(rows, restrict(CONFIG, "score-anomaly"), maps, tmp_path, tmp_path / "scores"))
+    table = pd.DataFrame(score_all(records, restrict(CONFIG, "score-anomaly"), maps, tmp_path, tmp_path / "scores"))
     table.to_csv(tmp_path / "anomaly.csv")
     shown = []
     monkeypatch.setattr("meddiff.figures.scans.anomaly", lambda *arguments: shown.append(arguments))
     places = {"anomaly_metrics": tmp_path / "anomaly.csv", "anomaly_maps": tmp_path / "maps", "figures": tmp_path}
-    (picture,) = pictures._anomalies(SimpleNamespace(**places), organ_rows(rows), CONFIG)
+    (picture,) = pictures._anomalies(SimpleNamespace(**places), organ_records(records), CONFIG)
     _, map_hu, above, _, window, _ = shown[0]
     masked = volumes.to_zyx(darker)
     np.testing.assert_array_equal(map_hu, masked * window.width_hu / 2)
@@ -243,10 +244,10 @@ def test_the_picture_shows_what_the_papers_row_scores(rows, maps, tmp_path, monk
     assert "lung alone at t = 900" in picture.caption
 
 
-def probability_of(row, folder):
-    return folder / f"{row.id}_probability.nii.gz"
+def probability_of(record, folder):
+    return folder / f"{record.id}_probability.nii.gz"
 
 
-def supervised_row(rows, maps, folder):
-    scored = score_all(rows, restrict(CONFIG, "score-anomaly"), maps, folder, folder / "scores")
+def supervised_row(records, maps, folder):
+    scored = score_all(records, restrict(CONFIG, "score-anomaly"), maps, folder, folder / "scores")
     return {row["method"]: row for row in scored}[SUPERVISED]

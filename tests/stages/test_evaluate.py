@@ -11,10 +11,9 @@ import torch
 from meddiff.config import Config, EvaluationConfig
 from meddiff.config.stages import restrict
 from meddiff.machine.files import write_json
-from meddiff.machine.shards import DONE, Row, read_index, sidecar
+from meddiff.machine.shards import DONE, read_index, sidecar
 from meddiff.metrics.extractor import Extractor
 from meddiff.stages.evaluate import Scorer, gather, score_records
-from meddiff.store.record import Record
 from meddiff.volumes import volumes
 from tests.conftest import make_record
 
@@ -28,17 +27,17 @@ SCANS = 4
 def scans(tmp_path_factory):
     """Stored chests, twins with a little noise, and the anatomy itself as the judge's labels."""
     folder = tmp_path_factory.mktemp("scans")
-    rows = []
+    records = []
     for number in range(SCANS):
         record = make_record(folder / "store" / f"body{number}", number, split="test")
-        rows.append(Row(f"body{number}", DONE, record.folder / "meta.json", "0", 0.0, ""))
+        records.append(record)
         noise = np.random.default_rng(number).normal(0, 20 * (number + 1), record.ct.shape)
         twin = folder / "synthetic" / f"body{number}.nii.gz"
         volumes.write_image(record.as_image((record.ct[:] + noise).astype(np.int16)), twin)
         write_json({"details": {"borders_zyx": [[8], [], []], "tflop": 1.5}}, sidecar(twin))
         volumes.write_image(record.as_image(record.anatomy[:]), folder / "judged" / f"body{number}.nii.gz")
     (folder / "weights").write_text("weights")
-    return folder, rows
+    return folder, records
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +48,10 @@ def scorer(scans):
 
 
 def in_shards(scans, scorer, out, count):
-    folder, rows = scans
+    folder, records = scans
     indices = [out / f"shard-{shard}.tsv" for shard in range(count)]
     for shard, index in enumerate(indices):
-        score_records("model", rows[shard::count], scorer, folder / "weights", out, index)
+        score_records("model", records[shard::count], scorer, folder / "weights", out, index)
     return indices
 
 
@@ -76,25 +75,25 @@ def test_scores_are_those_of_each_scan_whatever_the_shards(scans, scorer, tmp_pa
 def test_a_stopped_shard_goes_on_and_a_changed_scan_is_scored_anew(scans, scorer, tmp_path, monkeypatch):
     scored, score = [], Scorer.score
 
-    def until_stopped(self, row):
+    def until_stopped(self, record):
         if len(scored) == 2:
             raise KeyboardInterrupt
-        scored.append(row.id)
-        return score(self, row)
+        scored.append(record.id)
+        return score(self, record)
 
     monkeypatch.setattr(Scorer, "score", until_stopped)
     with pytest.raises(KeyboardInterrupt):
         in_shards(scans, scorer, tmp_path, 1)
     assert scored == ["body0", "body1"]
 
-    monkeypatch.setattr(Scorer, "score", lambda self, row: scored.append(row.id) or score(self, row))
+    monkeypatch.setattr(Scorer, "score", lambda self, record: scored.append(record.id) or score(self, record))
     (index,) = in_shards(scans, scorer, tmp_path, 1)
     assert scored == [f"body{number}" for number in range(SCANS)]
     assert [row.status for row in read_index(index)] == SCANS * [DONE]
     assert len(gather([index])[0]) == SCANS
 
-    folder, rows = scans
-    record, twin = Record(rows[1].path.parent), folder / "synthetic" / "body1.nii.gz"
+    folder, records = scans
+    record, twin = records[1], folder / "synthetic" / "body1.nii.gz"
     volumes.write_image(record.as_image(record.ct[:]), twin)
     in_shards(scans, scorer, tmp_path, 1)
     assert scored[SCANS:] == ["body1"]
@@ -102,9 +101,9 @@ def test_a_stopped_shard_goes_on_and_a_changed_scan_is_scored_anew(scans, scorer
 
 
 def test_the_scans_themselves_have_the_ceiling_of_the_dice_alone(scans, scorer, tmp_path):
-    folder, rows = scans
+    folder, records = scans
     real = Scorer(None, folder / "judged", scorer.extractor, scorer.config)
-    score_records("real", rows, real, folder / "weights", tmp_path, tmp_path / "index.tsv")
+    score_records("real", records, real, folder / "weights", tmp_path, tmp_path / "index.tsv")
     metrics, features = gather([tmp_path / "index.tsv"])
     assert not {"ms_ssim", "lpips", "seams"} & set(metrics[0])
     assert {line["dice"] for line in metrics} == {1.0}
@@ -112,11 +111,11 @@ def test_the_scans_themselves_have_the_ceiling_of_the_dice_alone(scans, scorer, 
 
 
 def test_a_scan_that_was_not_segmented_is_named_and_left_out(scans, scorer, tmp_path, caplog):
-    folder, rows = scans
+    folder, records = scans
     shutil.copytree(folder / "judged", tmp_path / "judged")
     (tmp_path / "judged" / "body1.nii.gz").unlink()
     fewer = replace(scorer, judged=tmp_path / "judged", synthetic=None)
-    score_records("real", rows, fewer, folder / "weights", tmp_path, tmp_path / "index.tsv")
+    score_records("real", records, fewer, folder / "weights", tmp_path, tmp_path / "index.tsv")
     assert [line["id"] for line in gather([tmp_path / "index.tsv"])[0]] == ["body0", "body2", "body3"]
     assert "evaluate real: 1 of 4 scans were not drawn or segmented: body1" in caplog.text
 

@@ -11,10 +11,11 @@ import torch
 from meddiff.anatomy.labels import BODY
 from meddiff.config import Config, EvaluationConfig, LesionsConfig, Organ
 from meddiff.config.stages import restrict
-from meddiff.machine.shards import DONE, Row, read_index
+from meddiff.machine.shards import DONE, read_index
 from meddiff.metrics.extractor import Extractor
 from meddiff.stages.augmentation import compare, generate_training, lesion_site, mask_path
-from meddiff.stages.lesion import draw_lesions, held_out_lesions, judge_lesions, of_dataset
+from meddiff.stages.lesion import draw_lesions, held_out_lesions, judge_lesions
+from meddiff.store.query import with_lesions
 from meddiff.store.record import Record, write_record
 from meddiff.volumes import volumes
 from tests.conftest import make_record
@@ -31,7 +32,7 @@ CONFIG = Config(
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
+def records(tmp_path_factory):
     """A training patient and a test patient, each with a small and a large lesion."""
     store = tmp_path_factory.mktemp("store")
     found = []
@@ -40,7 +41,7 @@ def rows(tmp_path_factory):
         lesion = np.zeros(record.meta.size_zyx, np.uint8)
         lesion[SMALL] = lesion[LARGE] = 1
         write_record(record.folder, record.meta, record.ct[:], record.anatomy[:], 16, lesion)
-        found.append(Row(split, DONE, record.folder / "meta.json", "0", 0.0, ""))
+        found.append(record)
     return found
 
 
@@ -64,35 +65,34 @@ class Judge:
         self.cases = list(cases)
 
 
-def test_the_largest_lesions_of_the_test_patients_are_drawn(rows):
-    assert [(lesion.id, lesion.box) for lesion in held_out_lesions(rows, CONFIG.lesions)] == [
+def test_the_largest_lesions_of_the_test_patients_are_drawn(records):
+    assert [(lesion.id, lesion.box) for lesion in held_out_lesions(records, CONFIG.lesions)] == [
         ("test-0", LARGE),
         ("test-1", SMALL),
     ]
     one = CONFIG.lesions.model_copy(update={"patches_per_case": 1})
-    assert [lesion.box for lesion in held_out_lesions(rows, one)] == [LARGE]
+    assert [lesion.box for lesion in held_out_lesions(records, one)] == [LARGE]
     none = CONFIG.lesions.model_copy(update={"min_ml": 6**3 * 6**3 / 1000 + 1})
-    assert held_out_lesions(rows, none) == []
+    assert held_out_lesions(records, none) == []
 
 
-def test_rows_without_lesions_or_of_another_dataset_do_not_count(rows, tmp_path):
-    make_record(tmp_path / "healthy", 5)
-    healthy = Row("healthy", DONE, tmp_path / "healthy" / "meta.json", "0", 0.0, "")
-    assert of_dataset([*rows, healthy], "phantom") == rows
-    assert of_dataset(rows, "other") == []
+def test_records_without_lesions_do_not_count(records, tmp_path):
+    unlabelled = make_record(tmp_path / "unlabelled", 5)
+    healthy = make_record(tmp_path / "healthy", 5, lesion_zyx=np.zeros(unlabelled.meta.size_zyx, np.uint8))
+    assert with_lesions([*records, healthy, unlabelled]) == records
 
 
 @pytest.fixture(scope="module")
-def judged(rows, tmp_path_factory):
+def judged(records, tmp_path_factory):
     out = tmp_path_factory.mktemp("lesions")
     sampler = Sampler()
-    draw_lesions(rows, sampler, restrict(CONFIG, "lesions"), out / "fine-tune", out / "index.tsv")
+    draw_lesions(records, sampler, restrict(CONFIG, "lesions"), out / "fine-tune", out / "index.tsv")
     assert [row.status for row in read_index(out / "index.tsv")] == 4 * [DONE]
     torch.manual_seed(0)
     extractor = Extractor("resnet10").eval()
     folders = {"fine-tune": out / "fine-tune"}
     settings = restrict(CONFIG, "judge-lesions")
-    table, features = judge_lesions(rows, folders, Judge(), extractor, settings, out / "judged")
+    table, features = judge_lesions(records, folders, Judge(), extractor, settings, out / "judged")
     return pd.DataFrame(table), features
 
 
@@ -117,9 +117,9 @@ def test_generated_patches_alone_are_compared_with_the_real_ones(judged):
     assert (compared == (table["kind"] == "generated")).all()
 
 
-def test_training_lesions_are_drawn_in_the_organ_for_the_patients_that_are_learned_from(rows, tmp_path):
+def test_training_lesions_are_drawn_in_the_organ_for_the_patients_that_are_learned_from(records, tmp_path):
     settings = restrict(CONFIG, "augment-lesions")
-    made = generate_training(rows, Sampler(), settings, tmp_path, tmp_path / "index.tsv")
+    made = generate_training(records, Sampler(), settings, tmp_path, tmp_path / "index.tsv")
     assert [(row.id, row.status) for row in made] == [("train-0", DONE)]
     mask = volumes.to_zyx(volumes.read_image(mask_path(made[0].path))) > 0
     drawn = volumes.to_zyx(volumes.read_image(made[0].path))
@@ -127,15 +127,15 @@ def test_training_lesions_are_drawn_in_the_organ_for_the_patients_that_are_learn
     assert drawn[mask].mean() > drawn[~mask].mean() + 300
 
     real, augmented = Judge(), Judge()
-    table = pd.DataFrame(compare(rows, made, real, augmented, tmp_path / "study"))
-    assert [name for name, *_ in augmented.cases] == [Record(rows[0].path.parent).meta.id, "train-0"]
+    table = pd.DataFrame(compare(records, made, real, augmented, tmp_path / "study"))
+    assert [name for name, *_ in augmented.cases] == [records[0].id, "train-0"]
     assert table["training"].tolist() == ["real", "real and generated"]
     assert table["generated"].tolist() == [0, 1]
     assert table["id"].unique().tolist() == ["test"]
 
 
-def test_without_an_organ_lesions_are_drawn_in_soft_tissue_near_the_real_ones(rows):
-    record = Record(rows[0].path.parent)
+def test_without_an_organ_lesions_are_drawn_in_soft_tissue_near_the_real_ones(records):
+    record = Record(records[0].path.parent)
     in_lung = lesion_site(record, 10.0)
     record.meta = replace(record.meta, lesion_organ=None)
     site = lesion_site(record, 10.0)

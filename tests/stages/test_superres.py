@@ -21,7 +21,7 @@ from meddiff.stages.superres import (
     super_resolve_all,
     write_learned,
 )
-from meddiff.store.record import Record, open_array
+from meddiff.store.record import open_array
 from meddiff.store.thick_slices import interpolate, thicken
 from meddiff.tasks.super_resolution import ThickScan
 from meddiff.volumes import volumes
@@ -55,21 +55,21 @@ def no_totalsegmentator(monkeypatch):
 
 @pytest.fixture
 def stored(tmp_path):
-    """A held-out chest: its row of the store, its case and its resampled scan."""
+    """A held-out chest: its record, its case and its resampled scan."""
     record = make_record(tmp_path / "phantom_body1_chest", 1, split="test")
     volumes.write_image(record.as_image(record.ct[:]), tmp_path / "ct.nii.gz")
     case = Case("phantom", "body1", tmp_path / "ct.nii.gz", Region.CHEST, "pretraining", "test", 0)
     resampled = Row(case.id, DONE, tmp_path / "ct.nii.gz", "0", 0.0, "")
-    return Row(record.meta.id, DONE, record.folder / "meta.json", "0", 0.0, ""), case, resampled
+    return record, case, resampled
 
 
 def write(stored, case, out):
-    row, _, resampled = stored
+    record, _, resampled = stored
     config = restrict(CONFIG, "thick-slices")
-    super_resolution.write_thick([(row, case)], [resampled], config, out, out / "index.tsv")
+    super_resolution.write_thick([(record, case)], [resampled], config, out, out / "index.tsv")
     (made,) = read_index(out / "index.tsv")
     assert made.status == DONE, made.reason
-    return made, *read_scan(made, Record(row.path.parent))
+    return made, *read_scan(made, record)
 
 
 def test_simulated_thick_slices_are_the_means_of_the_thin_ones(stored, tmp_path):
@@ -78,13 +78,13 @@ def test_simulated_thick_slices_are_the_means_of_the_thin_ones(stored, tmp_path)
     assert len(thin_zyx) == len(scan.thick_zyx) * FACTOR == len(scan.anatomy_zyx)
     expected = thicken(torch.from_numpy(thin_zyx), FACTOR).numpy()
     np.testing.assert_allclose(scan.thick_zyx, expected, atol=0.5)
-    record = Record(stored[0].path.parent)
+    record = stored[0]
     np.testing.assert_array_equal(thin_zyx, record.ct[:][: len(thin_zyx)])
 
 
 def test_measured_thick_slices_are_paired_with_the_thin_ones_beneath_them(stored, tmp_path):
     """Thick slices that begin one thin slice into the scan, and go beyond the region in the plane."""
-    row, case, _ = stored
+    record, case, _ = stored
     ct_zyx = volumes.to_zyx(volumes.read_image(case.image))
     shifted = ct_zyx[1 : 1 + (len(ct_zyx) - 1) // FACTOR * FACTOR]
     thick = sitk.GetImageFromArray(thicken(torch.from_numpy(shifted), FACTOR).round().short().numpy())
@@ -93,7 +93,7 @@ def test_measured_thick_slices_are_paired_with_the_thin_ones_beneath_them(stored
     thick.SetOrigin((x, y, z + SPACING_MM * (1 + (FACTOR - 1) / 2)))
     volumes.write_image(thick, tmp_path / "thick.nii.gz")
     paired = Case(*list(vars(case).values())[:7], thick=tmp_path / "thick.nii.gz")
-    assert choose_thick([row], [paired], 5) == [(row, paired)]
+    assert choose_thick([record], [paired], 5) == [(record, paired)]
     _, scan, thin = write(stored, paired, tmp_path / "out")
     thin_zyx = volumes.to_zyx(thin)
     np.testing.assert_allclose(scan.thick_zyx, thicken(torch.from_numpy(thin_zyx), FACTOR).numpy(), atol=1.5)
@@ -102,9 +102,8 @@ def test_measured_thick_slices_are_paired_with_the_thin_ones_beneath_them(stored
 
 def test_measured_slices_to_learn_from_lie_on_the_voxels_of_their_region(stored, tmp_path):
     """Thick slices that begin one thin slice into the scan: what is learned is their linear interpolation."""
-    row, case, _ = stored
-    record = make_record(tmp_path / "train" / row.id, 1, split="train")
-    learned = Row(row.id, DONE, record.folder / "meta.json", "0", 0.0, "")
+    record, case, _ = stored
+    learned = make_record(tmp_path / "train" / record.id, 1, split="train")
     ct_zyx = volumes.to_zyx(volumes.read_image(case.image))
     shifted = ct_zyx[1 : 1 + (len(ct_zyx) - 1) // FACTOR * FACTOR]
     thick_zyx = thicken(torch.from_numpy(shifted), FACTOR)
@@ -114,7 +113,7 @@ def test_measured_slices_to_learn_from_lie_on_the_voxels_of_their_region(stored,
     thick.SetOrigin((x, y, z + SPACING_MM * (1 + (FACTOR - 1) / 2)))
     volumes.write_image(thick, tmp_path / "thick.nii.gz")
     paired = Case(*list(vars(case).values())[:7], thick=tmp_path / "thick.nii.gz")
-    assert choose_learned([row], [paired]) == []  # the test split
+    assert choose_learned([record], [paired]) == []  # the test split
     assert choose_learned([learned], [case]) == []
     chosen = choose_learned([learned], [paired])
     assert chosen == [(learned, paired)]
@@ -129,17 +128,17 @@ def test_measured_slices_to_learn_from_lie_on_the_voxels_of_their_region(stored,
 
 
 def test_test_regions_of_the_pretraining_stand_in_for_measured_pairs(stored):
-    row, case, _ = stored
-    assert choose_thick([row], [case], 5) == [(row, case)]
-    assert choose_thick([row], [case], 0) == []
+    record, case, _ = stored
+    assert choose_thick([record], [case], 5) == [(record, case)]
+    assert choose_thick([record], [case], 0) == []
 
 
 def test_interpolation_is_scored_against_the_thin_slices(stored, tmp_path):
     made, scan, thin = write(stored, stored[1], tmp_path / "thick")
-    folders, config, psnr = {made.id: stored[0].path.parent}, restrict(CONFIG, "super-resolve"), {}
+    store, config, psnr = [stored[0]], restrict(CONFIG, "super-resolve"), {}
     for method in ("linear", "b-spline"):
         out = tmp_path / method
-        (row,) = super_resolve_all(method, [made], folders, config, tmp_path, tmp_path, out, out / "index.tsv")
+        (row,) = super_resolve_all(method, [made], store, config, tmp_path, tmp_path, out, out / "index.tsv")
         assert row.status == DONE, row.reason
         result = volumes.to_zyx(volumes.read_image(row.path))
         scores = read_json(sidecar(row.path))["details"]
@@ -174,4 +173,4 @@ def gaussian_ssim(a, b):
 
 def test_an_unknown_method_is_refused(tmp_path):
     with pytest.raises(UserError, match="'magic' is unknown; choose from linear"):
-        super_resolve_all("magic", [], {}, restrict(CONFIG, "super-resolve"), tmp_path, tmp_path, tmp_path, tmp_path)
+        super_resolve_all("magic", [], [], restrict(CONFIG, "super-resolve"), tmp_path, tmp_path, tmp_path, tmp_path)

@@ -13,13 +13,14 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from meddiff.config import DiffusionConfig, MachineConfig, Region, RegionsConfig, SamplingConfig, WindowsConfig
-from meddiff.machine.shards import DONE, Row, read_index
+from meddiff.machine.shards import DONE, read_index
 from meddiff.model.foundation import WEIGHTS, MedDiffFM
 from meddiff.model.info import window_flops
 from meddiff.model.unet import UNet
+from meddiff.stages.synthesize import synthesize_records
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.synthesis import synthesize as draw
-from meddiff.tasks.synthesis import synthesize_mask, synthesize_records
+from meddiff.tasks.synthesis import synthesize_mask
 from meddiff.volumes.volumes import from_zyx, read_image, to_zyx
 from tests.training import SMALL
 
@@ -190,12 +191,11 @@ def test_a_mask_is_cut_as_the_store_cuts_and_around_it_is_air(bundle, labels_zyx
 def test_a_model_that_is_written_again_as_it_was_draws_nothing_anew(bundle, record, tmp_path, monkeypatch):
     """Snakemake lets a training that is done write its bundle again whenever the store's index changed."""
     model = shutil.copytree(bundle, tmp_path / "model")
-    rows = [Row(record.meta.id, DONE, record.folder / "meta.json", "0", 0.0, "")]
 
     def draw_all(**machine):
         quick = SamplingConfig(steps=1, overlap=0, bfloat16=False)
         sampler = Sampler(model, quick, MachineConfig(**MACHINE | machine))
-        synthesize_records(sampler, rows, "settings", 0, tmp_path / "out", tmp_path / "index.tsv")
+        synthesize_records(sampler, [record], "settings", 0, tmp_path / "out", tmp_path / "index.tsv")
         (row,) = read_index(tmp_path / "index.tsv")
         return row.status, row.path.stat().st_mtime_ns
 
