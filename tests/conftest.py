@@ -11,6 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # workers of pytest share the cores; more t
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from meddiff.anatomy.body import add_body, body_mask
 from meddiff.config import Organ, Region, WindowsConfig
@@ -19,6 +20,8 @@ from meddiff.store.record import Record, RecordMeta, write_record
 
 SPACING_MM = 6.0
 torch.set_num_threads(1)
+settings.register_profile("any machine", deadline=None)  # how fast an example runs is none of the promises
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ def test_mirrored_labels_with_the_right_hu_are_refused_too():
         refuse_mirrored(wrong_zyx, hu_zyx, NODES_HU)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000))
 def test_in_a_scan_that_is_alike_everywhere_no_labels_are_refused(seed):
     rng = np.random.default_rng(seed)

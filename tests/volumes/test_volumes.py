@@ -73,7 +73,7 @@ def places_mm(image):
     return grid, grid.origin_mm + np.indices(grid.size_xyz).reshape(3, -1).T @ grid.axes_mm.T
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**16), tilt_deg=st.sampled_from([0.0, -20.0, 12.5]), data=st.data())
 def test_oblique_tilted_and_shuffled_slices_end_upright_in_the_right_place(tmp_path_factory, seed, tilt_deg, data):
     """The scan is a ramp in the patient's frame; wherever the slices reach, so is what is read and resampled."""
