@@ -53,6 +53,7 @@ localrules:
     anatomy_weights,
     index,
     qc_page,
+    cohort,
     gather_scores,
     tables,
     report,
@@ -69,6 +70,7 @@ rule all:
         f"{OUT}/tables/table6.csv",
         f"{OUT}/tables/table_sr.csv",
         f"{OUT}/qc/index.html",
+        f"{OUT}/qc/cohort.tsv",
         f"{OUT}/report/index.html",
 
 
@@ -77,3 +79,4 @@ rule prepare:
     input:
         STORE,
         f"{OUT}/qc/index.html",
+        f"{OUT}/qc/cohort.tsv",

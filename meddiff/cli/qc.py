@@ -1,4 +1,4 @@
-"""`meddiff qc` and `meddiff qc-page`: pictures and numbers of the prepared cases, and a page to look through them."""
+"""`meddiff qc`, `qc-page` and `cohort`: pictures and numbers of prepared cases, a page of them, who has none left."""
 
 from pathlib import Path
 from typing import Annotated
@@ -34,3 +34,12 @@ def qc_page(config: ConfigFile, results: ResultsFolder) -> None:
 
     page = write_page(Results(results), stage_config(config, "qc-page"))
     typer.echo(f"quality control: {page}")
+
+
+def cohort(config: ConfigFile, results: ResultsFolder, out: Out) -> None:
+    """Count the scans of each dataset that are used, and fail where a dataset has none."""
+    from meddiff.report.cohort import write_cohort
+    from meddiff.report.layout import Results
+
+    stage_config(config, "cohort")
+    write_cohort(Results(results), out)

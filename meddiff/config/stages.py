@@ -72,6 +72,7 @@ STAGES = {
     "store": Stage(("data.spacing_mm", "windows", "model.patch_vox"), version=7),
     "qc": Stage(("data.spacing_mm", "windows")),
     "qc-page": Stage(SCANS, version=2),
+    "cohort": Stage(),
     "train-anatomy": Stage((*_keys("anatomy", "demo_epochs", "demo_phantoms"), "windows")),
     "extractor": Stage(("seed", *_keys("evaluation", "network", "weights")), version=2),
     "pretrain": Stage(("seed", "model", "diffusion", "augmentation", "training", "models", "windows"), version=5),

@@ -6,13 +6,15 @@ it is either prepared or quarantined with a reason, never dropped.
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from meddiff.config import DataConfig, Organ, Region
 from meddiff.datasets import Dataset, resolve
 from meddiff.datasets.layout import Layout
+from meddiff.datasets.roots import stamp_of
 from meddiff.datasets.splits import hash_of, split_cases
 from meddiff.errors import UserError
 from meddiff.machine.tsv import read_tsv, write_tsv
@@ -24,7 +26,7 @@ class Case:
 
     `header` is what the image's own header lacks (`meddiff.volumes.ct_rate`), `lesion_values`, `lesion_on_scan_grid`,
     `lesion_organ` and `lesion_hu` are the dataset's, `quarantine` is why the case cannot be used, where that is known
-    before it is read, and `split_origin` says in words who made the split.
+    before it is read, `split_origin` says in words who made the split, and `stamp` changes with the case's files.
     """
 
     dataset: str
@@ -44,6 +46,7 @@ class Case:
     split_origin: str = ""
     lesion_organ: Organ | None = None
     lesion_hu: tuple[float, ...] = ()
+    stamp: str = ""
 
     @property
     def id(self) -> str:
@@ -91,6 +94,13 @@ def _cases_of(dataset: Dataset, config: DataConfig, seed: int, shards: int) -> l
         )
         for found, split in zip(cases, split_cases(dataset, cases, config, seed), strict=True)
     ]
+
+
+def stamped(cases: list[Case], threads: int) -> list[Case]:
+    """Return the cases with the stamps of their files, so that the manifest changes when a scan is replaced."""
+    with ThreadPoolExecutor(threads) as pool:
+        stamps = pool.map(lambda case: stamp_of((case.image, case.lesion, case.low_dose, case.thick)), cases)
+        return [replace(case, stamp=stamp) for case, stamp in zip(cases, stamps, strict=True)]
 
 
 def check_present(cases: Iterable[Case], kind: Literal["image", "lesion"]) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 
@@ -12,8 +11,10 @@ import pytest
 import yaml
 
 from meddiff.config import DENOISERS, SUPER_RESOLVERS, SUPERVISED
+from meddiff.demo.phantom import make_phantom
 from meddiff.machine.locks import locked
 from meddiff.stages.detect import INTENSITY
+from meddiff.volumes.volumes import from_zyx, write_image
 from tests.phantom_run import (
     ROOT,
     THREADS,
@@ -163,25 +164,31 @@ def test_a_job_that_fails_is_said_to_fail(tmp_path):
     assert "completed successfully" not in done.stderr
 
 
-def test_a_case_that_has_been_mended_comes_back_when_its_stage_is_named(tmp_path):
+def test_new_mended_and_removed_scans_are_taken_up_by_the_same_command_and_those_alone(tmp_path):
     config = yaml.safe_load((ROOT / "config" / "phantom.yaml").read_text()) | {"output_dir": str(tmp_path / "out")}
     config["data"]["datasets"] = [{"name": "own", "root": str(tmp_path / "own"), "region": "chest"}]
     config["machine"] = config.get("machine", {}) | {"data_shards": 1}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     write_bad_inputs(tmp_path / "own")
     index = tmp_path / "out" / "data" / "resample" / "shard-000.tsv"
-    command = ("--cores", 1, index, "--configfile", tmp_path / "config.yaml")
 
     def statuses():
-        return pd.read_csv(index, sep="\t").set_index("id")["status"]
+        done = snakemake("--cores", 1, index, "--configfile", tmp_path / "config.yaml")
+        return dict(pd.read_csv(index, sep="\t").set_index("id")["status"]), done.stdout + done.stderr
 
-    snakemake(*command)
-    assert statuses()["own_truncated"] == "quarantined"
-    shutil.copy(tmp_path / "own" / "good.nii.gz", tmp_path / "own" / "truncated.nii.gz")
-    assert "Nothing to be done" in snakemake(*command).stderr
-    done = snakemake(*command, "--forcerun", "resample")
-    assert statuses()[["own_good", "own_truncated", "own_mr"]].tolist() == ["done", "done", "quarantined"]
-    assert "own_good: done before" in done.stdout + done.stderr
+    assert statuses()[0]["own_truncated"] == "quarantined"
+    write_image(from_zyx(make_phantom(201, 6.0, "chest").ct_zyx, 6.0), tmp_path / "whole.nii.gz")
+    whole = (tmp_path / "whole.nii.gz").read_bytes()
+    (tmp_path / "own" / "truncated.nii.gz").write_bytes(whole)  # in its place, so that its folder does not change
+    (tmp_path / "own" / "mr.nii.gz").unlink()
+    write_image(from_zyx(make_phantom(202, 6.0, "chest").ct_zyx, 6.0), tmp_path / "own" / "new.nii.gz")
+    found, told = statuses()
+    assert found == {"own_good": "done", "own_truncated": "done", "own_new": "done", "own_nothing": "quarantined"}
+    assert "own_good: done before" in told
+    assert "own_new: done before" not in told
+    assert "Nothing to be done" in statuses()[1]
+    (tmp_path / "own").rename(tmp_path / "unmounted")
+    assert "Nothing to be done" in statuses()[1]
 
 
 def test_clone_and_results_may_lie_in_folders_with_any_name(tmp_path):

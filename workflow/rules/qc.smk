@@ -2,7 +2,7 @@
 Quality control: a picture and numbers of every case, and a page to look through them.
 
 Input: a shard's resampled scans, anatomy and boxes. Output: per shard an index, pictures and a table of HU and volumes;
-over all shards a page.
+over all shards a page, and a count of the scans that are used.
 """
 
 
@@ -69,3 +69,34 @@ rule qc_page:
         results=subpath(output.page, ancestor=2),
     shell:
         "python -m meddiff qc-page --config {params.config:q} --results {params.results:q} 2>&1 | tee {log:q}"
+
+
+rule cohort:
+    """Count the scans of each dataset that are used; fails where a dataset has none, after the page that says why."""
+    input:
+        manifest=f"{OUT}/data/manifest.tsv",
+        prepared=expand(
+            f"{OUT}/data/{{stage}}/shard-{{shard}}.tsv",
+            stage=["resample", "anatomy", "regions", "store"],
+            shard=SHARDS,
+        ),
+        page=f"{OUT}/qc/index.html",
+    output:
+        f"{OUT}/qc/cohort.tsv",
+    log:
+        f"{LOGS}/cohort.log",
+    benchmark:
+        f"{BENCHMARKS}/cohort.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=15,
+    params:
+        reads=stage_reads("cohort"),
+        config=stage_config("cohort"),
+        results=subpath(output[0], ancestor=2),
+    shell:
+        "python -m meddiff cohort --config {params.config:q} --results {params.results:q} --out {output:q} 2>&1"
+        " | tee {log:q}"
