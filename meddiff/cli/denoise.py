@@ -62,9 +62,12 @@ def denoise(
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.scan import read_scan
     from meddiff.volumes import volumes
-    from meddiff.volumes.dicom.derived import write_derived_series
+    from meddiff.volumes.dicom.derived import check_derivable, write_derived_series
 
     set_up_cpu(threads)
+    if scan.is_dir():
+        with naming(scan):
+            check_derivable(scan, out)
     sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(scan):
         prepared = read_scan(scan, region, anatomy, sampler.model, settings)

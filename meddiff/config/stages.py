@@ -63,7 +63,7 @@ STAGES = {
     "index": Stage(
         ("seed", *_keys("data", "datasets", "split_by", "split", "downstream_split")),
         selects=("machine.data_shards",),
-        version=7,
+        version=8,
     ),
     "resample": Stage(_keys("data", "spacing_mm", "min_extent_mm"), selects=("data.allow_missing_slices",), version=3),
     "anatomy-weights": Stage(SEGMENTER),

@@ -3,9 +3,10 @@
 Archives share scans (AbdomenCT-1K holds those of the liver Decathlon), and a scan that is trained on must not be tested
 on. Every case has the fingerprint `slice`: the header's geometry, and the histogram of the first slice as it is stored,
 which no flip within the slice changes. Between datasets that are known to share scans the geometry alone, `grid`, is
-reason enough to compare, so that a stack that was turned upside down is found, too. What decides is `volume`, the
-histogram of all voxels. A histogram is that of HU_RANGE, since archives clip air and metal differently. A DICOM series
-has its identifier. Only digests are kept.
+reason enough to compare, so that a stack that was turned upside down is found, too. What decides is `voxels`, the
+histogram of all of them. A histogram is that of HU_RANGE, since archives clip air and metal differently. A DICOM series
+has its identifier in the place of `slice` and `grid`; the phases of a scan may share it, and an anonymiser may give all
+series the same. Only digests are kept.
 """
 
 import hashlib
@@ -27,12 +28,13 @@ from meddiff.machine.faults import machine_fault
 from meddiff.machine.files import digest
 from meddiff.machine.progress import Progress
 from meddiff.machine.tsv import read_tsv, write_tsv
+from meddiff.volumes.dicom.series import choose_series
 from meddiff.volumes.files import read_file
 from meddiff.volumes.nifti import is_nifti, opened, read_nifti_header, voxels_start
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("path", "size", "modified", "grid", "slice", "volume")
+COLUMNS = ("path", "size", "modified", "grid", "slice", "voxels")
 HU_RANGE = (-900, 900)
 SAVE_EVERY = 500
 TAIL_BYTES = 65536
@@ -53,12 +55,12 @@ class Fingerprints:
         self._known = {row["path"]: row for row in rows if tuple(row) == COLUMNS}  # older versions had others
 
     def of(self, paths: list[Path], kind: str) -> dict[Path, str]:
-        """Return the `grid`, `slice` or `volume` fingerprints of files and DICOM folders; empty for unreadable ones."""
-        work = {"grid": grid_fingerprint, "slice": slice_fingerprint, "volume": volume_fingerprint}[kind]
+        """Return the `grid`, `slice` or `voxels` fingerprints of files and DICOM folders; empty for unreadable ones."""
+        work = {"grid": grid_fingerprint, "slice": slice_fingerprint, "voxels": voxel_fingerprint}[kind]
         missing = [path for path in paths if not self._row(path).get(kind)]
         progress = Progress(f"{kind} fingerprints", len(missing), every_seconds=10)
         try:
-            with ThreadPoolExecutor(VOLUME_THREADS if kind == "volume" else self.threads) as pool:
+            with ThreadPoolExecutor(VOLUME_THREADS if kind == "voxels" else self.threads) as pool:
                 for number, (path, value) in enumerate(zip(missing, pool.map(work, missing), strict=True), start=1):
                     self._known[str(path)] = self._row(path) | {kind: value}
                     progress.step()
@@ -85,8 +87,8 @@ def quarantine_duplicates(cases: list[Case], fingerprints: Fingerprints) -> list
     Of equal scans the one of a downstream dataset is kept, so that what is tested on is not trained on; then the first.
     """
     alike = _alike(cases, fingerprints)
-    volumes = fingerprints.of([case.image for case in alike], "volume")
-    same = [group for group in _groups(alike, volumes) if len(group) > 1]
+    voxels = fingerprints.of([case.image for case in alike], "voxels")
+    same = [group for group in _groups(alike, voxels) if len(group) > 1]
     first_of = {case.id: _first(group) for group in same for case in group}
     return [
         replace(case, quarantine=case.quarantine or f"{THE_SAME_AS}{first_of[case.id]}")
@@ -98,22 +100,22 @@ def quarantine_duplicates(cases: list[Case], fingerprints: Fingerprints) -> list
 
 def grid_fingerprint(path: Path) -> str:
     """Return a digest of the geometry that a scan's header tells; empty where it cannot be read."""
-    return _fingerprint(path, lambda path: _nifti(path)[0] if is_nifti(path) else _geometry(path))
+    return _fingerprint(path, lambda path: _nifti(path)[0] if is_nifti(path) else _geometry(path), _series)
 
 
 def slice_fingerprint(path: Path) -> str:
     """Return a digest of a scan's geometry and a sample of it; empty where it cannot be read."""
-    return _fingerprint(path, lambda path: _first_slice(path) if is_nifti(path) else _tail(path))
+    return _fingerprint(path, lambda path: _first_slice(path) if is_nifti(path) else _tail(path), _series)
 
 
-def volume_fingerprint(path: Path) -> str:
+def voxel_fingerprint(path: Path) -> str:
     """Return a digest of a scan's size and the histogram of all its voxels; empty where there is none."""
-    return _fingerprint(path, _all_voxels)
+    return _fingerprint(path, _all_voxels, _all_voxels_of_series)
 
 
-def _fingerprint(path: Path, facts_of: Callable[[Path], list[Any]]) -> str:
+def _fingerprint(path: Path, of_file: Callable[[Path], list[Any]], of_folder: Callable[[Path], list[Any]]) -> str:
     try:
-        return digest(_series(path) if path.is_dir() else facts_of(path))
+        return digest(of_folder(path) if path.is_dir() else of_file(path))
     except Exception as error:  # what is wrong with the scan is found out, with a reason, when the case is read
         if machine_fault(error):
             raise
@@ -205,10 +207,19 @@ def _all_voxels(path: Path) -> list[Any]:
     import SimpleITK as sitk
 
     image = read_file(path, placed=False)
-    counts = _histogram(sitk.GetArrayViewFromImage(image))
+    return _size_and_histogram(image.GetSize(), sitk.GetArrayViewFromImage(image))
+
+
+def _all_voxels_of_series(folder: Path) -> list[Any]:
+    series = choose_series(folder).series
+    return _size_and_histogram(series.grid.size_xyz, (plane.hu() for plane in series.planes))
+
+
+def _size_and_histogram(size_xyz: tuple[int, ...], slices: Iterable[np.ndarray]) -> list[Any]:
+    counts = _histogram(slices)
     if not counts.any():
         raise ValueError("nothing but air and metal")
-    return [sorted(image.GetSize()), counts.tolist()]
+    return [sorted(size_xyz), counts.tolist()]
 
 
 def _histogram(slices: Iterable[np.ndarray]) -> np.ndarray:

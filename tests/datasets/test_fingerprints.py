@@ -8,9 +8,10 @@ import SimpleITK as sitk
 
 from meddiff.config import Region
 from meddiff.datasets import fingerprints
-from meddiff.datasets.fingerprints import Fingerprints, quarantine_duplicates, slice_fingerprint, volume_fingerprint
+from meddiff.datasets.fingerprints import Fingerprints, quarantine_duplicates, slice_fingerprint, voxel_fingerprint
 from meddiff.datasets.index import Case
 from meddiff.machine.tsv import write_tsv
+from tests.volumes.dicom.files import write_series
 from tests.volumes.test_volumes import write_dicom_series
 
 
@@ -48,7 +49,7 @@ def table(tmp_path):
 def test_the_same_scan_in_another_file_has_the_same_fingerprints(tmp_path, other):
     first, second = write(scan(), tmp_path / "a.nii"), write(other(scan()), tmp_path / "b.nii.gz")
     assert slice_fingerprint(first) == slice_fingerprint(second) != ""
-    assert volume_fingerprint(first) == volume_fingerprint(second) != ""
+    assert voxel_fingerprint(first) == voxel_fingerprint(second) != ""
 
 
 def test_other_voxels_or_another_spacing_are_another_scan(tmp_path):
@@ -99,7 +100,7 @@ def test_a_table_of_an_older_version_is_made_anew(tmp_path, table):
     stat = path.stat()
     old = {"path": str(path), "size": str(stat.st_size), "modified": str(stat.st_mtime_ns), "quick": "x", "full": "x"}
     write_tsv([old], tuple(old), table)
-    assert Fingerprints(table).of([path], "volume") == {path: volume_fingerprint(path)}
+    assert Fingerprints(table).of([path], "voxels") == {path: voxel_fingerprint(path)}
 
 
 def test_a_dicom_series_that_was_copied_is_found(tmp_path, table):
@@ -111,6 +112,16 @@ def test_a_dicom_series_that_was_copied_is_found(tmp_path, table):
         (tmp_path / "b" / f"IM{path.name}").write_bytes(path.read_bytes())
     cases = [case(tmp_path / name, name=name) for name in "abc"]
     assert [c.quarantine for c in quarantine_duplicates(cases, Fingerprints(table))] == ["", "the same scan as a_a", ""]
+
+
+def test_series_with_the_same_identifier_and_other_voxels_are_all_kept_and_a_copy_is_not(tmp_path, table):
+    """The phases of a scan, sorted into folders, and the patients of an anonymiser that knows one identifier."""
+    hu_zyx = np.random.default_rng(0).integers(-900, 900, (4, 8, 9)).astype(np.int16)
+    for name, shift in {"a": 0, "b": 20, "c": 40, "copy": 20}.items():
+        write_series(tmp_path / name, hu_zyx + shift, SeriesInstanceUID="1.2.826.77")
+    cases = [case(tmp_path / name, name=name) for name in ("a", "b", "c", "copy")]
+    marked = quarantine_duplicates(cases, Fingerprints(table))
+    assert [c.quarantine for c in marked] == ["", "", "", "the same scan as a_b"]
 
 
 def test_nrrd_is_compared_too(tmp_path, table):
