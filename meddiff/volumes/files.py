@@ -7,7 +7,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from meddiff.errors import CaseError
-from meddiff.volumes.geometry import Grid, refuse_impossible
+from meddiff.volumes.geometry import FLAT, Grid, refuse_impossible
 from meddiff.volumes.nifti import DEFLATE, is_nifti, read_nifti, read_nifti_grid
 
 WRITTEN_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -62,6 +62,8 @@ def _read_by_itk(path: Path) -> sitk.Image:
         return _itk_reader(path).Execute()
     except RuntimeError as error:
         _raise_what_the_disk_says(path)
+        if "determinant" in str(error):
+            raise CaseError(FLAT) from None
         if _promises_too_much(path):
             raise CaseError("damaged: its header promises more voxels than the file can hold") from None
         raise CaseError(f"unreadable or truncated: {_itk_reason(error)}") from error

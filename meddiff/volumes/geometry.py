@@ -11,6 +11,7 @@ from meddiff.errors import CaseError
 # Choice: less than half a voxel, over the whole volume, is no shear and no disagreement of two headers, but rounding.
 TOLERANCE_VOX = 0.5
 LARGEST_MM = 5000.0  # Choice: no scan is longer, and no computer could hold it at the model's spacing
+FLAT = "the axes in its header do not span a space; convert the scan again"
 FLATTEST = 0.3  # Choice: the volume of a voxel by that of a box with its sides; gantries tilt by 30 degrees: 0.87
 
 
@@ -109,7 +110,7 @@ def refuse_impossible(grid: Grid) -> None:
         raise CaseError("the geometry in its header is not made of finite numbers; convert the scan again")
     sides_mm = grid.spacing_mm
     if not sides_mm.all() or abs(np.linalg.det(grid.axes_mm / sides_mm)) < FLATTEST:
-        raise CaseError("the axes in its header do not span a space; convert the scan again")
+        raise CaseError(FLAT)
     extent_mm = sides_mm * grid.size_xyz
     if extent_mm.max() > LARGEST_MM:
         raise CaseError(

@@ -171,7 +171,10 @@ def _size_xyz(header: Any) -> tuple[int, int, int]:
 
 def voxels_start(header: Any) -> int:
     """Return how many bytes lie before the voxels of a NIfTI file."""
-    return int(np.nan_to_num(float(header["vox_offset"]))) or header.single_vox_offset
+    start = int(np.nan_to_num(float(header["vox_offset"])))
+    if start < header.single_vox_offset:  # nibabel lets 0 through, and readers begin at three different places then
+        raise CaseError(f"unreadable: by its vox_offset, {start}, the voxels begin within the header")
+    return start
 
 
 def _read_voxels(stream: BinaryIO, header: Any, path: Path) -> np.ndarray:
