@@ -11,7 +11,7 @@ from tests.slurm.workflow import finish, running, wait_for_job
 pytestmark = pytest.mark.slow
 
 # Those of the profile, which a command line replaces, and the account.
-RESOURCES = ["slurm_partition=cpu", "mem_mb=8000", "runtime=60", f"slurm_account={ACCOUNT}"]
+RESOURCES = ["mem_mb=8000", "runtime=60", f"slurm_account={ACCOUNT}"]
 
 
 @pytest.fixture
