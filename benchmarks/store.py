@@ -98,7 +98,7 @@ def from_store(folder: Path) -> Call:
 
 def whole_samples(folder: Path) -> Call:
     torch.set_num_threads(1)
-    data = PatchDataset([folder / "record"], LevelWeights(image=0, double=0, patch=1), CROP_VOX, 0, 10**6)
+    data = PatchDataset([Record(folder / "record")], LevelWeights(image=0, double=0, patch=1), CROP_VOX, 0, 10**6)
     numbers = iter(range(10**6))
     return lambda: [data[next(numbers)] for _ in range(AT_ONCE["samples"])].clear()
 

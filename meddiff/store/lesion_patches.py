@@ -1,7 +1,6 @@
 """Training patches around lesions (section 3.5), at the three levels, with the lesion mask as the target condition."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -87,12 +86,6 @@ def lesion_target(record: Record, level: str, patch_vox: int, corner: list[int])
     crop_vox = crop_size(level, patch_vox)
     mask = padded(record.lesion, corner, (crop_vox,) * 3, 0).float()[None]
     return F.max_pool3d(mask, crop_vox // patch_vox)
-
-
-def records_with_lesions(folders: Iterable[Path]) -> list[Record]:
-    """Return the records in which there is at least one lesion voxel."""
-    records = (Record(folder) for folder in folders)
-    return [record for record in records if record.lesion is not None and np.any(record.lesion[:])]
 
 
 def _extent(box: Box) -> list[int]:

@@ -7,7 +7,6 @@ after any stop.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -73,7 +72,7 @@ class PatchDataset(Dataset):
     one region 110 times and another 190 times.
 
     Args:
-        folders: record folders.
+        records: what is drawn from, each as often in an epoch.
         levels: how often each level is drawn.
         patch_vox: edge of the patch.
         seed: with the sample's number it decides record, level and place.
@@ -83,14 +82,14 @@ class PatchDataset(Dataset):
 
     def __init__(
         self,
-        folders: Sequence[Path],
+        records: Sequence[Record],
         levels: LevelWeights,
         patch_vox: int,
         seed: int,
         length: int,
         drawer: Draw = draw,
     ) -> None:
-        self.records = [Record(folder) for folder in folders]
+        self.records = list(records)
         weights = np.array([levels.image, levels.double, levels.patch])
         self._level_shares = weights / weights.sum()
         self._patch_vox, self._seed, self._length, self._draw = patch_vox, seed, length, drawer

@@ -14,9 +14,9 @@ from meddiff.config.stages import params_of
 from meddiff.diffusion.schedule import Schedule
 from meddiff.machine.device import choose_device
 from meddiff.machine.files import digest, sha256
-from meddiff.machine.shards import done_rows
 from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
 from meddiff.store.augmentation import augmented
+from meddiff.store.query import open_store
 from meddiff.training import distributed
 from meddiff.training.loop import train
 from meddiff.training.monitor import Monitor
@@ -40,7 +40,7 @@ def distill(config: Config, teacher: Path, store: list[Path], runs: Path, out: P
         TimeSliceEnded: the time is up; the same call goes on.
     """
     began = time.monotonic()
-    records = TrainingRecords.from_rows(done_rows(store))
+    records = TrainingRecords.from_store(open_store(store))
     device = distributed.local_device(choose_device(config.machine.device))
     bundle = find_bundle(teacher)
     settings = params_of(config, "distill")
@@ -93,5 +93,5 @@ def _halve(teacher: MedDiffFM, steps: int, run: Run, records: TrainingRecords, c
     levels, drawer = config.variant(teacher.name).levels, augmented(config.augmentation)
     samples = run.steps * training.samples_per_step
     data = records.patches(samples, levels, config.model.patch_vox, config.seed, drawer)
-    averaged = train(run, objective, data, training, Monitor.from_config(records.held_out(), config, run.device))
+    averaged = train(run, objective, data, training, Monitor.from_config(records.validation, config, run.device))
     return replace(teacher, network=averaged, diffusion=diffusion, steps=steps)

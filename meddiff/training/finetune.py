@@ -18,9 +18,9 @@ from meddiff.model.control_bundle import save_control
 from meddiff.model.controlnet import ControlledUNet, ControlNet
 from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
 from meddiff.model.unet import Encoder, UNet
-from meddiff.store.lesion_patches import AroundLesions, records_with_lesions
+from meddiff.store.lesion_patches import AroundLesions
 from meddiff.store.patches import LEVELS, Draw
-from meddiff.store.record import Record
+from meddiff.store.query import open_store, where, with_lesions
 from meddiff.store.thick_slices import MeasuredSlices, thick_drawer
 from meddiff.training import distributed
 from meddiff.training.loop import train
@@ -63,15 +63,13 @@ def lesion_task(config: Config, dataset: str, store: list[Path], patch_vox: int)
     Raises:
         UserError: it has fewer than two patients with lesions, one to learn from and one to test with.
     """
-    rows = [row for row in done_rows(store) if Record(row.path.parent).meta.dataset == dataset]
-    lesions = records_with_lesions(row.path.parent for row in rows)
+    lesions = with_lesions(where(open_store(store), dataset=dataset))
     patients = {record.meta.case for record in lesions}
     if len(patients) < 2:
         raise UserError(
             f"{dataset}: {len(patients)} patients with lesions, and two are the least: one to learn from, one to test"
         )
-    folders = {record.folder for record in lesions}
-    records = TrainingRecords.from_rows([row for row in rows if row.path.parent in folders], "downstream")
+    records = TrainingRecords.from_store(lesions, "downstream")
     around = AroundLesions(lesions, patch_vox, config.augmentation)
     facts = {"lesions": around.lesions, "lesions_larger_than_patch": around.larger_than_patch}
     return Task(f"lesions-{dataset}", "finetune-lesions", records, around, config.finetuning.levels, facts)
@@ -88,15 +86,15 @@ def super_resolution_task(config: Config, store: list[Path], measured: list[Path
         store: indices of the crop store.
         measured: indices of the measured slices on the store's voxels; none where no dataset has such slices.
     """
-    rows, slices = done_rows(store), {row.id: row for row in done_rows(measured)}
+    every, slices = open_store(store), {row.id: row for row in done_rows(measured)}
     factor = config.super_resolution.factor
     name, stage, facts = f"super-resolution-{factor}", "finetune-super-resolution", {"factor": factor}
-    paired = [row for row in rows if row.id in slices]
-    if not any(Record(row.path.parent).meta.split == "train" for row in paired):
-        return Task(name, stage, TrainingRecords.from_rows(rows), thick_drawer(factor), PATCH_ALONE, facts)
-    records = TrainingRecords.from_rows(paired, "downstream")
+    paired = [record for record in every if record.id in slices]
+    if not where(paired, split="train"):
+        return Task(name, stage, TrainingRecords.from_store(every), thick_drawer(factor), PATCH_ALONE, facts)
+    records = TrainingRecords.from_store(paired, "downstream")
     records = replace(records, digest=digest([records.digest, sorted(row.sha256 for row in slices.values())]))
-    draw = MeasuredSlices({row.path.parent: slices[row.id].path for row in paired})
+    draw = MeasuredSlices({record.folder: slices[record.id].path for record in paired})
     return Task(f"{name}-measured", stage, records, draw, PATCH_ALONE, facts | {"slices": "measured"})
 
 
@@ -178,7 +176,7 @@ def _train(
     patch_vox, samples = model.network.config.patch_vox, steps * training.samples_per_step
     data = task.records.patches(samples, task.levels, patch_vox, config.seed, task.draw)
     monitor = None
-    if held_out := task.records.held_out():
+    if held_out := task.records.validation:
         watched = tuple(level for level in LEVELS if getattr(task.levels, level))
         patches = config.machine.validation_patches
         monitor = Monitor(held_out, patch_vox, patches, config.seed, device, task.draw, watched)

@@ -10,10 +10,10 @@ from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import UserError
 from meddiff.machine.device import choose_device
 from meddiff.machine.files import digest, sha256
-from meddiff.machine.shards import done_rows
 from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
 from meddiff.model.unet import UNet
 from meddiff.store.augmentation import augmented
+from meddiff.store.query import open_store
 from meddiff.training import distributed
 from meddiff.training.loop import train
 from meddiff.training.monitor import Monitor
@@ -38,7 +38,7 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
         TimeSliceEnded: the time is up; the same call goes on.
         UserError: the model that training shall start from is not there, or of another kind.
     """
-    records = TrainingRecords.from_rows(done_rows(store))
+    records = TrainingRecords.from_store(open_store(store))
     settings = params_of(config, "pretrain")
     training, diffusion = config.training, config.diffusion
     device = distributed.local_device(choose_device(config.machine.device))
@@ -58,7 +58,7 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
     network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     network.activation_checkpointing = config.machine.activation_checkpointing
     objective = Objective(network, Schedule(diffusion.timesteps, device), diffusion.prediction)
-    monitor = Monitor.from_config(records.held_out(), config, device)
+    monitor = Monitor.from_config(records.validation, config, device)
     with distributed.process_group(device):
         averaged = train(run, objective, data, training, monitor)
     if distributed.rank() == 0:

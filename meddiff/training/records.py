@@ -8,9 +8,9 @@ from typing import Any
 from meddiff.config import LevelWeights
 from meddiff.errors import UserError
 from meddiff.machine.files import digest, read_json, write_json
-from meddiff.machine.shards import Row
 from meddiff.store.patches import Draw, PatchDataset, draw
-from meddiff.store.record import Record, RecordMeta
+from meddiff.store.query import where
+from meddiff.store.record import Record
 from meddiff.training import distributed
 from meddiff.training.run import Run
 from meddiff.training.status import last_validation
@@ -18,29 +18,25 @@ from meddiff.training.status import last_validation
 
 @dataclass(frozen=True)
 class TrainingRecords:
-    """Record folders of the training and of the validation split, and a digest of the former."""
+    """The records of the training and of the validation split, and a digest of the former."""
 
-    training: list[Path]
-    validation: list[Path]
+    training: list[Record]
+    validation: list[Record]
     digest: str
 
     @classmethod
-    def from_rows(cls, rows: list[Row], role: str = "pretraining") -> "TrainingRecords":
-        """Choose from the store's rows those of datasets with this role.
+    def from_store(cls, records: list[Record], role: str = "pretraining") -> "TrainingRecords":
+        """Choose from a store's records those of datasets with this role.
 
         Raises:
             UserError: there are none for training.
         """
-        metas = [(row, Record(row.path.parent).meta) for row in rows]
-        training, validation = (
-            [row for row, meta in metas if meta.role == role and meta.split == split] for split in ("train", "val")
-        )
+        training, validation = (where(records, role=role, split=split) for split in ("train", "val"))
         if not training:
             raise UserError(
-                f"no region of {len(rows)} is in the training split; add datasets or see the quarantine list"
+                f"no region of {len(records)} is in the training split; add datasets or see the quarantine list"
             )
-        records = digest([(row.id, row.sha256) for row in training])
-        return cls([row.path.parent for row in training], [row.path.parent for row in validation], records)
+        return cls(training, validation, digest([(record.id, record.sha256) for record in training]))
 
     def patches(
         self, samples: int, levels: LevelWeights, patch_vox: int, seed: int, drawer: Draw = draw
@@ -48,16 +44,13 @@ class TrainingRecords:
         """Return all samples of a run."""
         return PatchDataset(self.training, levels, patch_vox, seed, samples, drawer)
 
-    def held_out(self) -> list[Record]:
-        return [Record(folder) for folder in self.validation]
-
     def claim(self, folder: Path, settings: str) -> None:
         """Write into a run's folder what it is, or make sure that it is still the same.
 
         Raises:
             UserError: the folder holds a run with another configuration or other data.
         """
-        identity = {"settings": settings, "records": [path.name for path in self.training]}
+        identity = {"settings": settings, "records": [record.id for record in self.training]}
         path = folder / "run.json"
         if not path.exists():
             if distributed.rank() == 0:
@@ -69,7 +62,6 @@ class TrainingRecords:
 
     def facts(self, run: Run, samples_per_step: int) -> dict[str, Any]:
         """Return what the card of a model from this run says of its training."""
-        metas = self._metas()
         return {
             "steps": run.steps,
             "samples_per_step": samples_per_step,
@@ -77,13 +69,10 @@ class TrainingRecords:
             "seed": run.seed,
             "run": run.folder.name,
             "validation": last_validation(run.folder),
-            "regions_per_dataset": dict(Counter(meta.dataset for meta in metas)),
-            "anatomy_weights": metas[0].anatomy_weights,
+            "regions_per_dataset": dict(Counter(record.meta.dataset for record in self.training)),
+            "anatomy_weights": self.training[0].meta.anatomy_weights,
         }
 
     @property
     def spacing_mm(self) -> float:
-        return self._metas()[0].spacing_mm
-
-    def _metas(self) -> list[RecordMeta]:
-        return [Record(folder).meta for folder in self.training]
+        return self.training[0].meta.spacing_mm

@@ -191,7 +191,7 @@ def test_every_group_has_labels_of_its_own():
 def test_samples_depend_on_seed_and_number_alone_and_the_share_is_kept(record):
     def make(seed, share=0.5):
         config = STRONG.model_copy(update={"share": share})
-        return PatchDataset([record.folder], LevelWeights(), PATCH, seed, 400, augmented(config))
+        return PatchDataset([record], LevelWeights(), PATCH, seed, 400, augmented(config))
 
     first, second = make(0), make(0)
     _ = [second[i] for i in (5, 1, 9)]

@@ -14,7 +14,6 @@ from meddiff.store.lesion_patches import (
     centred_corner,
     lesion_boxes,
     lesion_target,
-    records_with_lesions,
 )
 from meddiff.store.patches import cut
 from meddiff.store.record import Record, resize_labels, resize_mask
@@ -202,13 +201,6 @@ def test_beyond_the_region_there_is_no_lesion(record):
     target = lesion_target(labelled, "patch", PATCH, [-4, 40, 0])[0]
     assert target.sum() == 12 * 10 * 16
     assert (target[4:, :10] == 1).all()
-
-
-def test_records_without_a_lesion_voxel_are_left_out(tmp_path):
-    folders = [tmp_path / name for name in ("unlabelled", "healthy", "ill")]
-    for folder, lesion in zip(folders, (None, mask_of(), mask_of(BOXES[0])), strict=True):
-        make_record(folder, seed=3, lesion_zyx=lesion)
-    assert [record.folder.name for record in records_with_lesions(folders)] == ["ill"]
 
 
 @pytest.mark.parametrize("level", ["image", "double", "patch"])

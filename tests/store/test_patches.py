@@ -73,7 +73,7 @@ def test_coarser_levels_show_the_same_places(record, level):
 
 def test_samples_depend_on_seed_and_number_alone(record):
     def make(seed):
-        return PatchDataset([record.folder], LevelWeights(), PATCH, seed, 100)
+        return PatchDataset([record], LevelWeights(), PATCH, seed, 100)
 
     first, second = make(0), make(0)
     _ = [second[i] for i in (5, 1, 9)]
@@ -84,18 +84,18 @@ def test_samples_depend_on_seed_and_number_alone(record):
 
 
 def test_each_epoch_takes_every_region_once_in_an_order_of_its_own(record):
-    data = PatchDataset([record.folder] * 20, LevelWeights(), PATCH, 0, 60)
+    data = PatchDataset([record] * 20, LevelWeights(), PATCH, 0, 60)
     _ = data[47], data[3]  # what was drawn before does not matter
     epochs = [[data[number].record for number in range(first, first + 20)] for first in (0, 20, 40)]
     assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in [list(range(20)), *epochs]}) == 4
     assert [data.record_of(number) for number in range(60)] == [*epochs[0], *epochs[1], *epochs[2]]
-    other = PatchDataset([record.folder] * 20, LevelWeights(), PATCH, 1, 60)
+    other = PatchDataset([record] * 20, LevelWeights(), PATCH, 1, 60)
     assert [other.record_of(number) for number in range(20)] not in epochs
 
 
 def test_levels_are_drawn_as_often_as_configured(record):
-    data = PatchDataset([record.folder], LevelWeights(image=1, double=0, patch=3), PATCH, 0, 400)
+    data = PatchDataset([record], LevelWeights(image=1, double=0, patch=3), PATCH, 0, 400)
     levels = [LEVELS[data[i].level] for i in range(400)]
     assert "double" not in levels
     assert 0.17 < levels.count("image") / 400 < 0.33

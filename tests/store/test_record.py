@@ -23,7 +23,7 @@ PATCH = 16
 @pytest.fixture(scope="module")
 def data(record):
     """Samples at the three levels of a record that has been read before in this process."""
-    samples = PatchDataset([record.folder] * 3, LevelWeights(), PATCH, 0, 24)
+    samples = PatchDataset([record] * 3, LevelWeights(), PATCH, 0, 24)
     assert {LEVELS[samples[number].level] for number in range(24)} == set(LEVELS)
     return samples
 
@@ -63,7 +63,7 @@ def test_a_reader_of_a_file_that_is_replaced_sees_the_old_one_to_its_end_and_the
 
 def test_reading_many_records_keeps_no_file_open_and_the_data_set_can_be_pickled(record):
     before = len(os.listdir("/proc/self/fd"))
-    many = PatchDataset([record.folder] * 500, LevelWeights(), PATCH, 0, 500)
+    many = PatchDataset([record] * 500, LevelWeights(), PATCH, 0, 500)
     for number in range(60):
         many[number]
     assert len(os.listdir("/proc/self/fd")) <= before + 1

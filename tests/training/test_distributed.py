@@ -36,7 +36,7 @@ def run_training(folder, record_folder, minutes=float("inf"), controlled=False, 
     if controlled:
         objective = Finetuning(ControlNet.from_unet(unet), unet, Schedule(1000), "v")
     drawer = thick_drawer(2) if controlled else draw
-    data = PatchDataset([record_folder], LevelWeights(), 16, 0, CONFIG.steps * CONFIG.samples_per_step, drawer)
+    data = PatchDataset([Record(record_folder)], LevelWeights(), 16, 0, CONFIG.steps * CONFIG.samples_per_step, drawer)
     run = Run("test", folder, 0, CPU, CONFIG.steps, minutes, machine)
     return train(run, objective, data, CONFIG, monitor).state_dict()
 
@@ -167,7 +167,7 @@ def test_processes_that_see_different_folders_do_not_train(tmp_path, record):
 
 def test_processes_that_have_to_wait_are_told(caplog, monkeypatch, record):
     monkeypatch.setenv("WORLD_SIZE", "8")
-    data = PatchDataset([record.folder], LevelWeights(), 16, 0, 1)
+    data = PatchDataset([record], LevelWeights(), 16, 0, 1)
     Gradients(
         Run("test", Path(), 0, CPU, CONFIG.steps, machine=MACHINE),
         Objective(UNet(SMALL), Schedule(1000), "v"),

@@ -109,7 +109,7 @@ def test_the_first_validation_is_the_loss_of_the_pretrained_model(store, foundat
 
     unet = Pretrained(SMALL)
     unet.load_state_dict(model.network.state_dict())
-    monitor = Monitor(task.records.held_out(), 16, 2, 0, torch.device("cpu"), task.draw, ("patch",))
+    monitor = Monitor(task.records.validation, 16, 2, 0, torch.device("cpu"), task.draw, ("patch",))
     expected = monitor.losses(Objective(unet, Schedule(1000), "v"))
     found = validations(place)
     assert found[0]["validation/chest/patch"] == pytest.approx(expected["chest/patch"], rel=1e-6)
@@ -158,7 +158,7 @@ def test_a_stopped_fine_tuning_goes_on_bit_by_bit(store, foundation, place, tmp_
 
 def test_super_resolution_learns_from_the_pretraining_regions_where_no_slices_are_measured(store, place):
     task = super_resolution_task(THIN, store, [])
-    assert [folder.name for folder in task.records.training] == ["pre-train"]
+    assert [record.id for record in task.records.training] == ["pre-train"]
     finetune(task, THIN, place)
     assert {key for key in validations(place)[0] if key.startswith("validation/")} == {"validation/chest/patch"}
 
@@ -172,8 +172,8 @@ def test_super_resolution_learns_from_measured_slices_where_there_are_some(store
         slices.append(Row(row.id, DONE, tmp_path / f"{row.id}.b2nd", row.id, 0.0, ""))
     write_tsv([vars(row) for row in slices], COLUMNS, tmp_path / "measured.tsv")
     task = super_resolution_task(THIN, store, [tmp_path / "measured.tsv"])
-    assert [folder.name for folder in task.records.training + task.records.validation] == ["train", "val"]
-    sample = task.draw(Record(task.records.training[0]), "patch", 16, np.random.default_rng(0))
+    assert [record.id for record in task.records.training + task.records.validation] == ["train", "val"]
+    sample = task.draw(task.records.training[0], "patch", 16, np.random.default_rng(0))
     drawn, target = (denormalise(x[0].numpy(), CHEST) for x in (sample.image, sample.target))
     inside = (drawn > CHEST.low_hu) & (sample.anatomy.numpy() > 0)
     assert inside.any()

@@ -31,7 +31,7 @@ CPU, MACHINE = torch.device("cpu"), MachineConfig(workers=0, status_seconds=1e-6
 
 
 def make_data(record, config):
-    return PatchDataset([record.folder], LevelWeights(), 16, 0, config.steps * config.samples_per_step)
+    return PatchDataset([record], LevelWeights(), 16, 0, config.steps * config.samples_per_step)
 
 
 def run_training(folder, record, config=CONFIG, minutes=float("inf"), machine=MACHINE):
@@ -165,7 +165,7 @@ def test_activation_checkpointing_changes_nothing_but_memory(tmp_path, record):
 def test_the_network_learns_a_phantom_by_heart(tmp_path, record):
     """Its loss falls to a fraction, and what it draws from noise for the phantom's anatomy is the phantom."""
     config = CONFIG.model_copy(update={"steps": 400, "accumulation": 1, "learning_rate": 3e-3, "ema_decay": 0.98})
-    data = PatchDataset([record.folder], LevelWeights(image=1, double=0, patch=0), 16, 0, 800)
+    data = PatchDataset([record], LevelWeights(image=1, double=0, patch=0), 16, 0, 800)
     objective, monitor = make_objective(), Monitor([record], 16, 1, 0, CPU)
     untrained = difference(monitor.pictures(objective))
     trained = train(Run("test", tmp_path, 0, CPU, config.steps, machine=MACHINE), objective, data, config)
