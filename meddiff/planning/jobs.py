@@ -32,7 +32,9 @@ def remaining_jobs(config: Path, profile: str | None = None) -> list[Job]:
     Raises:
         UserError: this is not the workflow's folder, or Snakemake refuses; its reason is given.
     """
-    if not Path("Snakefile").exists():
+    from snakemake.api import resolve_snakefile
+
+    if resolve_snakefile(None, allow_missing=True) is None:
         raise UserError("no Snakefile here; run this in the folder of the workflow")
     arguments = ["all", "--dry-run", "--cores", "1000000", "--configfile", str(config)]  # none of the threads is cut
     records = _dry_run([*arguments, *(["--workflow-profile", profile] if profile else [])])
