@@ -9,6 +9,7 @@ import typer
 from meddiff.cli.options import (
     DEFAULT_MODEL,
     AnatomyMask,
+    AnatomyVersion,
     ConfigFile,
     ModelBundle,
     OwnConfig,
@@ -18,6 +19,7 @@ from meddiff.cli.options import (
     Threads,
     check_region,
     check_volume_out,
+    mask_file,
     naming,
     own_config,
     stage_config,
@@ -35,6 +37,7 @@ def denoise(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, or a folder for a DICOM folder.")],
     region: Annotated[Region, typer.Option(help="The part of the scan to work on.")],
     anatomy: AnatomyMask = None,
+    anatomy_version: AnatomyVersion = 2,
     method: Annotated[str | None, typer.Option(help="reverse, diffpir or one-step; none: the configured one.")] = None,
     noise_hu: Annotated[
         float | None,
@@ -70,7 +73,7 @@ def denoise(
             check_derivable(scan, out)
     sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(scan):
-        prepared = read_scan(scan, region, anatomy, sampler.model, settings)
+        prepared = read_scan(scan, region, mask_file(anatomy, anatomy_version), sampler.model, settings)
         if noise_hu is None:
             noise_hu = measure_noise_hu(prepared.hu_zyx, prepared.anatomy_zyx, prepared.spacing_mm)
             log.info("noise of %.1f HU, measured in soft tissue; give another with --noise-hu", noise_hu)

@@ -8,12 +8,14 @@ import typer
 from meddiff.cli.options import (
     DEFAULT_MODEL,
     AnatomyMask,
+    AnatomyVersion,
     ModelBundle,
     OwnConfig,
     ScanFile,
     Seed,
     Threads,
     check_volume_out,
+    mask_file,
     naming,
     own_config,
 )
@@ -26,6 +28,7 @@ def detect(
     out: Annotated[Path, typer.Option("--out", "-o", help="Map in HU to write, e.g. map.nii.gz.")],
     organ: Annotated[Organ, typer.Option(help="Where to look.")],
     anatomy: AnatomyMask = None,
+    anatomy_version: AnatomyVersion = 2,
     timestep: Annotated[int | None, typer.Option("--t", help="Noise that hides a lesion; none: the paper's.")] = None,
     masked: Annotated[
         bool, typer.Option("--masked/--whole-scan", help="Show the model the organ alone, as the paper does, or all.")
@@ -60,7 +63,7 @@ def detect(
     set_up_cpu(threads)
     sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(scan):
-        prepared = read_scan(scan, region, anatomy, sampler.model, settings)
+        prepared = read_scan(scan, region, mask_file(anatomy, anatomy_version), sampler.model, settings)
         mask = anomaly.organ_mask(prepared.anatomy_zyx, organ, prepared.spacing_mm, settings.anomaly.closing_mm)
     t = anomaly.timesteps(settings.anomaly, organ)[-1] if timestep is None else timestep
     arguments = (prepared.hu_zyx, prepared.anatomy_zyx, mask, region, prepared.window, t)

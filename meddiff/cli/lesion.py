@@ -8,6 +8,7 @@ import typer
 from meddiff.cli.options import (
     DEFAULT_MODEL,
     AnatomyMask,
+    AnatomyVersion,
     ModelBundle,
     OwnConfig,
     ScanFile,
@@ -15,6 +16,7 @@ from meddiff.cli.options import (
     Threads,
     check_region,
     check_volume_out,
+    mask_file,
     naming,
     own_config,
 )
@@ -44,6 +46,7 @@ def generate(
     organ: LesionOrgan = None,
     diameter_mm: Diameter = 20.0,
     mask_out: MaskOut = None,
+    anatomy_version: AnatomyVersion = 2,
     patch: Annotated[bool, typer.Option(help="Draw the patch around the lesion alone.")] = False,
     model: ModelBundle = DEFAULT_MODEL,
     control: Control = DEFAULT_CONTROL,
@@ -56,6 +59,7 @@ def generate(
     if mask_out:
         check_volume_out(mask_out, anatomy, lesion, out, option="--mask-out")
     check_region(region)
+    from meddiff.anatomy.numbering import MaskFile
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import lesion_files
 
@@ -64,7 +68,9 @@ def generate(
     sampler = _sampler(model, control, settings)
     wanted = lesion_files.Wanted(lesion, organ, diameter_mm, seed)
     with naming(anatomy):
-        lesion_files.generate_file(sampler, anatomy, region, wanted, settings, out, mask_out, patch)
+        lesion_files.generate_file(
+            sampler, MaskFile(anatomy, anatomy_version), region, wanted, settings, out, mask_out, patch
+        )
 
 
 @app.command("inpaint")
@@ -77,6 +83,7 @@ def inpaint(
     diameter_mm: Diameter = 20.0,
     mask_out: MaskOut = None,
     anatomy: AnatomyMask = None,
+    anatomy_version: AnatomyVersion = 2,
     model: ModelBundle = DEFAULT_MODEL,
     control: Control = DEFAULT_CONTROL,
     config: OwnConfig = None,
@@ -95,8 +102,9 @@ def inpaint(
     settings = own_config(config)
     sampler = _sampler(model, control, settings)
     wanted = lesion_files.Wanted(lesion, organ, diameter_mm, seed)
+    mask = mask_file(anatomy, anatomy_version)
     with naming(scan):
-        lesion_files.inpaint_file(sampler, scan, region, anatomy, wanted, settings, out, mask_out)
+        lesion_files.inpaint_file(sampler, scan, region, mask, wanted, settings, out, mask_out)
 
 
 def _sampler(model: str, control: Path, config: Config) -> "Sampler":

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from meddiff.config import MODEL_REGIONS, Config, Region, load_config
 from meddiff.config.stages import load_stage_config
 from meddiff.errors import CaseError, UserError
 from meddiff.machine.faults import machine_fault
+
+if TYPE_CHECKING:
+    from meddiff.anatomy.numbering import MaskFile
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration, YAML.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder or file to write.")]
@@ -24,6 +27,10 @@ ModelBundle = Annotated[str, typer.Option("--model", help="Folder of a model bun
 ScanFile = Annotated[Path, typer.Argument(metavar="SCAN", help="NIfTI, NRRD or MHA file, or a DICOM folder.")]
 AnatomyMask = Annotated[
     Path | None, typer.Option("--anatomy", help="Labels 0 to 118 on the scan's grid; none: TotalSegmentator.")
+]
+AnatomyVersion = Annotated[
+    int,
+    typer.Option(min=1, max=3, help="TotalSegmentator's, by which the mask counts, where it does not name its labels."),
 ]
 OwnConfig = Annotated[Path | None, typer.Option("--config", help="Configuration; none: the defaults.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the noise.")]
@@ -66,6 +73,13 @@ def check_volume_out(path: Path, *others: Path | None, option: str = "--out") ->
     folder = next(parent for parent in place.parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"{option} {path}: nothing can be written to {folder}; give another place")
+
+
+def mask_file(anatomy: Path | None, version: int) -> "MaskFile | None":
+    """Return the user's anatomy mask, if there is one."""
+    from meddiff.anatomy.numbering import MaskFile
+
+    return MaskFile(anatomy, version) if anatomy else None
 
 
 def check_region(region: Region) -> None:

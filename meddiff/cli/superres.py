@@ -8,6 +8,7 @@ import typer
 from meddiff.cli.options import (
     DEFAULT_MODEL,
     AnatomyMask,
+    AnatomyVersion,
     ConfigFile,
     IndexOut,
     Manifest,
@@ -20,6 +21,7 @@ from meddiff.cli.options import (
     Threads,
     check_region,
     check_volume_out,
+    mask_file,
     naming,
     own_config,
     stage_config,
@@ -37,6 +39,7 @@ def superres(
     out: Annotated[Path, typer.Option("--out", "-o", help="CT to write, e.g. ct.nii.gz.")],
     region: Annotated[Region, typer.Option(help="The part of the scan to work on; the result holds it alone.")],
     anatomy: AnatomyMask = None,
+    anatomy_version: AnatomyVersion = 2,
     model: ModelBundle = DEFAULT_MODEL,
     control: Control = DEFAULT_CONTROL,
     config: OwnConfig = None,
@@ -63,7 +66,9 @@ def superres(
     settings = settings.model_copy(update={"super_resolution": thinning})
     sampler = Sampler(model, settings.sampling, settings.machine, control)
     with naming(scan):
-        thick, grid = super_resolution.read_thick(scan, region, anatomy, sampler.model, settings)
+        thick, grid = super_resolution.read_thick(
+            scan, region, mask_file(anatomy, anatomy_version), sampler.model, settings
+        )
     result = super_resolution.super_resolve(sampler, thick, settings.super_resolution, seed)
     volumes.write_image(volumes.in_order_of(volumes.like(result, grid), volumes.read_grid(scan)), out)
 

@@ -7,6 +7,7 @@ import typer
 
 from meddiff.cli.options import (
     DEFAULT_MODEL,
+    AnatomyVersion,
     ConfigFile,
     IndexOut,
     ModelBundle,
@@ -28,6 +29,7 @@ def synthesize(
     anatomy: Annotated[Path, typer.Option(help="Labels 0 to 118 at the model's spacing: NIfTI, NRRD or MHA.")],
     region: Annotated[Region, typer.Option(help="What the mask shows.")],
     out: Annotated[Path, typer.Option(help="CT in HU to write, e.g. ct.nii.gz.")],
+    anatomy_version: AnatomyVersion = 2,
     model: ModelBundle = DEFAULT_MODEL,
     config: OwnConfig = None,
     seed: Seed = 0,
@@ -37,6 +39,7 @@ def synthesize(
     check_volume_out(out, anatomy)
     check_region(region)
     from meddiff.anatomy.masks import read_mask
+    from meddiff.anatomy.numbering import MaskFile
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.synthesis import synthesize_mask
@@ -45,7 +48,7 @@ def synthesize(
     set_up_cpu(threads)
     sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(anatomy):
-        mask = read_mask(anatomy, sampler.model.spacing_mm)
+        mask = read_mask(MaskFile(anatomy, anatomy_version), sampler.model.spacing_mm)
     synthesize_mask(sampler, mask, region, settings.regions, seed, out)
 
 

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from meddiff.anatomy.drawn_lesions import draw_lesion
 from meddiff.anatomy.masks import read_mask
+from meddiff.anatomy.numbering import MaskFile
 from meddiff.anatomy.regions import find_region
 from meddiff.config import Config, Organ, Region
 from meddiff.diffusion.sliding import Place
@@ -62,7 +63,7 @@ class Wanted:
 
 def generate_file(
     sampler: Sampler,
-    anatomy: Path,
+    anatomy: MaskFile,
     region: Region,
     wanted: Wanted,
     config: Config,
@@ -106,7 +107,7 @@ def inpaint_file(
     sampler: Sampler,
     path: Path,
     region: Region,
-    anatomy: Path | None,
+    anatomy: MaskFile | None,
     wanted: Wanted,
     config: Config,
     out: Path,

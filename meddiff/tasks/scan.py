@@ -11,6 +11,7 @@ from meddiff.anatomy.body import add_body, body_mask
 from meddiff.anatomy.label import label_anatomy
 from meddiff.anatomy.labels import BODY
 from meddiff.anatomy.masks import has_body, read_mask_of
+from meddiff.anatomy.numbering import MaskFile
 from meddiff.anatomy.regions import find_region
 from meddiff.anatomy.segmenter import Segmenter
 from meddiff.config import Config, Region, Window
@@ -81,7 +82,7 @@ def onto_source(image: sitk.Image, source: sitk.Image) -> sitk.Image:
     return sitk.Resample(image, source, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
 
 
-def read_scan(path: Path, region: Region, anatomy: Path | None, model: MedDiffFM, config: Config) -> Scan:
+def read_scan(path: Path, region: Region, anatomy: MaskFile | None, model: MedDiffFM, config: Config) -> Scan:
     """Read and prepare a scan; without an anatomy mask, TotalSegmentator makes one.
 
     Args:
@@ -108,11 +109,11 @@ def read_scan(path: Path, region: Region, anatomy: Path | None, model: MedDiffFM
     return Scan(source, own_grid, grid, volumes.to_zyx(grid), labels_zyx[box.slices], region, model.windows.of(region))
 
 
-def read_anatomy(path: Path, scan: sitk.Image, ct: sitk.Image, body_threshold_hu: float) -> np.ndarray:
+def read_anatomy(file: MaskFile, scan: sitk.Image, ct: sitk.Image, body_threshold_hu: float) -> np.ndarray:
     """Return the label ids of a mask, uint8 `zyx`; the body is added to a mask of TotalSegmentator, which has none.
 
     Args:
-        path: the mask.
+        file: the mask.
         scan: whose grid it must have; see `volumes.read_ct`.
         ct: the scan on the grid where the labels are wanted.
         body_threshold_hu: what the body is above.
@@ -121,9 +122,9 @@ def read_anatomy(path: Path, scan: sitk.Image, ct: sitk.Image, body_threshold_hu
         CaseError: a mask of another geometry or with other labels.
     """
     try:
-        mask = read_mask_of(path, scan)
+        mask = read_mask_of(file, scan)
     except CaseError as error:
-        raise CaseError(f"with the mask {path}: {error}") from error
+        raise CaseError(f"with the mask {file.path}: {error}") from error
     labels_zyx = volumes.to_zyx(sitk.Resample(mask, ct, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
     if has_body(labels_zyx):
         return labels_zyx

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from meddiff.anatomy.label import label_anatomy
+from meddiff.anatomy.numbering import MaskFile
 from meddiff.anatomy.regions import find_region
 from meddiff.anatomy.segmenter import Segmenter
 from meddiff.config import Config, Region, SuperResolutionConfig, Window
@@ -85,7 +86,7 @@ def pull(x0_ZYX: Tensor, thick_ZYX: Tensor, factor: int, rho: float) -> Tensor:
 
 
 def read_thick(
-    path: Path, region: Region, anatomy: Path | None, model: MedDiffFM, config: Config
+    path: Path, region: Region, anatomy: MaskFile | None, model: MedDiffFM, config: Config
 ) -> tuple[ThickScan, sitk.Image]:
     """Read a scan with thick slices, and return it with the grid of its thin slices.
 

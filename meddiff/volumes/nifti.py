@@ -27,6 +27,7 @@ from meddiff.volumes.geometry import Grid, refuse_impossible
 GZIP_MAGIC = b"\x1f\x8b"
 DEFLATE = 1032  # no compressed byte stands for more
 BLOCK = 2**22
+EXTENSION_BYTES = 2**20
 HEADER_BYTES = 540  # the larger one, of NIfTI-2
 QUATERNION_SLACK = 1e-3  # Choice: what is longer than 1 by more was not made by rounding
 MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # NIFTI_UNITS_METER and _MICRON; everything else is mm
@@ -77,6 +78,18 @@ def read_nifti_header(path: Path) -> Any:
     """
     with opened(path) as stream:
         return _read_header(stream)
+
+
+def read_nifti_extensions(path: Path) -> bytes:
+    """Return what stands between the header and the voxels of a NIfTI file, a megabyte at most.
+
+    Raises:
+        CaseError: it is none.
+    """
+    with opened(path) as stream:
+        header = _read_header(stream)
+        stream.seek(header.sizeof_hdr)
+        return stream.read(min(voxels_start(header) - header.sizeof_hdr, EXTENSION_BYTES))
 
 
 def write_sheared_nifti(image: sitk.Image, path: Path) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from meddiff.anatomy.numbering import MaskFile
 from meddiff.config import Config, DiffusionConfig, Organ, Region, WindowsConfig
 from meddiff.errors import CaseError, UserError
 from meddiff.model.foundation import MedDiffFM
@@ -53,7 +54,7 @@ def wanted(files, name):
 
 
 def inpaint(files, out, lesion, mask_out=None):
-    inputs = (files / "ct.nii.gz", Region.CHEST, files / "anatomy.nii.gz")
+    inputs = (files / "ct.nii.gz", Region.CHEST, MaskFile(files / "anatomy.nii.gz"))
     inpaint_file(Sampler(), *inputs, lesion, CONFIG, out, mask_out)
 
 
@@ -84,7 +85,7 @@ def test_a_drawn_lesion_lies_in_the_organ(files, tmp_path, labels_zyx):
 def test_a_generated_ct_and_its_mask_lie_on_one_grid_in_the_anatomys_space(files, tmp_path, patch):
     out, mask_out = tmp_path / "ct.nii.gz", tmp_path / "mask.nii.gz"
     lesion = wanted(files, "lesion")
-    generate_file(Sampler(), files / "anatomy.nii.gz", Region.CHEST, lesion, CONFIG, out, mask_out, patch)
+    generate_file(Sampler(), MaskFile(files / "anatomy.nii.gz"), Region.CHEST, lesion, CONFIG, out, mask_out, patch)
     ct, mask = volumes.read_image(out), volumes.read_image(mask_out)
     assert (ct.GetSize(), ct.GetOrigin()) == (mask.GetSize(), mask.GetOrigin())
     assert (ct.GetSize() == (16, 16, 16)) == patch
@@ -107,7 +108,7 @@ def test_a_field_of_view_of_any_size_gives_the_same_ct_in_a_frame_of_air(files, 
     for folder in (files, wide):
         out, mask_out = tmp_path / "ct.nii.gz", tmp_path / "mask.nii.gz"
         lesion = wanted(folder, "lesion")
-        generate_file(sampler, folder / "anatomy.nii.gz", Region.CHEST, lesion, CONFIG, out, mask_out, patch)
+        generate_file(sampler, MaskFile(folder / "anatomy.nii.gz"), Region.CHEST, lesion, CONFIG, out, mask_out, patch)
         assert volumes.read_image(out).GetSize() == volumes.read_image(mask_out).GetSize()
         found.append([volumes.read_image(path) for path in (out, mask_out)])
     for narrow_image, wide_image, outside in zip(*found, (-1000, 0), strict=True):
@@ -143,7 +144,15 @@ def test_a_generated_ct_has_the_order_of_the_anatomys_voxels(files, tmp_path):
         image = sitk.DICOMOrient(volumes.read_image(files / f"{name}.nii.gz"), "RSA")
         volumes.write_image(image, tmp_path / f"{name}.nii.gz")
     out, mask_out = tmp_path / "ct.nii.gz", tmp_path / "mask.nii.gz"
-    inputs = (tmp_path / "anatomy.nii.gz", Region.CHEST, wanted(tmp_path, "lesion"), CONFIG, out, mask_out, False)
+    inputs = (
+        MaskFile(tmp_path / "anatomy.nii.gz"),
+        Region.CHEST,
+        wanted(tmp_path, "lesion"),
+        CONFIG,
+        out,
+        mask_out,
+        False,
+    )
     generate_file(Sampler(), *inputs)
     given = volumes.read_image(tmp_path / "anatomy.nii.gz")
     for path in (out, mask_out):

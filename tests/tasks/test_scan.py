@@ -7,6 +7,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from meddiff.anatomy.numbering import MaskFile
 from meddiff.config import Config, DiffusionConfig, Region, WindowsConfig
 from meddiff.errors import CaseError
 from meddiff.model.foundation import MedDiffFM
@@ -34,7 +35,7 @@ def files(body, labels_zyx, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["", "-ras"])
 def test_a_scan_and_its_mask_are_cut_to_the_region(files, body, labels_zyx, kind):
-    scan = read_scan(files / f"ct{kind}.nii.gz", Region.CHEST, files / f"mask{kind}.nii.gz", MODEL, Config())
+    scan = read_scan(files / f"ct{kind}.nii.gz", Region.CHEST, MaskFile(files / f"mask{kind}.nii.gz"), MODEL, Config())
     assert scan.hu_zyx.shape == scan.anatomy_zyx.shape
     assert scan.window == WindowsConfig().chest
     assert (scan.anatomy_zyx > 0).sum() == (labels_zyx[48:100] > 0).sum()
@@ -42,7 +43,7 @@ def test_a_scan_and_its_mask_are_cut_to_the_region(files, body, labels_zyx, kind
 
 
 def test_only_what_was_changed_changes(files):
-    scan = read_scan(files / "ct.nii.gz", Region.CHEST, files / "mask.nii.gz", MODEL, Config())
+    scan = read_scan(files / "ct.nii.gz", Region.CHEST, MaskFile(files / "mask.nii.gz"), MODEL, Config())
     changed = scan.hu_zyx.copy()
     changed[5:9, 10:20, 10:20] += 100
     before, after = to_zyx(scan.source).astype(int), to_zyx(scan.with_changes(changed)).astype(int)
@@ -59,7 +60,7 @@ def test_a_finer_scan_keeps_its_detail(files):
         sitk.ReadImage(str(files / "mask.nii.gz")), fine, sitk.Transform(), sitk.sitkNearestNeighbor, 0
     )
     sitk.WriteImage(mask, str(files / "fine-mask.nii.gz"))
-    scan = read_scan(files / "fine.nii.gz", Region.CHEST, files / "fine-mask.nii.gz", MODEL, Config())
+    scan = read_scan(files / "fine.nii.gz", Region.CHEST, MaskFile(files / "fine-mask.nii.gz"), MODEL, Config())
     same = scan.with_changes(scan.hu_zyx)
     assert (to_zyx(same) == to_zyx(scan.source)).all()
 
@@ -77,7 +78,7 @@ def test_a_mask_of_another_geometry_is_refused(files):
     sitk.WriteImage(mask[:, :, 1:], str(files / "short.nii.gz"))
     for name in ("moved", "short"):
         with pytest.raises(CaseError, match=f"with the mask .*{name}.nii.gz: .*other voxels than the scan"):
-            read_scan(files / "ct.nii.gz", Region.CHEST, files / f"{name}.nii.gz", MODEL, Config())
+            read_scan(files / "ct.nii.gz", Region.CHEST, MaskFile(files / f"{name}.nii.gz"), MODEL, Config())
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def tilted(files):
 @pytest.mark.parametrize("kind", ["", "-ras", "-tilted", "-nearly"])
 def test_what_comes_out_has_the_voxels_of_the_scans_file(tilted, tmp_path, kind):
     path = tilted / f"ct{kind}.nii.gz"
-    scan = read_scan(path, Region.CHEST, tilted / f"mask{kind}.nii.gz", MODEL, Config())
+    scan = read_scan(path, Region.CHEST, MaskFile(tilted / f"mask{kind}.nii.gz"), MODEL, Config())
     ones = torch.ones(scan.hu_zyx.shape).numpy()
     before, results = read_image(path), (scan.with_changes(scan.hu_zyx), scan.as_map(ones), scan.as_mask(ones))
     for number, result in enumerate(results):
@@ -112,7 +113,9 @@ def test_what_comes_out_has_the_voxels_of_the_scans_file(tilted, tmp_path, kind)
 
 @pytest.mark.parametrize("kind", ["", "-ras", "-tilted", "-nearly"])
 def test_a_change_comes_back_to_its_place(tilted, kind):
-    scan = read_scan(tilted / f"ct{kind}.nii.gz", Region.CHEST, tilted / f"mask{kind}.nii.gz", MODEL, Config())
+    scan = read_scan(
+        tilted / f"ct{kind}.nii.gz", Region.CHEST, MaskFile(tilted / f"mask{kind}.nii.gz"), MODEL, Config()
+    )
     bright = scan.hu_zyx.copy()
     bright[20:26, 15:21, 22:28] += 1000
     before, after = sitk.Cast(scan.own(to_zyx(scan.source)), sitk.sitkFloat32), scan.with_changes(bright)
@@ -126,9 +129,9 @@ def test_a_change_comes_back_to_its_place(tilted, kind):
 def test_the_body_is_added_to_a_mask_of_totalsegmentator(files, caplog):
     mask = sitk.ReadImage(str(files / "mask.nii.gz"))
     sitk.WriteImage(mask * sitk.Cast(mask != 118, sitk.sitkUInt8), str(files / "no-body.nii.gz"))
-    given = read_scan(files / "ct.nii.gz", Region.CHEST, files / "mask.nii.gz", MODEL, Config())
+    given = read_scan(files / "ct.nii.gz", Region.CHEST, MaskFile(files / "mask.nii.gz"), MODEL, Config())
     with caplog.at_level("INFO"):
-        made = read_scan(files / "ct.nii.gz", Region.CHEST, files / "no-body.nii.gz", MODEL, Config())
+        made = read_scan(files / "ct.nii.gz", Region.CHEST, MaskFile(files / "no-body.nii.gz"), MODEL, Config())
     assert "the mask has no label 118, the rest of the body" in caplog.text
     assert given.anatomy_zyx.shape == made.anatomy_zyx.shape
     rest = given.anatomy_zyx == 118

@@ -122,6 +122,8 @@ def refused(tmp_path, kind):
         ("geometry", "chest", "ct.nii.gz", "mask.nrrd: its header does not say how it lies"),
         ("labels", "chest", "ct.nii.gz", "mask.nii.gz: unknown labels 119"),
         ("spacing", "chest", "ct.nii.gz", "mask.nii.gz: the spacing is 1.5x1.5x1.5 mm and the model's is 6 mm"),
+        ("good", "chest", "ct.nii.gz", "mask.nii.gz: no voxel has the label 118, the rest of the body"),
+        ("good", "chest", "mask.nii.gz", "mask.nii.gz: it would replace"),
         ("good", "whole_body", "ct.nii.gz", "--region whole_body: models know han, chest, abdomen"),
         ("good", "chest", "ct.png", "ct.png: no name of a volume"),
     ],
@@ -131,7 +133,7 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(bundle, tmp_path, kind, reg
     assert done.returncode == 2
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
-    assert not (tmp_path / out).exists()
+    assert not list(tmp_path.glob("ct.*"))
 
 
 def test_the_cost_counts_windows_and_encodings(bundle, tmp_path):

@@ -1,0 +1,43 @@
+"""Which classes the numbers of a mask stand for: TotalSegmentator's versions count differently.
+
+TotalSegmentator names its classes in the header of the NIfTI files that it writes, and what stands there counts. Where
+nothing does, the numbers alone cannot tell (13 is a lung in version 1, and another one in version 2), and the user says
+which version it was.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from meddiff.anatomy.labels import BODY, CLASS_IDS, CLASS_NAMES
+from meddiff.volumes.nifti import is_nifti, read_nifti_extensions
+
+TASKS = {1: "total_v1", 2: "total", 3: "total_v3"}  # TotalSegmentator's own names of them
+HEART = ("heart_myocardium", "heart_atrium_left", "heart_ventricle_left", "heart_atrium_right", "heart_ventricle_right")
+IDS = CLASS_IDS | dict.fromkeys(HEART, CLASS_IDS["heart"]) | {"body": BODY}
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """An anatomy mask of a user, and the version of TotalSegmentator that counts where the file names no classes."""
+
+    path: Path
+    version: int = 2
+
+
+def names_in_file(path: Path) -> dict[int, str]:
+    """Return the names that TotalSegmentator gave to labels in a NIfTI file; none where it did not write it."""
+    if not is_nifti(path):
+        return {}
+    text = read_nifti_extensions(path).decode("utf-8", "replace")
+    labels = re.findall(r'<Label Key="(\d{1,3})"[^>]*><!\[CDATA\[(.*?)\]\]>', text)
+    return {int(number): name for number, name in labels if int(number) < 256}
+
+
+def names_of_version(version: int) -> dict[int, str]:
+    """Return the names of TotalSegmentator's classes by their numbers in one of its versions."""
+    if version == 2:
+        return dict(enumerate(CLASS_NAMES, start=1))
+    from totalsegmentator.map_to_binary import class_map
+
+    return class_map[TASKS[version]]
