@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from meddiff.errors import CaseError
+from meddiff.machine.notes import note
 from meddiff.volumes import volumes
 from meddiff.volumes.ct_rate import labels_on_scan
 from meddiff.volumes.dicom.labels import find_label_file, label_names, read_dicom_labels
 from meddiff.volumes.lesion_checks import refuse_implausible_hu, refuse_mirrored
-
-LESION_WORDS = ("gtv", "lesion", "tumor", "tumour", "nodule")
+from meddiff.volumes.lesion_names import lesions_among
 
 
 def read_lesion(
@@ -40,9 +39,10 @@ def read_lesion(
         labels = _on_scan(path, image, values, expected_hu) if on_scan_grid else volumes.read_label_map(path, scan)
     else:
         file = find_label_file(path)
-        names = [name for name in label_names(file) if any(word in name.lower() for word in LESION_WORDS)]
-        if not names:
-            raise CaseError("no region or segment is called a lesion")
+        known = label_names(file)
+        names, alike = lesions_among(known)
+        if alike:
+            note(f"lesion: {len(names)} of {len(known)} regions ({', '.join(names)}); left out: {', '.join(alike)}")
         labels, values = read_dicom_labels(file, scan, names), tuple(range(1, len(names) + 1))
     lesion = volumes.like(_lesions(labels, values), labels)
     lesion_zyx = volumes.to_zyx(sitk.Resample(lesion, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0))

@@ -8,6 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from meddiff.errors import CaseError
+from meddiff.machine.notes import note
+from meddiff.volumes.dicom.contours import inside_zyx, polygons_of
 from meddiff.volumes.dicom.headers import damage_means, modality_of, read_header
 from meddiff.volumes.geometry import Grid
 
@@ -67,7 +69,8 @@ def label_names(file: Path) -> list[str]:
     with damage_means(f"the {tags.Modality} is damaged"):
         if tags.Modality == "RTSTRUCT":
             return [str(roi.get("ROIName", "")) for roi in tags.get("StructureSetROISequence", ())]
-        return [str(segment.get("SegmentLabel", "")) for segment in tags.get("SegmentSequence", ())]
+        segments = tags.get("SegmentSequence", ())  # a label map describes its background, too, as number 0
+        return [str(segment.get("SegmentLabel", "")) for segment in segments if segment.get("SegmentNumber") != 0]
 
 
 def _read(file: Path, *tags: str) -> Any:
@@ -85,45 +88,26 @@ def _modality(file: Path) -> str:
 
 
 def _read_contours(file: Path, scan: Grid, wanted: list[str]) -> sitk.Image:
-    """Return what lies inside the closed contours; one inside another of the same region is a hole."""
     tags = _read(file, "StructureSetROISequence", "ROIContourSequence")
     name_of = {roi.ROINumber: str(roi.get("ROIName", "")).lower() for roi in tags.get("StructureSetROISequence", ())}
     labels_zyx = np.zeros(scan.size_xyz[::-1], np.uint8)
+    without, too_small = [], []
     for label, name in enumerate(wanted, start=1):
         rois = [roi for roi in tags.get("ROIContourSequence", ()) if name_of.get(roi.ReferencedROINumber) == name]
-        _fill([contour for roi in rois for contour in roi.get("ContourSequence", ())], scan, label, labels_zyx)
-    if not labels_zyx.any():
+        polygons = polygons_of([contour for roi in rois for contour in roi.get("ContourSequence", ())], scan)
+        inside = inside_zyx(polygons, scan)
+        if not inside.any():
+            (too_small if polygons else without).append(name)
+        labels_zyx[inside] = label
+    reasons = [f"without closed contours: {', '.join(without)}"] if without else []
+    reasons += [f"smaller than a voxel of the scan: {', '.join(too_small)}"] if too_small else []
+    if len(without) == len(wanted):
         raise CaseError("the RTSTRUCT has no contour of the regions asked for")
+    if not labels_zyx.any():
+        raise CaseError(f"no voxel lies in the regions asked for ({'; '.join(reasons)})")
+    if reasons:
+        note(f"RTSTRUCT: {len(without) + len(too_small)} of {len(wanted)} regions left out ({'; '.join(reasons)})")
     return scan.put_on(sitk.GetImageFromArray(labels_zyx))
-
-
-def _fill(contours: list[Any], scan: Grid, label: int, labels_zyx: np.ndarray) -> None:
-    inside: dict[tuple[int, int], np.ndarray] = {}
-    for contour in contours:
-        points = scan.index_of(np.array(contour.get("ContourData") or (), float).reshape(-1, 3))
-        if len(points) < 3 or not str(contour.get("ContourGeometricType", "CLOSED")).startswith("CLOSED"):
-            continue  # points and open lines have no inside
-        axis = int(np.ptp(points, axis=0).argmin())
-        plane = round(points[:, axis].mean())
-        if not 0 <= plane < scan.size_xyz[axis] or np.ptp(points[:, axis]) > 0.5:
-            raise CaseError("a contour of the RTSTRUCT does not lie on a slice of the scan")
-        polygon = _polygon(np.delete(points, axis, axis=1), _plane(labels_zyx, axis, plane).shape)
-        inside[axis, plane] = inside.get((axis, plane), False) ^ polygon
-    planes = sorted(plane for _, plane in inside)
-    if len(planes) > 2 and min(np.diff(planes)) > 1:
-        raise CaseError("the contours were drawn on another series: they leave out every other slice of the scan")
-    for (axis, plane), mask in inside.items():
-        _plane(labels_zyx, axis, plane)[mask] = label
-
-
-def _plane(labels_zyx: np.ndarray, axis_xyz: int, number: int) -> np.ndarray:
-    return np.moveaxis(labels_zyx, 2 - axis_xyz, 0)[number]
-
-
-def _polygon(points_xy: np.ndarray, shape_yx: tuple[int, ...]) -> np.ndarray:
-    from skimage.draw import polygon2mask
-
-    return polygon2mask(shape_yx, points_xy[:, ::-1])
 
 
 def _read_segments(file: Path, scan: Grid, wanted: list[str]) -> sitk.Image:

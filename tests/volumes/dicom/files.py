@@ -142,7 +142,7 @@ def write_segments(path: Path, source: Path, masks: dict[str, np.ndarray], kind=
     ]
     highdicom.seg.Segmentation(
         source_images=planes,
-        pixel_array=np.stack(list(masks.values()), axis=-1).astype(np.uint8 if kind == "BINARY" else np.float32),
+        pixel_array=np.stack(list(masks.values()), axis=-1).astype(np.float32 if kind == "FRACTIONAL" else np.uint8),
         segmentation_type=highdicom.seg.SegmentationTypeValues[kind],
         segment_descriptions=described,
         series_instance_uid=generate_uid(),
