@@ -19,7 +19,10 @@ from meddiff.volumes.volumes import from_zyx, write_image
 ROOT = Path(__file__).parents[1]
 # Of a job, on this machine and on a cluster: sums of floats depend on it, and small jobs side by side are faster.
 THREADS = 1
-SOURCES = ("Snakefile", "workflow/**/*.smk", "meddiff/**/*.py", "config/*.yaml", "envs/*.lock", "tests/phantom_run.py")
+SOURCES = (
+    *("Snakefile", "workflow/Snakefile", "workflow/*.py", "workflow/**/*.smk", "workflow/**/*.yaml"),
+    *("meddiff/**/*.py", "config/*.yaml", "envs/*.lock", "tests/phantom_run.py"),
+)
 
 
 def snakemake(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -8,15 +8,21 @@ import typer
 
 def config(
     path: Annotated[Path, typer.Argument(help="Configuration, YAML.")] = Path("config/config.yaml"),
-    write: Annotated[bool, typer.Option("--write", help="Write config/README.md and config/paper.yaml anew.")] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the generated files in config/ and workflow/schemas/ anew.")
+    ] = False,
 ) -> None:
     """Check a configuration and print it in full, with every default filled in."""
     import yaml
 
     from meddiff.config import load_config
+    from meddiff.datasets import resolve
     from meddiff.datasets.config_reference import write_documents
 
     if write:
-        write_documents(Path("config"))
+        write_documents(Path())
         return
-    typer.echo(yaml.safe_dump(load_config(path).model_dump(mode="json"), sort_keys=False).rstrip())
+    config = load_config(path)
+    for entry in config.data.datasets:
+        resolve(entry, config.output_dir)
+    typer.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip())

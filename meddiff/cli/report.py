@@ -26,7 +26,6 @@ def draw_twins(
 
 def report(
     config: ConfigFile,
-    whole: Annotated[Path, typer.Option(help="The run's whole configuration; its sha256 is a part of the provenance.")],
     store: StoreIndices,
     results: ResultsFolder,
 ) -> None:
@@ -36,5 +35,5 @@ def report(
     from meddiff.report.provenance import provenance
 
     settings = stage_config(config, "report")
-    page = build_report(settings, Results(results), store, provenance(whole, settings.seed))
+    page = build_report(settings, Results(results), store, provenance(config, settings.seed))
     typer.echo(f"report: {page}")

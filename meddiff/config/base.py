@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Region(StrEnum):
@@ -16,7 +16,6 @@ class Region(StrEnum):
 
 
 MODEL_REGIONS = (Region.HAN, Region.CHEST, Region.ABDOMEN)
-PART = {"part": True}  # the context in which a part of a configuration is validated
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -36,16 +35,12 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="after")
-    def _checked(self, info: ValidationInfo) -> "Section":
-        if info.context is not PART:
-            self.check()
+    def _checked(self) -> "Section":
+        self.check()
         return self
 
     def check(self) -> None:
-        """Raise ValueError where values contradict each other.
-
-        A part of a configuration is not asked: what is not in it are defaults, which may contradict what is.
-        """
+        """Raise ValueError where values contradict each other."""
 
 
 AnySection = TypeVar("AnySection", bound=Section)

@@ -12,11 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from meddiff.config import Config, parse_config, read_tree
-from meddiff.errors import UserError
-from meddiff.machine.files import digest, write_text
+from meddiff.config import Config, load_config
 
 MACHINE = "machine"
 
@@ -35,6 +31,10 @@ class Stage:
     reads: tuple[str, ...] = ()
     selects: tuple[str, ...] = ()
     version: int = 1
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self.reads + self.selects
 
 
 def _keys(section: str, *names: str) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ STAGES = {
 
 def restrict(config: Config, stage: str) -> Config:
     """Return the configuration with only what one stage may read; reading anything else raises AttributeError."""
-    return _restricted(config, _as_tree([*_all_keys(stage), MACHINE]))
+    return _restricted(config, _as_tree([*STAGES[stage].keys, MACHINE]))
 
 
 def settings_of(config: Config, stage: str) -> str:
@@ -154,47 +154,16 @@ def settings_of(config: Config, stage: str) -> str:
 
 def params_of(config: Config, stage: str) -> str:
     """Return canonical JSON of what decides whether a stage's job must run again, with the stage's version."""
-    return _canonical(config, stage, _all_keys(stage))
-
-
-def write_stage_config(config: Config, stage: str, folder: Path) -> Path:
-    """Write what a stage may read to a file that is named by its content, and return its path.
-
-    Args:
-        config: the whole configuration.
-        stage: a name in `STAGES`.
-        folder: where the file goes.
-    """
-    return _write({"stage": stage} | _dump(config, [*_all_keys(stage), MACHINE]), stage, folder)
-
-
-def write_config(config: Config, folder: Path) -> Path:
-    """Write the whole configuration to a file that is named by its content, and return its path."""
-    return _write(config.model_dump(mode="json"), "whole", folder)
+    return _canonical(config, stage, STAGES[stage].keys)
 
 
 def load_stage_config(path: Path, stage: str) -> Config:
-    """Return what a stage may read, from a file that `write_stage_config` wrote or from a whole configuration.
+    """Return what a stage may read of a configuration file.
 
     Raises:
-        UserError: the file is not a configuration, or was written for another stage.
+        UserError: it is not a configuration.
     """
-    tree = read_tree(path)
-    written_for = tree.pop("stage", None) if isinstance(tree, dict) else None
-    if written_for not in (None, stage):
-        raise UserError(f"{path}: holds what the stage {written_for} reads, not {stage}; give that one's file")
-    return restrict(parse_config(tree, str(path), part=written_for is not None), stage)
-
-
-def _write(tree: dict[str, Any], name: str, folder: Path) -> Path:
-    path = folder / f"{name}-{digest(tree)}.yaml"
-    if not path.exists():
-        write_text(yaml.safe_dump(tree, sort_keys=False), path)
-    return path
-
-
-def _all_keys(stage: str) -> tuple[str, ...]:
-    return STAGES[stage].reads + STAGES[stage].selects
+    return restrict(load_config(path), stage)
 
 
 def _canonical(config: Config, stage: str, keys: Iterable[str]) -> str:

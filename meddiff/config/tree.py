@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from meddiff.config.base import PART, AnySection, Section
+from meddiff.config.base import AnySection, Section
 from meddiff.config.data import AnatomyConfig, DataConfig, LowDoseConfig, RegionsConfig, WindowsConfig
 from meddiff.config.denoisers import MapNnConfig, Noise2SimConfig, RedCnnConfig
 from meddiff.config.finetune import FinetuningConfig, LesionsConfig, SuperResolutionConfig
@@ -24,6 +24,7 @@ from meddiff.config.model import (
     TrainingConfig,
     VariantConfig,
 )
+from meddiff.config.one_of_each_key import OneOfEachKey
 from meddiff.config.tasks import (
     AnomalyConfig,
     DenoisingConfig,
@@ -120,7 +121,7 @@ def read_tree(path: Path) -> Any:
         UserError: there is no such file, or it is not YAML.
     """
     try:
-        return _OneOfEachKey(path.read_bytes()).get_single_data() or {}
+        return OneOfEachKey(path.read_bytes()).get_single_data() or {}
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{path}: no such file; give --config, for example config/config.yaml") from None
     except (yaml.reader.ReaderError, UnicodeDecodeError) as error:
@@ -129,29 +130,17 @@ def read_tree(path: Path) -> Any:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
 
 
-class _OneOfEachKey(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML's loaders silently take the last: four lines that were added to a
-    file would replace all that it says of `data`."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.MarkedYAMLError(None, None, f"{key!r} stands twice; put both into one", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def parse_config(tree: Any, source: str, part: bool = False) -> Config:
-    """Return the validated configuration of a tree of plain values; `source` and `part` as in `parse_section`."""
+def parse_config(tree: Any, source: str) -> Config:
+    """Return the validated configuration of a tree of plain values; `source` names it in errors."""
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected keys and values, found {type(tree).__name__}")
-    return parse_section(Config, tree, source, part)
+    return parse_section(Config, tree, source)
 
 
-def parse_section(section: type[AnySection], tree: dict[str, Any], source: str, part: bool = False) -> AnySection:
-    """Return one validated section of a configuration; `source` names it in errors, a `part` may lack values."""
+def parse_section(section: type[AnySection], tree: dict[str, Any], source: str) -> AnySection:
+    """Return one validated section of a configuration; `source` names it in errors."""
     try:
-        return section.model_validate(tree, context=PART if part else None)
+        return section.model_validate(tree)
     except ValidationError as error:
         raise UserError("\n".join(f"{source}: {_explain(e)}" for e in error.errors())) from None
 

@@ -1,5 +1,6 @@
-"""The documents that are generated from the configuration's model: `config/README.md` and `config/paper.yaml`."""
+"""The documents that are generated from the configuration's model, for people and for the workflow's rules."""
 
+import json
 import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -7,7 +8,19 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic.fields import FieldInfo
 
-from meddiff.config import Config, Section
+from meddiff.config import (
+    DENOISING_NETWORKS,
+    FILTERS,
+    ORIGINS,
+    SUPER_RESOLVERS,
+    TRAINED_DENOISERS,
+    Config,
+    Section,
+)
+from meddiff.config.machine import MOVED
+from meddiff.config.model import ABLATION
+from meddiff.config.schema import config_schema
+from meddiff.config.stages import STAGES
 from meddiff.datasets import REGISTRY
 from meddiff.machine.files import write_text
 
@@ -31,19 +44,51 @@ data:
 In brackets stands where a value comes from: a section or equation of the paper, v3 for its third version, or Choice
 where the paper is silent.
 
-This page and `paper.yaml` are generated: `meddiff config --write`.
+This page, `paper.yaml` and the files in `workflow/schemas/` are generated: `meddiff config --write`.
 """
 PAPER_HEAD = """# The paper's numbers, complete; the models follow from `ablation`.
 # Generated from meddiff/config/: `meddiff config --write`.
 # Before a run, give each dataset the root folder where it lies on your disk.
 """
 PAPER_ROOT = "/data/ct"
+GENERATED = "# Generated from meddiff/: `meddiff config --write`.\n"
 
 
-def write_documents(folder: Path) -> None:
-    """Write both documents into the folder."""
-    write_text(readme(), folder / "README.md")
-    write_text(paper_yaml(), folder / "paper.yaml")
+def write_documents(root: Path) -> None:
+    """Write the documents below the repository's root."""
+    for name, text in documents().items():
+        write_text(text, root / name)
+
+
+def documents() -> dict[str, str]:
+    """Return the text of every document by its path below the repository's root."""
+    return {
+        "config/README.md": readme(),
+        "config/paper.yaml": paper_yaml(),
+        "workflow/schemas/config.schema.yaml": GENERATED + _yaml(config_schema()),
+        "workflow/schemas/package.yaml": package_yaml(),
+    }
+
+
+def package_yaml() -> str:
+    """Return what the rules know of this package beside the configuration's schema."""
+    known = REGISTRY.values()
+    facts = {
+        "origins": ORIGINS,
+        "super_resolvers": SUPER_RESOLVERS,
+        "filters": FILTERS,
+        "denoising_networks": DENOISING_NETWORKS,
+        "trained_denoisers": TRAINED_DENOISERS,
+        "ablation": [variant.model_dump(mode="json") for variant in ABLATION],
+        "moved": MOVED,
+        "datasets": {
+            "provided": [dataset.name for dataset in known if dataset.provider != "disk"],
+            "lesion": [dataset.name for dataset in known if dataset.lesion],
+            "thick": [dataset.name for dataset in known if dataset.thick],
+        },
+        "stages": {name: {"version": stage.version, "reads": stage.keys} for name, stage in STAGES.items()},
+    }
+    return GENERATED + _yaml(json.loads(json.dumps(facts)))
 
 
 def readme() -> str:
@@ -67,7 +112,11 @@ def paper_yaml() -> str:
     tree = config.model_dump(mode="json", exclude={"models"})
     tree["sampling"] |= config.sampling.recipe(config.diffusion.prediction)._asdict()
     tree["data"]["datasets"] = list(datasets)
-    return PAPER_HEAD + yaml.safe_dump(tree, sort_keys=False, width=100)
+    return PAPER_HEAD + _yaml(tree)
+
+
+def _yaml(tree: dict[str, Any]) -> str:
+    return yaml.safe_dump(tree, sort_keys=False, width=100)
 
 
 def _table(section: type[Section], top_level: bool = False) -> list[str]:

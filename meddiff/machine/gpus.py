@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from meddiff.machine import locks
+from meddiff.machine import kernel_lock
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +52,10 @@ def take_first_free(ids: Sequence[str], count: int, folder: Path) -> list[str]:
     files = {gpu: folder / re.sub(r"[^\w-]+", "-", f"{os.environ.get('SLURM_JOB_ID', 'gpu')}-{gpu}") for gpu in ids}
     taken: list[str] = []
     for gpu, lock in files.items():
-        if len(taken) < count and locks.try_hold(lock) is not None:
+        if len(taken) < count and kernel_lock.try_hold(lock) is not None:
             taken.append(gpu)
     for gpu in [gpu for gpu in ids if gpu not in taken][: max(0, count - len(taken))]:
-        log.warning("no GPU is free; sharing GPU %s with %s", gpu, locks.holder(files[gpu]))
+        log.warning("no GPU is free; sharing GPU %s with %s", gpu, kernel_lock.holder(files[gpu]))
         taken.append(gpu)
     return taken
 

@@ -43,9 +43,9 @@ def distill(config: Config, teacher: Path, store: list[Path], runs: Path, out: P
     records = TrainingRecords.from_store(open_store(store))
     device = distributed.local_device(choose_device(config.machine.device))
     bundle = find_bundle(teacher)
-    settings = params_of(config, "distill")
-    identity = digest([settings, records.digest, sha256(bundle / WEIGHTS)])
     model = MedDiffFM.from_pretrained(bundle, device)
+    settings = params_of(config.with_model(model.name), "distill")
+    identity = digest([settings, records.digest, sha256(bundle / WEIGHTS)])
     with distributed.process_group(device):
         for steps in halvings(config.distillation.first_steps, config.distillation.steps):
             folder = runs / f"{model.name}-{steps}-steps-{identity}"

@@ -39,7 +39,7 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
         UserError: the model that training shall start from is not there, or of another kind.
     """
     records = TrainingRecords.from_store(open_store(store))
-    settings = params_of(config, "pretrain")
+    settings = params_of(config.with_model(name), "pretrain")
     training, diffusion = config.training, config.diffusion
     device = distributed.local_device(choose_device(config.machine.device))
     start = find_bundle(training.start_from.format(model=name)) if training.start_from else None

@@ -7,7 +7,6 @@ from typer.testing import CliRunner
 
 from meddiff.cli.main import app
 from meddiff.config import DENOISERS, ORIGINS, SUPER_RESOLVERS, Region, parse_config
-from meddiff.config.stages import write_stage_config
 from meddiff.datasets.index import Case, write_manifest
 from meddiff.machine.files import write_json
 from meddiff.metrics.distribution import distances
@@ -75,7 +74,8 @@ def results(tmp_path):
             {"id": i, "psnr": 30.0, "ssim": 0.9, "simulated": True} for i in cases("e" if method == "diffpir" else "")
         ]
         write(rows, layout.super_resolution_metrics(method))
-    file = write_stage_config(config, "tables", tmp_path)
+    file = tmp_path / "config.yaml"
+    write_json(config.model_dump(mode="json"), file)
     done = CliRunner().invoke(
         app, ["tables", "--config", str(file), "--results", str(tmp_path)], catch_exceptions=False
     )

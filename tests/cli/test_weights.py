@@ -6,9 +6,8 @@ from typer.testing import CliRunner
 
 from meddiff.anatomy import demo_weights, official_weights
 from meddiff.cli.main import app
-from meddiff.config import parse_config
-from meddiff.config.stages import write_stage_config
-from meddiff.machine.files import sha256
+from meddiff.config import load_config
+from meddiff.machine.files import sha256, write_json
 from meddiff.metrics import medicalnet_weights
 
 
@@ -36,16 +35,17 @@ def test_what_the_configuration_does_not_use_is_not_brought(monkeypatch):
 
 
 def test_the_rule_writes_what_the_weights_are(tmp_path, monkeypatch):
-    out = tmp_path / "source.json"
-    demo = parse_config({"anatomy": {"weights": "demo", "resolution": "fastest"}}, "test")
-    invoke("anatomy-weights", "--config", write_stage_config(demo, "anatomy-weights", tmp_path), "--out", out)
+    out, file = tmp_path / "source.json", tmp_path / "config.yaml"
+    write_json({"anatomy": {"weights": "demo", "resolution": "fastest"}}, file)
+    invoke("anatomy-weights", "--config", file, "--out", out)
     stored = sha256(demo_weights.STORED / "weights.safetensors")
     assert json.loads(out.read_text()) == {"weights": "demo", "sha256": {demo_weights.DATASET: stored}}
 
-    official = parse_config({"anatomy": {"resolution": "fastest"}}, "test")
+    write_json({"anatomy": {"resolution": "fastest"}}, file)
+    official = load_config(file)
     (model,) = official_weights.models(official.anatomy)
     demo_weights.install(tmp_path / "official")
     monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path / "official"))
-    invoke("anatomy-weights", "--config", write_stage_config(official, "anatomy-weights", tmp_path), "--out", out)
+    invoke("anatomy-weights", "--config", file, "--out", out)
     digest = sha256(model.checkpoint(tmp_path / "official"))
     assert json.loads(out.read_text()) == {"weights": "official", "sha256": {model.name: digest}}

@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from meddiff.errors import UserError
-from meddiff.machine.locks import holder, locked, release, try_hold
+from meddiff.machine.kernel_lock import holder, release, try_hold
+from meddiff.machine.locks import locked
 
 HOLD = """
 import sys, time

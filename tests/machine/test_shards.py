@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 
 from meddiff.config import parse_config
-from meddiff.config.stages import write_stage_config
 from meddiff.datasets.index import find_cases, write_manifest
 from meddiff.demo.phantom import make_phantom
 from meddiff.errors import CaseError, TimeSliceEnded, UserError
-from meddiff.machine import locks
+from meddiff.machine import kernel_lock, locks
 from meddiff.machine.files import write_json
 from meddiff.machine.notes import note
 from meddiff.machine.shards import COLUMNS, Item, MemoryBudget, done_rows, read_index, run_shard
@@ -243,7 +242,7 @@ def test_memory_is_bounded_by_the_budget_or_by_the_largest_case():
 def test_a_shard_waits_for_an_older_job_that_still_works_on_it(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(locks, "SECONDS_BETWEEN_TRIES", 0.01)
     caplog.set_level("INFO", "meddiff")
-    older, work, index = locks.try_hold(tmp_path / ".i.tsv.lock"), Work(), tmp_path / "i.tsv"
+    older, work, index = kernel_lock.try_hold(tmp_path / ".i.tsv.lock"), Work(), tmp_path / "i.tsv"
     (tmp_path / ".tmp-1-a.out").write_text("what the older one writes")
     later = threading.Thread(target=run_shard, args=("s", items(tmp_path), {}, work, index))
     later.start()
@@ -251,7 +250,7 @@ def test_a_shard_waits_for_an_older_job_that_still_works_on_it(tmp_path, monkeyp
         time.sleep(0.01)
     assert (tmp_path / ".tmp-1-a.out").exists()
     assert work.calls == []
-    locks.release(older)
+    kernel_lock.release(older)
     later.join(60)
     assert work.calls == ["a", "b", "c"]
     assert len(done_rows([index])) == 3
@@ -316,7 +315,8 @@ def prepared(tmp_path_factory):
 def verb(prepared, name, out, *more):
     """Return the command line that prepares the shard, on two threads."""
     folder, config = prepared
-    own = write_stage_config(config, name, folder / "config")
+    own = folder / "config.yaml"
+    write_json(config.model_dump(mode="json"), own)
     given = ["--config", own, "--manifest", folder / "manifest.tsv", "--out", out, "--index", out / "shard-000.tsv"]
     return [sys.executable, "-m", "meddiff", name, *map(str, given), *map(str, more), "--threads", "2"]
 

@@ -8,14 +8,14 @@ Input: a shard's resampled scans. Output: per shard an index; label maps with To
 rule anatomy:
     """Segment a shard's scans with TotalSegmentator, its model loaded once, and add the body by threshold."""
     input:
-        weights=f"{OUT}/models/anatomy/source.json",
-        resampled=f"{OUT}/data/resample/shard-{{shard}}.tsv",
+        weights="<results>/models/anatomy/source.json",
+        resampled="<results>/data/resample/shard-{shard}.tsv",
     output:
-        f"{OUT}/data/anatomy/shard-{{shard}}.tsv",
+        "<results>/data/anatomy/shard-{shard}.tsv",
     log:
-        f"{LOGS}/anatomy/{{shard}}.log",
+        "<logs>/anatomy/{shard}.log",
     benchmark:
-        f"{BENCHMARKS}/anatomy/{{shard}}.tsv"
+        "<benchmarks>/anatomy/{shard}.tsv"
     conda:
         ENVIRONMENT
     threads: 4
@@ -25,7 +25,7 @@ rule anatomy:
         gpu=1,
     params:
         reads=stage_reads("anatomy"),
-        config=stage_config("anatomy"),
+        config=configuration,
         out=subpath(output[0], parent=True),
     shell:
         "python -m meddiff anatomy --config {params.config:q} --resampled {input.resampled:q}"

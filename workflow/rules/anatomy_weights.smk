@@ -8,11 +8,12 @@ Output: what they are, with the sha256 of each; they themselves lie in the cache
 rule anatomy_weights:
     """Bring TotalSegmentator's weights unless they are there; a half download of an earlier job is replaced."""
     output:
-        f"{OUT}/models/anatomy/source.json",
+        "<results>/models/anatomy/source.json",
     log:
-        f"{LOGS}/anatomy_weights.log",
+        "<logs>/anatomy_weights.log",
     benchmark:
-        f"{BENCHMARKS}/anatomy_weights.tsv"
+        "<benchmarks>/anatomy_weights.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -21,6 +22,6 @@ rule anatomy_weights:
         runtime=120,
     params:
         reads=stage_reads("anatomy-weights"),
-        config=stage_config("anatomy-weights"),
+        config=configuration,
     shell:
         "python -m meddiff anatomy-weights --config {params.config:q} --out {output:q} 2>&1 | tee {log:q}"

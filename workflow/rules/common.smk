@@ -1,63 +1,66 @@
 """
-What all rules share: the validated configuration, the shards, the models and where results lie.
+What all rules share: the configuration, the shards, the models and where results lie.
 
-A rule's parameter `reads` holds the values that its stage reads, so a changed one re-runs that stage and what follows
-from it. The parameter `config` is the file in which the job finds these and how to run. It is named by its content, so
-no second invocation changes a file under a running job. Like every parameter that is a function of the resources,
-Snakemake takes it as no reason to run a job again.
+Nothing here needs the package, so that the rules can be read where only Snakemake is. A rule's parameter `reads` holds
+the values that its stage reads, so a changed one re-runs that stage and what follows from it. The parameter `config` is
+the file with the configuration, which each job checks as a whole. It is named by its content, so no second invocation
+changes a file under a running job. Like every parameter that is a function of the resources, Snakemake takes it as no
+reason to run a job again.
 """
 
-import shlex
+import importlib.util
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
-from meddiff.config import (
-    DENOISERS,
-    DENOISING_NETWORKS,
-    FILTERS,
-    ORIGINS,
-    SUPER_RESOLVERS,
-    TRAINED_DENOISERS,
-    parse_config,
-    read_tree,
-)
-from meddiff.datasets import resolve
-from meddiff.errors import UserError
-from meddiff.machine import launcher as training
-from meddiff.machine.locks import hold
-from meddiff.config.stages import params_of, write_config, write_stage_config
+
+def load(path):
+    """Return a module that is loaded from a file, which a workflow's source may be anywhere."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+kernel_lock = load(workflow.source_path("../../meddiff/machine/kernel_lock.py"))
+launcher = load(workflow.source_path("../../meddiff/machine/launcher.py"))
+one_of_each_key = load(workflow.source_path("../../meddiff/config/one_of_each_key.py"))
+settings = load(workflow.source_path("../settings.py"))
 
 try:
-    for (
-        file
-    ) in (
-        workflow.configfiles
-    ):  # Snakemake reads them too, but takes the last of a key that stands twice
-        read_tree(Path(file))
-    CONFIG = parse_config(config, "configuration")
-    DATASETS = [
-        resolve(entry, CONFIG.output_dir / "data" / "raw")
-        for entry in CONFIG.data.datasets
-    ]
-except UserError as error:
+    # Snakemake has read them, but takes the last of a key that stands twice.
+    settings.check_keys(workflow.configfiles, one_of_each_key.OneOfEachKey)
+    SETTINGS = settings.Settings(
+        config,
+        Path(workflow.source_path("../schemas/config.schema.yaml")).read_text(),
+        Path(workflow.source_path("../schemas/package.yaml")).read_text(),
+    )
+except ValueError as error:
     sys.exit(f"meddiff: {error}")
 
-OUT = str(CONFIG.output_dir)
-LOGS = f"{OUT}/logs"
-BENCHMARKS = f"{OUT}/benchmarks"
-ENVIRONMENT = "../../envs/meddiff.yaml"
+MACHINE = SETTINGS.tree["machine"]
+PACKAGE = SETTINGS.package
+PACKAGE_IS_HERE = importlib.util.find_spec("meddiff") is not None
+OUT = SETTINGS.tree["output_dir"]
+ENVIRONMENT = "../envs/meddiff.yaml"
 
-SHARDS = [f"{i:03d}" for i in range(CONFIG.machine.data_shards)]
-SAMPLING_SHARDS = [f"{i:03d}" for i in range(CONFIG.machine.sampling_shards)]
-MODELS = [variant.name for variant in CONFIG.models]
+SHARDS = [f"{i:03d}" for i in range(MACHINE["data_shards"])]
+SAMPLING_SHARDS = [f"{i:03d}" for i in range(MACHINE["sampling_shards"])]
+MODELS = SETTINGS.models
 METHODS = [*MODELS, "real"]
-LESION_DATASETS = [dataset.name for dataset in DATASETS if dataset.lesion]
+LESION_DATASETS = [dataset["name"] for dataset in SETTINGS.datasets("lesion")]
+PROVIDED = [
+    str(Path(dataset["root"] or f"{OUT}/data/raw/{dataset['name']}") / "SOURCE.json")
+    for dataset in SETTINGS.datasets("provided")
+]
 MEASURED_SLICES = (
-    [f"{OUT}/super-resolution/measured/index.tsv"]
-    if any(dataset.thick for dataset in DATASETS)
+    ["<results>/super-resolution/measured/index.tsv"]
+    if SETTINGS.datasets("thick")
     else []
 )
-STORE = expand(f"{OUT}/data/store/shard-{{shard}}.tsv", shard=SHARDS)
+STORE = expand("<results>/data/store/shard-{shard}.tsv", shard=SHARDS)
 
 # On a cluster a training job is a chain of slices: it stops before its time limit with exit code 75 and is retried.
 # What runs the jobs is not known yet when the rules are read, but a limit of jobs is for clusters only.
@@ -66,48 +69,93 @@ ON_CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not Non
 TRAINING_SLICE_MIN = int(0.95 * TRAINING_RUNTIME_MIN) if ON_CLUSTER else 525_600
 # A job on a cluster is a Snakemake itself, which must not retry within its own time limit.
 TRAINING_RETRIES = 100 if ON_CLUSTER and not workflow.remote_exec else 0
-TRAINING_GPUS = training.resources(CONFIG.machine.processes, CONFIG.machine.nodes)
+TRAINING_GPUS = launcher.resources(MACHINE["processes"], MACHINE["nodes"])
 
-# The programs of the environment that runs Snakemake come first, also when that environment is not activated. A prefix
-# replaces Snakemake's own, without which a job that fails would end with the exit code of `tee`.
-PROGRAMS = shlex.quote(str(Path(sys.executable).parent))
-for brace in "{}":  # Snakemake formats the prefix
-    PROGRAMS = PROGRAMS.replace(brace, 2 * brace)
-shell.prefix(f"set -euo pipefail; PATH={PROGRAMS}:$PATH; ")
+# The programs of the environment that runs Snakemake come first, also when it is not activated; those of a conda
+# environment or a container, which jobs enter later, come before them.
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
+)
+
+
+pathvars:
+    results=OUT,
+    logs=f"{OUT}/logs",
+    benchmarks=f"{OUT}/benchmarks",
 
 
 onstart:
+    # Where the package is beside Snakemake, it checks the configuration before a job is sent; elsewhere the first does.
+    if PACKAGE_IS_HERE:
+        check = [
+            sys.executable,
+            "-m",
+            "meddiff",
+            "config",
+            configuration(None, None),
+        ]
+        if subprocess.run(check, stdout=subprocess.DEVNULL).returncode:
+            sys.exit(2)
     # Snakemake's own lock names no holder and outlives a Snakemake that was killed; the profiles turn it off.
-    try:
-        hold(CONFIG.output_dir / ".lock", f"output_dir {CONFIG.output_dir}")
-    except UserError as error:
-        sys.exit(f"meddiff: {error}")
+    if kernel_lock.try_hold(Path(OUT) / ".lock") is None:
+        sys.exit(
+            f"meddiff: {kernel_lock.in_use(Path(OUT) / '.lock', f'output_dir {OUT}')}"
+        )
 
 
 def stage_reads(stage, model=None):
     """Return what decides whether a stage's job must run again; with `model`, of the models that one alone."""
-    return params_of(CONFIG.with_model(model) if model else CONFIG, stage)
+    return SETTINGS.reads(stage, model)
 
 
-def stage_config(stage):
-    """Return the parameter with the file that a stage's job reads; of the models, the job's own where it has one."""
-
-    def file(wildcards, resources):
-        model = wildcards.get("model")
-        config = CONFIG.with_model(model) if model in MODELS else CONFIG
-        return str(write_stage_config(config, stage, CONFIG.output_dir / "config"))
-
-    return file
+def configuration(wildcards, resources):
+    """Return the file with the configuration as it was given."""
+    return SETTINGS.write(Path(OUT) / "config")
 
 
-def whole_config(wildcards, resources):
-    """Return the file with the whole configuration."""
-    return str(write_config(CONFIG, CONFIG.output_dir / "config"))
+def roots(wildcards):
+    """
+    Return the state of each dataset's root, so that a scan that is new, replaced or gone is a reason to index again.
+
+    As inputs, the scans would be looked for one by one whenever the rules are read, each job of a cluster included, and
+    the job could not be planned before there are any. A job that always ran would have all that follows it planned
+    again each time, since only a checkpoint tells Snakemake that nothing has changed, and then it plans anew in the
+    middle of a run. A parameter is asked for by the one Snakemake that plans, and costs a listing of each folder. Of a
+    root that is away the last state counts: what has been prepared from it goes on without it. Only the package knows
+    how a dataset lies in its root.
+    """
+    if not PACKAGE_IS_HERE:
+        return []
+    from meddiff.config import DatasetConfig
+    from meddiff.datasets import resolve
+    from meddiff.datasets.roots import state_of
+    from meddiff.errors import UserError
+
+    file = Path(OUT) / "data" / "manifest.roots.json"
+    last = json.loads(file.read_text()) if file.exists() else {}
+    try:
+        entries = [
+            resolve(DatasetConfig(**dataset), Path(OUT))
+            for dataset in SETTINGS.tree["data"]["datasets"]
+        ]
+    except UserError as error:
+        sys.exit(f"meddiff: {error}")
+    mine = [dataset for dataset in entries if dataset.provider == "disk"]
+    return [state_of(dataset) or last.get(dataset.name, "") for dataset in mine]
 
 
-def launcher(wildcards, resources):
-    """Return the words before the name of the package that start a training."""
-    return training.launcher(CONFIG.machine.processes, CONFIG.machine.nodes)
+def options(name):
+    """Return the parameter that hands the inputs of this name to a verb, with an option for each."""
+
+    def words(wildcards, input):
+        return [f"--{name}={path}" for path in getattr(input, name)]
+
+    return words
+
+
+def start_training(wildcards, resources):
+    """Return the words before the name of the package; a function of the resources is no reason to run again."""
+    return launcher.launcher(MACHINE["processes"], MACHINE["nodes"])
 
 
 wildcard_constraints:
@@ -115,6 +163,6 @@ wildcard_constraints:
     shard=r"\d+",
     model=r"[a-z0-9-]+",
     method=r"[a-z0-9-]+",
-    origin="|".join(ORIGINS),
-    resolver="|".join(SUPER_RESOLVERS),
-    denoiser="|".join(TRAINED_DENOISERS),
+    origin="|".join(PACKAGE["origins"]),
+    resolver="|".join(PACKAGE["super_resolvers"]),
+    denoiser="|".join(PACKAGE["trained_denoisers"]),

@@ -8,14 +8,18 @@ Input: the pairs; for networks, a model and the trained denoisers. Output: per m
 rule filter:
     """Denoise with all methods that have no network; the strength of each is tuned on other scans than the scored."""
     input:
-        pairs=f"{OUT}/denoising/pairs/index.tsv",
+        pairs="<results>/denoising/pairs/index.tsv",
     output:
-        metrics=expand(f"{OUT}/metrics/denoising/{{method}}.csv", method=FILTERS),
-        index=expand(f"{OUT}/denoising/{{method}}/index.tsv", method=FILTERS),
+        metrics=expand(
+            "<results>/metrics/denoising/{method}.csv", method=PACKAGE["filters"]
+        ),
+        index=expand(
+            "<results>/denoising/{method}/index.tsv", method=PACKAGE["filters"]
+        ),
     log:
-        f"{LOGS}/denoise/filters.log",
+        "<logs>/denoise/filters.log",
     benchmark:
-        f"{BENCHMARKS}/denoise/filters.tsv"
+        "<benchmarks>/denoise/filters.tsv"
     conda:
         ENVIRONMENT
     threads: 16
@@ -24,7 +28,7 @@ rule filter:
         runtime=1380,
     params:
         reads=stage_reads("filter"),
-        config=stage_config("filter"),
+        config=configuration,
         out=lambda wildcards, output: Path(output.index[0]).parents[1],
         metrics=lambda wildcards, output: Path(output.metrics[0]).parent,
     shell:
@@ -35,21 +39,26 @@ rule filter:
 rule denoise:
     """Denoise with all networks; what they are told of the noise is measured on other scans than the scored."""
     input:
-        pairs=f"{OUT}/denoising/pairs/index.tsv",
-        weights=f"{OUT}/models/meddiff-fm/model.safetensors",
-        config=f"{OUT}/models/meddiff-fm/config.json",
+        pairs="<results>/denoising/pairs/index.tsv",
+        weights="<results>/models/meddiff-fm/model.safetensors",
+        config="<results>/models/meddiff-fm/config.json",
         trained=expand(
-            f"{OUT}/models/{{denoiser}}/source.json", denoiser=TRAINED_DENOISERS
+            "<results>/models/{denoiser}/source.json",
+            denoiser=PACKAGE["trained_denoisers"],
         ),
     output:
         metrics=expand(
-            f"{OUT}/metrics/denoising/{{method}}.csv", method=DENOISING_NETWORKS
+            "<results>/metrics/denoising/{method}.csv",
+            method=PACKAGE["denoising_networks"],
         ),
-        index=expand(f"{OUT}/denoising/{{method}}/index.tsv", method=DENOISING_NETWORKS),
+        index=expand(
+            "<results>/denoising/{method}/index.tsv",
+            method=PACKAGE["denoising_networks"],
+        ),
     log:
-        f"{LOGS}/denoise/networks.log",
+        "<logs>/denoise/networks.log",
     benchmark:
-        f"{BENCHMARKS}/denoise/networks.tsv"
+        "<benchmarks>/denoise/networks.tsv"
     conda:
         ENVIRONMENT
     threads: 16
@@ -59,7 +68,7 @@ rule denoise:
         gpu=1,
     params:
         reads=stage_reads("denoise"),
-        config=stage_config("denoise"),
+        config=configuration,
         model=subpath(input.weights, parent=True),
         trained=lambda wildcards, input: Path(input.trained[0]).parents[1],
         out=lambda wildcards, output: Path(output.index[0]).parents[1],

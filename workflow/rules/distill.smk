@@ -10,15 +10,15 @@ Input: a model and the crop store. Output: a model bundle; its halvings' checkpo
 rule distill:
     """Halve a model's sampling steps until few are left; a stopped one goes on from its newest checkpoint."""
     input:
-        teacher=f"{OUT}/models/{{model}}/model.safetensors",
+        teacher="<results>/models/{model}/model.safetensors",
         store=STORE,
     output:
-        weights=f"{OUT}/models/{{model}}/few-steps/model.safetensors",
-        config=f"{OUT}/models/{{model}}/few-steps/config.json",
+        weights="<results>/models/{model}/few-steps/model.safetensors",
+        config="<results>/models/{model}/few-steps/config.json",
     log:
-        f"{LOGS}/distill/{{model}}.log",
+        "<logs>/distill/{model}.log",
     benchmark:
-        f"{BENCHMARKS}/distill/{{model}}.tsv"
+        "<benchmarks>/distill/{model}.tsv"
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
@@ -30,12 +30,12 @@ rule distill:
         slice_min=TRAINING_SLICE_MIN,
     params:
         reads=lambda wildcards: stage_reads("distill", wildcards.model),
-        config=stage_config("distill"),
+        config=configuration,
         teacher=subpath(input.teacher, parent=True),
         out=subpath(output.weights, parent=True),
         runs=f"{OUT}/runs",
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
-        launcher=launcher,
+        store=options("store"),
+        launcher=start_training,
     shell:
         "{params.launcher} meddiff distill --config {params.config:q} --model {params.teacher:q} {params.store:q}"
         " --runs {params.runs:q} --out {params.out:q} --max-minutes {resources.slice_min} --threads {threads}"

@@ -9,12 +9,13 @@ feature vectors.
 rule extractor:
     """Provide MedicalNet's weights, or seeded random ones where the configuration allows them."""
     output:
-        weights=f"{OUT}/models/extractor/weights.safetensors",
-        source=f"{OUT}/models/extractor/source.json",
+        weights="<results>/models/extractor/weights.safetensors",
+        source="<results>/models/extractor/source.json",
     log:
-        f"{LOGS}/extractor.log",
+        "<logs>/extractor.log",
     benchmark:
-        f"{BENCHMARKS}/extractor.tsv"
+        "<benchmarks>/extractor.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -23,7 +24,7 @@ rule extractor:
         runtime=60,
     params:
         reads=stage_reads("extractor"),
-        config=stage_config("extractor"),
+        config=configuration,
     shell:
         "python -m meddiff extractor --config {params.config:q} --out {output.weights:q} --source {output.source:q}"
         " 2>&1 | tee {log:q}"
@@ -33,15 +34,15 @@ rule evaluate:
     """Score a share of the scans of one method: a model's synthetic ones, or the real ones for the ceiling."""
     input:
         store=STORE,
-        judged=f"{OUT}/judged/{{method}}/index.tsv",
-        weights=f"{OUT}/models/extractor/weights.safetensors",
-        source=f"{OUT}/models/extractor/source.json",
+        judged="<results>/judged/{method}/index.tsv",
+        weights="<results>/models/extractor/weights.safetensors",
+        source="<results>/models/extractor/source.json",
     output:
-        f"{OUT}/scores/{{method}}/shard-{{shard}}.tsv",
+        "<results>/scores/{method}/shard-{shard}.tsv",
     log:
-        f"{LOGS}/evaluate/{{method}}-{{shard}}.log",
+        "<logs>/evaluate/{method}-{shard}.log",
     benchmark:
-        f"{BENCHMARKS}/evaluate/{{method}}-{{shard}}.tsv"
+        "<benchmarks>/evaluate/{method}-{shard}.tsv"
     conda:
         ENVIRONMENT
     threads: 4
@@ -51,14 +52,14 @@ rule evaluate:
         gpu=1,
     params:
         reads=stage_reads("evaluate"),
-        config=stage_config("evaluate"),
+        config=configuration,
         judged=subpath(input.judged, parent=True),
         out=subpath(output[0], parent=True),
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
-        synthetic=lambda wildcards: (
-            []
-            if wildcards.method == "real"
-            else [f"--synthetic={OUT}/synthesis/{wildcards.method}"]
+        store=options("store"),
+        synthetic=branch(
+            evaluate("{method} == 'real'"),
+            then=[],
+            otherwise=f"--synthetic={OUT}/synthesis/{{method}}",
         ),
     shell:
         "python -m meddiff evaluate --config {params.config:q} --name {wildcards.method} --shard {wildcards.shard}"
@@ -69,16 +70,17 @@ rule evaluate:
 rule gather_scores:
     """Put the scores of all shards of one method into one table."""
     input:
-        expand(
-            f"{OUT}/scores/{{{{method}}}}/shard-{{shard}}.tsv", shard=SAMPLING_SHARDS
+        index=expand(
+            "<results>/scores/{{method}}/shard-{shard}.tsv", shard=SAMPLING_SHARDS
         ),
     output:
-        metrics=f"{OUT}/metrics/{{method}}.csv",
-        features=f"{OUT}/metrics/{{method}}.npz",
+        metrics="<results>/metrics/{method}.csv",
+        features="<results>/metrics/{method}.npz",
     log:
-        f"{LOGS}/evaluate/{{method}}.log",
+        "<logs>/evaluate/{method}.log",
     benchmark:
-        f"{BENCHMARKS}/evaluate/{{method}}.tsv"
+        "<benchmarks>/evaluate/{method}.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -86,7 +88,7 @@ rule gather_scores:
         mem_mb=2000,
         runtime=15,
     params:
-        index=lambda wildcards, input: [f"--index={path}" for path in input],
+        index=options("index"),
     shell:
         "python -m meddiff gather-scores {params.index:q} --out {output.metrics:q} --features {output.features:q}"
         " 2>&1 | tee {log:q}"

@@ -8,15 +8,15 @@ Input: the foundation model and the crop store. Output: a ControlNet's bundle; i
 rule finetune_lesions:
     """Train on one lesion dataset, with the pretrained weights or from scratch; a stopped one goes on."""
     input:
-        foundation=f"{OUT}/models/meddiff-fm/model.safetensors",
+        foundation="<results>/models/meddiff-fm/model.safetensors",
         store=STORE,
     output:
-        weights=f"{OUT}/models/lesions/{{dataset}}/{{origin}}/control.safetensors",
-        config=f"{OUT}/models/lesions/{{dataset}}/{{origin}}/config.json",
+        weights="<results>/models/lesions/{dataset}/{origin}/control.safetensors",
+        config="<results>/models/lesions/{dataset}/{origin}/config.json",
     log:
-        f"{LOGS}/finetune/{{dataset}}-{{origin}}.log",
+        "<logs>/finetune/{dataset}-{origin}.log",
     benchmark:
-        f"{BENCHMARKS}/finetune/{{dataset}}-{{origin}}.tsv"
+        "<benchmarks>/finetune/{dataset}-{origin}.tsv"
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
@@ -28,12 +28,12 @@ rule finetune_lesions:
         slice_min=TRAINING_SLICE_MIN,
     params:
         reads=stage_reads("finetune-lesions"),
-        config=stage_config("finetune-lesions"),
+        config=configuration,
         model=subpath(input.foundation, parent=True),
         out=subpath(output.weights, parent=True),
         runs=f"{OUT}/runs",
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
-        launcher=launcher,
+        store=options("store"),
+        launcher=start_training,
     shell:
         "{params.launcher} meddiff finetune --config {params.config:q} --dataset {wildcards.dataset}"
         " --origin {wildcards.origin} --model {params.model:q} {params.store:q} --runs {params.runs:q}"
@@ -43,16 +43,16 @@ rule finetune_lesions:
 rule finetune_super_resolution:
     """Train on RPLHR-CT's own pairs, or on regions of the pretraining and their means; a stopped one goes on."""
     input:
-        foundation=f"{OUT}/models/meddiff-fm/model.safetensors",
+        foundation="<results>/models/meddiff-fm/model.safetensors",
         measured=MEASURED_SLICES,
         store=STORE,
     output:
-        weights=f"{OUT}/models/super-resolution/control.safetensors",
-        config=f"{OUT}/models/super-resolution/config.json",
+        weights="<results>/models/super-resolution/control.safetensors",
+        config="<results>/models/super-resolution/config.json",
     log:
-        f"{LOGS}/finetune/super-resolution.log",
+        "<logs>/finetune/super-resolution.log",
     benchmark:
-        f"{BENCHMARKS}/finetune/super-resolution.tsv"
+        "<benchmarks>/finetune/super-resolution.tsv"
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
@@ -64,15 +64,13 @@ rule finetune_super_resolution:
         slice_min=TRAINING_SLICE_MIN,
     params:
         reads=stage_reads("finetune-super-resolution"),
-        config=stage_config("finetune-super-resolution"),
+        config=configuration,
         model=subpath(input.foundation, parent=True),
         out=subpath(output.weights, parent=True),
         runs=f"{OUT}/runs",
-        measured=lambda wildcards, input: [
-            f"--measured={path}" for path in input.measured
-        ],
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
-        launcher=launcher,
+        measured=options("measured"),
+        store=options("store"),
+        launcher=start_training,
     shell:
         "{params.launcher} meddiff finetune --config {params.config:q} --model {params.model:q}"
         " {params.measured:q} {params.store:q} --runs {params.runs:q} --out {params.out:q}"

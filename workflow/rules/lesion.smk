@@ -9,33 +9,33 @@ lesions; per dataset a table of metrics, feature vectors and the augmentation st
 rule draw_lesions:
     """Generate every test lesion's patch, and inpaint the lesion into the scan's own patch."""
     input:
-        foundation=f"{OUT}/models/meddiff-fm/model.safetensors",
-        control=f"{OUT}/models/lesions/{{dataset}}/{{origin}}/control.safetensors",
+        foundation="<results>/models/meddiff-fm/model.safetensors",
+        control="<results>/models/lesions/{dataset}/{origin}/control.safetensors",
         store=STORE,
     output:
-        f"{OUT}/lesions/{{dataset}}/{{origin}}/index.tsv",
+        "<results>/lesions/{dataset}/{origin}/index.tsv",
     log:
-        f"{LOGS}/lesion/draw-{{dataset}}-{{origin}}.log",
+        "<logs>/lesion/draw-{dataset}-{origin}.log",
     benchmark:
-        f"{BENCHMARKS}/lesion/draw-{{dataset}}-{{origin}}.tsv"
+        "<benchmarks>/lesion/draw-{dataset}-{origin}.tsv"
     conda:
         ENVIRONMENT
     threads: 16
     resources:
         mem_mb=32000,
         runtime=1380,
-        gpu=CONFIG.machine.gpus,
+        gpu=MACHINE["gpus"],
     params:
         reads=stage_reads("lesions"),
-        config=stage_config("lesions"),
-        model=lambda wildcards, input: (
-            f"{OUT}/models/lesions/{wildcards.dataset}/scratch/foundation"
-            if wildcards.origin == "scratch"
-            else f"{OUT}/models/meddiff-fm"
+        config=configuration,
+        model=branch(
+            evaluate("{origin} == 'scratch'"),
+            then=f"{OUT}/models/lesions/{{dataset}}/scratch/foundation",
+            otherwise=f"{OUT}/models/meddiff-fm",
         ),
         control=subpath(input.control, parent=True),
         out=subpath(output[0], parent=True),
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        store=options("store"),
     shell:
         "python -m meddiff draw-lesions --config {params.config:q} --dataset {wildcards.dataset}"
         " --model {params.model:q} --control {params.control:q} {params.store:q} --out {params.out:q}"
@@ -46,19 +46,20 @@ rule judge_lesions:
     """Score real, generated and inpainted lesions: Dice of nnU-Net, similarity, features."""
     input:
         drawn=expand(
-            f"{OUT}/lesions/{{{{dataset}}}}/{{origin}}/index.tsv", origin=ORIGINS
+            "<results>/lesions/{{dataset}}/{origin}/index.tsv",
+            origin=PACKAGE["origins"],
         ),
-        judge=f"{OUT}/anomaly/supervised/done.json",
-        weights=f"{OUT}/models/extractor/weights.safetensors",
-        source=f"{OUT}/models/extractor/source.json",
+        judge="<results>/anomaly/supervised/done.json",
+        weights="<results>/models/extractor/weights.safetensors",
+        source="<results>/models/extractor/source.json",
         store=STORE,
     output:
-        metrics=f"{OUT}/metrics/lesions/{{dataset}}.csv",
-        features=f"{OUT}/metrics/lesions/{{dataset}}.npz",
+        metrics="<results>/metrics/lesions/{dataset}.csv",
+        features="<results>/metrics/lesions/{dataset}.npz",
     log:
-        f"{LOGS}/lesion/judge-{{dataset}}.log",
+        "<logs>/lesion/judge-{dataset}.log",
     benchmark:
-        f"{BENCHMARKS}/lesion/judge-{{dataset}}.tsv"
+        "<benchmarks>/lesion/judge-{dataset}.tsv"
     conda:
         ENVIRONMENT
     threads: 16
@@ -68,13 +69,13 @@ rule judge_lesions:
         gpu=1,
     params:
         reads=stage_reads("judge-lesions"),
-        config=stage_config("judge-lesions"),
+        config=configuration,
         drawn=lambda wildcards, input: [
             f"--drawn={Path(path).parent}" for path in input.drawn
         ],
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        store=options("store"),
         work=f"{OUT}/runs/nnunet",
-        out=lambda wildcards: f"{OUT}/lesions/{wildcards.dataset}/judged",
+        out=f"{OUT}/lesions/{{dataset}}/judged",
     shell:
         "python -m meddiff judge-lesions --config {params.config:q} --dataset {wildcards.dataset} {params.store:q}"
         " {params.drawn:q} --work {params.work:q} --extractor {input.weights:q} --extractor-source {input.source:q}"
@@ -85,16 +86,16 @@ rule judge_lesions:
 rule augment_lesions:
     """Train nnU-Net on real and generated lesions for as many steps as on the real ones; a stopped training goes on."""
     input:
-        foundation=f"{OUT}/models/meddiff-fm/model.safetensors",
-        control=f"{OUT}/models/lesions/{{dataset}}/fine-tune/control.safetensors",
-        real=f"{OUT}/anomaly/supervised/done.json",
+        foundation="<results>/models/meddiff-fm/model.safetensors",
+        control="<results>/models/lesions/{dataset}/fine-tune/control.safetensors",
+        real="<results>/anomaly/supervised/done.json",
         store=STORE,
     output:
-        f"{OUT}/metrics/augmentation/{{dataset}}.csv",
+        "<results>/metrics/augmentation/{dataset}.csv",
     log:
-        f"{LOGS}/lesion/augment-{{dataset}}.log",
+        "<logs>/lesion/augment-{dataset}.log",
     benchmark:
-        f"{BENCHMARKS}/lesion/augment-{{dataset}}.tsv"
+        "<benchmarks>/lesion/augment-{dataset}.tsv"
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
@@ -105,12 +106,12 @@ rule augment_lesions:
         gpu=1,
     params:
         reads=stage_reads("augment-lesions"),
-        config=stage_config("augment-lesions"),
+        config=configuration,
         model=subpath(input.foundation, parent=True),
         control=subpath(input.control, parent=True),
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        store=options("store"),
         work=f"{OUT}/runs/nnunet",
-        out=lambda wildcards: f"{OUT}/lesions/{wildcards.dataset}/augmentation",
+        out=f"{OUT}/lesions/{{dataset}}/augmentation",
     shell:
         "python -m meddiff augment-lesions --config {params.config:q} --dataset {wildcards.dataset}"
         " --model {params.model:q} --control {params.control:q} {params.store:q} --work {params.work:q}"

@@ -8,16 +8,16 @@ Input: the manifest, the resampled scans and the crop store. Output: an index of
 rule low_dose:
     """Pair the scans of datasets that have low dose, or simulate it for a few of each split; segment the noisy ones."""
     input:
-        weights=f"{OUT}/models/anatomy/source.json",
-        manifest=f"{OUT}/data/manifest.tsv",
-        resampled=expand(f"{OUT}/data/resample/shard-{{shard}}.tsv", shard=SHARDS),
+        weights="<results>/models/anatomy/source.json",
+        manifest="<results>/data/manifest.tsv",
+        resampled=expand("<results>/data/resample/shard-{shard}.tsv", shard=SHARDS),
         store=STORE,
     output:
-        f"{OUT}/denoising/pairs/index.tsv",
+        "<results>/denoising/pairs/index.tsv",
     log:
-        f"{LOGS}/low_dose.log",
+        "<logs>/low_dose.log",
     benchmark:
-        f"{BENCHMARKS}/low_dose.tsv"
+        "<benchmarks>/low_dose.tsv"
     conda:
         ENVIRONMENT
     threads: 4
@@ -27,12 +27,10 @@ rule low_dose:
         gpu=1,
     params:
         reads=stage_reads("low-dose"),
-        config=stage_config("low-dose"),
+        config=configuration,
         out=subpath(output[0], parent=True),
-        resampled=lambda wildcards, input: [
-            f"--resampled={path}" for path in input.resampled
-        ],
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        resampled=options("resampled"),
+        store=options("store"),
     shell:
         "python -m meddiff low-dose --config {params.config:q} --manifest {input.manifest:q} {params.resampled:q}"
         " {params.store:q} --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
@@ -41,13 +39,13 @@ rule low_dose:
 rule train_denoiser:
     """Train RED-CNN, MAP-NN or Noise2Sim on the training pairs; without any, say so."""
     input:
-        pairs=f"{OUT}/denoising/pairs/index.tsv",
+        pairs="<results>/denoising/pairs/index.tsv",
     output:
-        f"{OUT}/models/{{denoiser}}/source.json",
+        "<results>/models/{denoiser}/source.json",
     log:
-        f"{LOGS}/train_denoiser/{{denoiser}}.log",
+        "<logs>/train_denoiser/{denoiser}.log",
     benchmark:
-        f"{BENCHMARKS}/train_denoiser/{{denoiser}}.tsv"
+        "<benchmarks>/train_denoiser/{denoiser}.tsv"
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
@@ -59,9 +57,7 @@ rule train_denoiser:
         gpu=1,
     params:
         reads=lambda wildcards: stage_reads(wildcards.denoiser),
-        config=lambda wildcards, resources: stage_config(wildcards.denoiser)(
-            wildcards, resources
-        ),
+        config=configuration,
         out=subpath(output[0], parent=True),
         runs=f"{OUT}/runs",
     shell:

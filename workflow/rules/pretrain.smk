@@ -10,12 +10,12 @@ rule pretrain:
     input:
         store=STORE,
     output:
-        weights=f"{OUT}/models/{{model}}/model.safetensors",
-        config=f"{OUT}/models/{{model}}/config.json",
+        weights="<results>/models/{model}/model.safetensors",
+        config="<results>/models/{model}/config.json",
     log:
-        f"{LOGS}/pretrain/{{model}}.log",
+        "<logs>/pretrain/{model}.log",
     benchmark:
-        f"{BENCHMARKS}/pretrain/{{model}}.tsv"
+        "<benchmarks>/pretrain/{model}.tsv"
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
@@ -27,11 +27,11 @@ rule pretrain:
         slice_min=TRAINING_SLICE_MIN,
     params:
         reads=lambda wildcards: stage_reads("pretrain", wildcards.model),
-        config=stage_config("pretrain"),
+        config=configuration,
         out=subpath(output.weights, parent=True),
         runs=f"{OUT}/runs",
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
-        launcher=launcher,
+        store=options("store"),
+        launcher=start_training,
     shell:
         "{params.launcher} meddiff pretrain --config {params.config:q} --name {wildcards.model} {params.store:q}"
         " --runs {params.runs:q} --out {params.out:q} --max-minutes {resources.slice_min} --threads {threads}"

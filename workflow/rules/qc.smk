@@ -9,17 +9,17 @@ over all shards a page, and a count of the scans that are used.
 rule qc:
     """Draw a shard's cases with their regions and anatomy, and measure HU and volumes."""
     input:
-        manifest=f"{OUT}/data/manifest.tsv",
-        resampled=f"{OUT}/data/resample/shard-{{shard}}.tsv",
-        anatomy=f"{OUT}/data/anatomy/shard-{{shard}}.tsv",
-        regions=f"{OUT}/data/regions/shard-{{shard}}.tsv",
+        manifest="<results>/data/manifest.tsv",
+        resampled="<results>/data/resample/shard-{shard}.tsv",
+        anatomy="<results>/data/anatomy/shard-{shard}.tsv",
+        regions="<results>/data/regions/shard-{shard}.tsv",
     output:
-        index=f"{OUT}/qc/shard-{{shard}}.tsv",
-        statistics=f"{OUT}/qc/statistics-{{shard}}.tsv",
+        index="<results>/qc/shard-{shard}.tsv",
+        statistics="<results>/qc/statistics-{shard}.tsv",
     log:
-        f"{LOGS}/qc/{{shard}}.log",
+        "<logs>/qc/{shard}.log",
     benchmark:
-        f"{BENCHMARKS}/qc/{{shard}}.tsv"
+        "<benchmarks>/qc/{shard}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -28,7 +28,7 @@ rule qc:
         runtime=60,
     params:
         reads=stage_reads("qc"),
-        config=stage_config("qc"),
+        config=configuration,
         out=f"{OUT}/qc/pictures",
     shell:
         "python -m meddiff qc --config {params.config:q} --manifest {input.manifest:q} --resampled {input.resampled:q}"
@@ -39,24 +39,25 @@ rule qc:
 rule qc_page:
     """Write the page over all shards, with the quarantined cases and their reasons first."""
     input:
-        manifest=f"{OUT}/data/manifest.tsv",
+        manifest="<results>/data/manifest.tsv",
         prepared=expand(
-            f"{OUT}/data/{{stage}}/shard-{{shard}}.tsv",
+            "<results>/data/{stage}/shard-{shard}.tsv",
             stage=["resample", "anatomy", "regions", "store"],
             shard=SHARDS,
         ),
         checked=expand(
-            f"{OUT}/qc/{{table}}-{{shard}}.tsv",
+            "<results>/qc/{table}-{shard}.tsv",
             table=["shard", "statistics"],
             shard=SHARDS,
         ),
     output:
-        page=f"{OUT}/qc/index.html",
-        statistics=f"{OUT}/qc/statistics.tsv",
+        page="<results>/qc/index.html",
+        statistics="<results>/qc/statistics.tsv",
     log:
-        f"{LOGS}/qc-page.log",
+        "<logs>/qc-page.log",
     benchmark:
-        f"{BENCHMARKS}/qc-page.tsv"
+        "<benchmarks>/qc-page.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -65,7 +66,7 @@ rule qc_page:
         runtime=15,
     params:
         reads=stage_reads("qc-page"),
-        config=stage_config("qc-page"),
+        config=configuration,
         results=subpath(output.page, ancestor=2),
     shell:
         "python -m meddiff qc-page --config {params.config:q} --results {params.results:q} 2>&1 | tee {log:q}"
@@ -74,19 +75,20 @@ rule qc_page:
 rule cohort:
     """Count the scans of each dataset that are used; fails where a dataset has none, after the page that says why."""
     input:
-        manifest=f"{OUT}/data/manifest.tsv",
+        manifest="<results>/data/manifest.tsv",
         prepared=expand(
-            f"{OUT}/data/{{stage}}/shard-{{shard}}.tsv",
+            "<results>/data/{stage}/shard-{shard}.tsv",
             stage=["resample", "anatomy", "regions", "store"],
             shard=SHARDS,
         ),
-        page=f"{OUT}/qc/index.html",
+        page="<results>/qc/index.html",
     output:
-        f"{OUT}/qc/cohort.tsv",
+        "<results>/qc/cohort.tsv",
     log:
-        f"{LOGS}/cohort.log",
+        "<logs>/cohort.log",
     benchmark:
-        f"{BENCHMARKS}/cohort.tsv"
+        "<benchmarks>/cohort.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -95,7 +97,7 @@ rule cohort:
         runtime=15,
     params:
         reads=stage_reads("cohort"),
-        config=stage_config("cohort"),
+        config=configuration,
         results=subpath(output[0], ancestor=2),
     shell:
         "python -m meddiff cohort --config {params.config:q} --results {params.results:q} --out {output:q} 2>&1"

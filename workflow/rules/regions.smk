@@ -8,14 +8,14 @@ Input: a shard's anatomy. Output: per shard an index; per case the boxes of its 
 rule regions:
     """Split whole-body scans by TotalSegmentator's landmarks and cut every region to the body."""
     input:
-        manifest=f"{OUT}/data/manifest.tsv",
-        anatomy=f"{OUT}/data/anatomy/shard-{{shard}}.tsv",
+        manifest="<results>/data/manifest.tsv",
+        anatomy="<results>/data/anatomy/shard-{shard}.tsv",
     output:
-        f"{OUT}/data/regions/shard-{{shard}}.tsv",
+        "<results>/data/regions/shard-{shard}.tsv",
     log:
-        f"{LOGS}/regions/{{shard}}.log",
+        "<logs>/regions/{shard}.log",
     benchmark:
-        f"{BENCHMARKS}/regions/{{shard}}.tsv"
+        "<benchmarks>/regions/{shard}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -24,7 +24,7 @@ rule regions:
         runtime=60,
     params:
         reads=stage_reads("regions"),
-        config=stage_config("regions"),
+        config=configuration,
         out=subpath(output[0], parent=True),
     shell:
         "python -m meddiff regions --config {params.config:q} --manifest {input.manifest:q} --anatomy {input.anatomy:q}"

@@ -10,17 +10,17 @@ rule draw_twins:
     """Draw the held-out scans beside what each model drew of their anatomy; a stopped job goes on."""
     input:
         synthetic=expand(
-            f"{OUT}/synthesis/{{model}}/shard-{{shard}}.tsv",
+            "<results>/synthesis/{model}/shard-{shard}.tsv",
             model=MODELS,
             shard=SAMPLING_SHARDS,
         ),
         store=STORE,
     output:
-        f"{OUT}/figures/twins/index.tsv",
+        "<results>/figures/twins/index.tsv",
     log:
-        f"{LOGS}/draw-twins.log",
+        "<logs>/draw-twins.log",
     benchmark:
-        f"{BENCHMARKS}/draw-twins.tsv"
+        "<benchmarks>/draw-twins.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -29,9 +29,9 @@ rule draw_twins:
         runtime=240,
     params:
         reads=stage_reads("draw-twins"),
-        config=stage_config("draw-twins"),
+        config=configuration,
         out=subpath(output[0], parent=True),
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        store=options("store"),
         synthetic=[f"--synthetic={OUT}/synthesis/{model}" for model in MODELS],
     shell:
         "python -m meddiff draw-twins --config {params.config:q} {params.store:q}"
@@ -49,18 +49,19 @@ rule report:
                 *("table6", "table6_augmentation", "table_sr"),
             )
         ],
-        models=expand(f"{OUT}/models/{{model}}/config.json", model=MODELS),
-        twins=f"{OUT}/figures/twins/index.tsv",
-        checked=expand(f"{OUT}/qc/shard-{{shard}}.tsv", shard=SHARDS),
+        models=expand("<results>/models/{model}/config.json", model=MODELS),
+        twins="<results>/figures/twins/index.tsv",
+        checked=expand("<results>/qc/shard-{shard}.tsv", shard=SHARDS),
         store=STORE,
     output:
-        page=f"{OUT}/report/index.html",
-        twins=f"{OUT}/report/twins.html",
-        provenance=f"{OUT}/provenance.json",
+        page="<results>/report/index.html",
+        twins="<results>/report/twins.html",
+        provenance="<results>/provenance.json",
     log:
-        f"{LOGS}/report.log",
+        "<logs>/report.log",
     benchmark:
-        f"{BENCHMARKS}/report.tsv"
+        "<benchmarks>/report.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -69,10 +70,9 @@ rule report:
         runtime=30,
     params:
         reads=stage_reads("report"),
-        config=stage_config("report"),
-        whole=whole_config,
+        config=configuration,
         results=subpath(output.page, ancestor=2),
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        store=options("store"),
     shell:
-        "python -m meddiff report --config {params.config:q} --whole {params.whole:q} --results {params.results:q}"
+        "python -m meddiff report --config {params.config:q} --results {params.results:q}"
         " {params.store:q} 2>&1 | tee {log:q}"

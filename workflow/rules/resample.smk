@@ -8,13 +8,13 @@ Input: the manifest. Output: per shard an index with a line per case; a case tha
 rule resample:
     """Read a shard's scans and resample them, in LPS orientation and HU."""
     input:
-        manifest=f"{OUT}/data/manifest.tsv",
+        manifest="<results>/data/manifest.tsv",
     output:
-        f"{OUT}/data/resample/shard-{{shard}}.tsv",
+        "<results>/data/resample/shard-{shard}.tsv",
     log:
-        f"{LOGS}/resample/{{shard}}.log",
+        "<logs>/resample/{shard}.log",
     benchmark:
-        f"{BENCHMARKS}/resample/{{shard}}.tsv"
+        "<benchmarks>/resample/{shard}.tsv"
     conda:
         ENVIRONMENT
     threads: 4
@@ -23,7 +23,7 @@ rule resample:
         runtime=120,
     params:
         reads=stage_reads("resample"),
-        config=stage_config("resample"),
+        config=configuration,
         out=subpath(output[0], parent=True),
     shell:
         "python -m meddiff resample --config {params.config:q} --manifest {input.manifest:q} --shard {wildcards.shard}"

@@ -8,17 +8,17 @@ Input: synthetic scans, or the stored held-out scans themselves for the ceiling.
 rule segment_synthetic:
     """Segment a model's synthetic scans."""
     input:
-        weights=f"{OUT}/models/anatomy/source.json",
+        weights="<results>/models/anatomy/source.json",
         store=STORE,
         synthetic=expand(
-            f"{OUT}/synthesis/{{{{model}}}}/shard-{{shard}}.tsv", shard=SAMPLING_SHARDS
+            "<results>/synthesis/{{model}}/shard-{shard}.tsv", shard=SAMPLING_SHARDS
         ),
     output:
-        f"{OUT}/judged/{{model}}/index.tsv",
+        "<results>/judged/{model}/index.tsv",
     log:
-        f"{LOGS}/segment/{{model}}.log",
+        "<logs>/segment/{model}.log",
     benchmark:
-        f"{BENCHMARKS}/segment/{{model}}.tsv"
+        "<benchmarks>/segment/{model}.tsv"
     conda:
         ENVIRONMENT
     threads: 4
@@ -28,12 +28,10 @@ rule segment_synthetic:
         gpu=1,
     params:
         reads=stage_reads("segment"),
-        config=stage_config("segment"),
+        config=configuration,
         out=subpath(output[0], parent=True),
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
-        synthetic=lambda wildcards, input: [
-            f"--synthetic={path}" for path in input.synthetic
-        ],
+        store=options("store"),
+        synthetic=options("synthetic"),
     shell:
         "python -m meddiff segment --config {params.config:q} {params.store:q} {params.synthetic:q}"
         " --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
@@ -42,14 +40,14 @@ rule segment_synthetic:
 rule segment_real:
     """Segment the held-out scans as the store holds them: the best Dice that this judge can give."""
     input:
-        weights=f"{OUT}/models/anatomy/source.json",
+        weights="<results>/models/anatomy/source.json",
         store=STORE,
     output:
-        f"{OUT}/judged/real/index.tsv",
+        "<results>/judged/real/index.tsv",
     log:
-        f"{LOGS}/segment/real.log",
+        "<logs>/segment/real.log",
     benchmark:
-        f"{BENCHMARKS}/segment/real.tsv"
+        "<benchmarks>/segment/real.tsv"
     conda:
         ENVIRONMENT
     threads: 4
@@ -59,9 +57,9 @@ rule segment_real:
         gpu=1,
     params:
         reads=stage_reads("segment"),
-        config=stage_config("segment"),
+        config=configuration,
         out=subpath(output[0], parent=True),
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        store=options("store"),
     shell:
         "python -m meddiff segment --config {params.config:q} {params.store:q}"
         " --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"

@@ -8,16 +8,16 @@ Input: a shard's resampled scans, anatomy and boxes. Output: per shard an index;
 rule store:
     """Cut a shard's scans to their regions, clip them to the region's window and store them."""
     input:
-        manifest=f"{OUT}/data/manifest.tsv",
-        resampled=f"{OUT}/data/resample/shard-{{shard}}.tsv",
-        anatomy=f"{OUT}/data/anatomy/shard-{{shard}}.tsv",
-        regions=f"{OUT}/data/regions/shard-{{shard}}.tsv",
+        manifest="<results>/data/manifest.tsv",
+        resampled="<results>/data/resample/shard-{shard}.tsv",
+        anatomy="<results>/data/anatomy/shard-{shard}.tsv",
+        regions="<results>/data/regions/shard-{shard}.tsv",
     output:
-        f"{OUT}/data/store/shard-{{shard}}.tsv",
+        "<results>/data/store/shard-{shard}.tsv",
     log:
-        f"{LOGS}/store/{{shard}}.log",
+        "<logs>/store/{shard}.log",
     benchmark:
-        f"{BENCHMARKS}/store/{{shard}}.tsv"
+        "<benchmarks>/store/{shard}.tsv"
     conda:
         ENVIRONMENT
     threads: 4
@@ -26,7 +26,7 @@ rule store:
         runtime=60,
     params:
         reads=stage_reads("store"),
-        config=stage_config("store"),
+        config=configuration,
         out=subpath(output[0], parent=True),
     shell:
         "python -m meddiff store --config {params.config:q} --manifest {input.manifest:q} --resampled {input.resampled:q}"

@@ -9,16 +9,16 @@ of metrics and the thin slices.
 rule thick_slices:
     """Pair test scans with thick slices, or simulate these; label the anatomy of the thick ones."""
     input:
-        weights=f"{OUT}/models/anatomy/source.json",
-        manifest=f"{OUT}/data/manifest.tsv",
-        resampled=expand(f"{OUT}/data/resample/shard-{{shard}}.tsv", shard=SHARDS),
+        weights="<results>/models/anatomy/source.json",
+        manifest="<results>/data/manifest.tsv",
+        resampled=expand("<results>/data/resample/shard-{shard}.tsv", shard=SHARDS),
         store=STORE,
     output:
-        f"{OUT}/super-resolution/thick/index.tsv",
+        "<results>/super-resolution/thick/index.tsv",
     log:
-        f"{LOGS}/superres/thick.log",
+        "<logs>/superres/thick.log",
     benchmark:
-        f"{BENCHMARKS}/superres/thick.tsv"
+        "<benchmarks>/superres/thick.tsv"
     conda:
         ENVIRONMENT
     threads: 4
@@ -28,12 +28,10 @@ rule thick_slices:
         gpu=1,
     params:
         reads=stage_reads("thick-slices"),
-        config=stage_config("thick-slices"),
+        config=configuration,
         out=subpath(output[0], parent=True),
-        resampled=lambda wildcards, input: [
-            f"--resampled={path}" for path in input.resampled
-        ],
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        resampled=options("resampled"),
+        store=options("store"),
     shell:
         "python -m meddiff thick-slices --config {params.config:q} --manifest {input.manifest:q} {params.resampled:q}"
         " {params.store:q} --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
@@ -42,14 +40,14 @@ rule thick_slices:
 rule measured_slices:
     """Bring the thick slices of training scans, where a dataset has them, onto the voxels of their regions."""
     input:
-        manifest=f"{OUT}/data/manifest.tsv",
+        manifest="<results>/data/manifest.tsv",
         store=STORE,
     output:
-        f"{OUT}/super-resolution/measured/index.tsv",
+        "<results>/super-resolution/measured/index.tsv",
     log:
-        f"{LOGS}/superres/measured.log",
+        "<logs>/superres/measured.log",
     benchmark:
-        f"{BENCHMARKS}/superres/measured.tsv"
+        "<benchmarks>/superres/measured.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -58,9 +56,9 @@ rule measured_slices:
         runtime=240,
     params:
         reads=stage_reads("measured-slices"),
-        config=stage_config("measured-slices"),
+        config=configuration,
         out=subpath(output[0], parent=True),
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        store=options("store"),
     shell:
         "python -m meddiff measured-slices --config {params.config:q} --manifest {input.manifest:q} {params.store:q}"
         " --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
@@ -69,31 +67,31 @@ rule measured_slices:
 rule super_resolve:
     """Make thin slices with one method and compare them with the true ones."""
     input:
-        thick=f"{OUT}/super-resolution/thick/index.tsv",
-        foundation=f"{OUT}/models/meddiff-fm/model.safetensors",
-        control=f"{OUT}/models/super-resolution/control.safetensors",
+        thick="<results>/super-resolution/thick/index.tsv",
+        foundation="<results>/models/meddiff-fm/model.safetensors",
+        control="<results>/models/super-resolution/control.safetensors",
         store=STORE,
     output:
-        metrics=f"{OUT}/metrics/super-resolution/{{resolver}}.csv",
-        index=f"{OUT}/super-resolution/{{resolver}}/index.tsv",
+        metrics="<results>/metrics/super-resolution/{resolver}.csv",
+        index="<results>/super-resolution/{resolver}/index.tsv",
     log:
-        f"{LOGS}/superres/{{resolver}}.log",
+        "<logs>/superres/{resolver}.log",
     benchmark:
-        f"{BENCHMARKS}/superres/{{resolver}}.tsv"
+        "<benchmarks>/superres/{resolver}.tsv"
     conda:
         ENVIRONMENT
     threads: 16
     resources:
         mem_mb=32000,
         runtime=1380,
-        gpu=CONFIG.machine.gpus,
+        gpu=MACHINE["gpus"],
     params:
         reads=stage_reads("super-resolve"),
-        config=stage_config("super-resolve"),
+        config=configuration,
         model=subpath(input.foundation, parent=True),
         control=subpath(input.control, parent=True),
         out=subpath(output.index, parent=True),
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        store=options("store"),
     shell:
         "python -m meddiff super-resolve --config {params.config:q} --method {wildcards.resolver} --thick {input.thick:q}"
         " {params.store:q} --model {params.model:q} --control {params.control:q} --out {params.out:q}"

@@ -8,28 +8,28 @@ Input: a model and the crop store. Output: per shard an index; one synthetic twi
 rule synthesize:
     """Sample whole volumes with sliding windows; volumes that are there already are kept."""
     input:
-        weights=f"{OUT}/models/{{model}}/model.safetensors",
-        config=f"{OUT}/models/{{model}}/config.json",
+        weights="<results>/models/{model}/model.safetensors",
+        config="<results>/models/{model}/config.json",
         store=STORE,
     output:
-        f"{OUT}/synthesis/{{model}}/shard-{{shard}}.tsv",
+        "<results>/synthesis/{model}/shard-{shard}.tsv",
     log:
-        f"{LOGS}/synthesize/{{model}}-{{shard}}.log",
+        "<logs>/synthesize/{model}-{shard}.log",
     benchmark:
-        f"{BENCHMARKS}/synthesize/{{model}}-{{shard}}.tsv"
+        "<benchmarks>/synthesize/{model}-{shard}.tsv"
     conda:
         ENVIRONMENT
     threads: 16
     resources:
         mem_mb=32000,
         runtime=2160,
-        gpu=CONFIG.machine.gpus,
+        gpu=MACHINE["gpus"],
     params:
         reads=stage_reads("synthesize"),
-        config=stage_config("synthesize"),
+        config=configuration,
         model=subpath(input.weights, parent=True),
         out=subpath(output[0], parent=True),
-        store=lambda wildcards, input: [f"--store={path}" for path in input.store],
+        store=options("store"),
     shell:
         "python -m meddiff synthesize-shard --config {params.config:q} --model {params.model:q} --shard {wildcards.shard}"
         " {params.store:q} --out {params.out:q} --index {output:q} --threads {threads} 2>&1 | tee {log:q}"

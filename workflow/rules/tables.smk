@@ -8,44 +8,46 @@ Input: the manifest, the preparation's indices and the metrics. Output: CSV, Mar
 rule tables:
     """Write the tables; a row without data says so."""
     input:
-        manifest=f"{OUT}/data/manifest.tsv",
+        manifest="<results>/data/manifest.tsv",
         prepared=expand(
-            f"{OUT}/data/{{stage}}/shard-{{shard}}.tsv",
+            "<results>/data/{stage}/shard-{shard}.tsv",
             stage=["resample", "anatomy", "regions", "store"],
             shard=SHARDS,
         ),
-        metrics=expand(f"{OUT}/metrics/{{method}}.csv", method=METHODS),
-        features=expand(f"{OUT}/metrics/{{method}}.npz", method=METHODS),
-        source=f"{OUT}/models/extractor/source.json",
+        metrics=expand("<results>/metrics/{method}.csv", method=METHODS),
+        features=expand("<results>/metrics/{method}.npz", method=METHODS),
+        source="<results>/models/extractor/source.json",
         denoising=expand(
-            f"{OUT}/metrics/denoising/{{denoiser}}.csv", denoiser=DENOISERS
+            "<results>/metrics/denoising/{denoiser}.csv",
+            denoiser=[*PACKAGE["filters"], *PACKAGE["denoising_networks"]],
         ),
-        anomaly=f"{OUT}/metrics/anomaly.csv",
+        anomaly="<results>/metrics/anomaly.csv",
         lesions=expand(
-            f"{OUT}/metrics/{{kind}}/{{dataset}}.csv",
+            "<results>/metrics/{kind}/{dataset}.csv",
             kind=["lesions", "augmentation"],
             dataset=LESION_DATASETS,
         ),
         super_resolution=expand(
-            f"{OUT}/metrics/super-resolution/{{resolver}}.csv",
-            resolver=SUPER_RESOLVERS,
+            "<results>/metrics/super-resolution/{resolver}.csv",
+            resolver=PACKAGE["super_resolvers"],
         ),
     output:
-        multiext(f"{OUT}/tables/table1", ".csv", ".md", ".tex"),
-        multiext(f"{OUT}/tables/table2", ".csv", ".md", ".tex"),
-        multiext(f"{OUT}/tables/table3", ".csv", ".md", ".tex"),
-        multiext(f"{OUT}/tables/table3_organs", ".csv", ".md", ".tex"),
-        multiext(f"{OUT}/tables/table3_ablation", ".csv", ".md", ".tex"),
-        multiext(f"{OUT}/tables/table4", ".csv", ".md", ".tex"),
-        multiext(f"{OUT}/tables/table5", ".csv", ".md", ".tex"),
-        multiext(f"{OUT}/tables/table5_bmad", ".csv", ".md", ".tex"),
-        multiext(f"{OUT}/tables/table6", ".csv", ".md", ".tex"),
-        multiext(f"{OUT}/tables/table6_augmentation", ".csv", ".md", ".tex"),
-        multiext(f"{OUT}/tables/table_sr", ".csv", ".md", ".tex"),
+        multiext("<results>/tables/table1", ".csv", ".md", ".tex"),
+        multiext("<results>/tables/table2", ".csv", ".md", ".tex"),
+        multiext("<results>/tables/table3", ".csv", ".md", ".tex"),
+        multiext("<results>/tables/table3_organs", ".csv", ".md", ".tex"),
+        multiext("<results>/tables/table3_ablation", ".csv", ".md", ".tex"),
+        multiext("<results>/tables/table4", ".csv", ".md", ".tex"),
+        multiext("<results>/tables/table5", ".csv", ".md", ".tex"),
+        multiext("<results>/tables/table5_bmad", ".csv", ".md", ".tex"),
+        multiext("<results>/tables/table6", ".csv", ".md", ".tex"),
+        multiext("<results>/tables/table6_augmentation", ".csv", ".md", ".tex"),
+        multiext("<results>/tables/table_sr", ".csv", ".md", ".tex"),
     log:
-        f"{LOGS}/tables.log",
+        "<logs>/tables.log",
     benchmark:
-        f"{BENCHMARKS}/tables.tsv"
+        "<benchmarks>/tables.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: 1
@@ -54,7 +56,7 @@ rule tables:
         runtime=30,
     params:
         reads=stage_reads("tables"),
-        config=stage_config("tables"),
+        config=configuration,
         results=subpath(output[0], ancestor=2),
     shell:
         "python -m meddiff tables --config {params.config:q} --results {params.results:q} 2>&1 | tee {log:q}"

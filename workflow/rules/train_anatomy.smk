@@ -8,19 +8,19 @@ Demo weights: train the small TotalSegmentator weights anew. No other rule asks 
 rule train_anatomy:
     """Train the demo weights with nnU-Net on phantoms and the demo's two labelled scans."""
     input:
-        f"{OUT}/data/raw/demo-chest/SOURCE.json",
-        f"{OUT}/data/raw/demo-abdomen/SOURCE.json",
+        "<results>/data/raw/demo-chest/SOURCE.json",
+        "<results>/data/raw/demo-abdomen/SOURCE.json",
     output:
         multiext(
-            f"{OUT}/models/demo-anatomy/",
+            "<results>/models/demo-anatomy/",
             "weights.safetensors",
             "plans.json",
             "dataset.json",
         ),
     log:
-        f"{LOGS}/train_anatomy.log",
+        "<logs>/train_anatomy.log",
     benchmark:
-        f"{BENCHMARKS}/train_anatomy.tsv"
+        "<benchmarks>/train_anatomy.tsv"
     conda:
         ENVIRONMENT
     threads: 16
@@ -29,7 +29,7 @@ rule train_anatomy:
         runtime=240,
     params:
         reads=stage_reads("train-anatomy"),
-        config=stage_config("train-anatomy"),
+        config=configuration,
         raw=subpath(input[0], ancestor=2),
         work=f"{OUT}/runs/demo-anatomy",
         out=subpath(output[0], parent=True),
