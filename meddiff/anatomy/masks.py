@@ -103,7 +103,7 @@ def _ids(names: dict[int, str]) -> np.ndarray:
         raise CaseError(f"its header calls the labels {_listed(names)}: no classes of TotalSegmentator's task total")
     ids = np.zeros(256, np.uint8)
     for number, name in names.items():
-        ids[number] = IDS.get(name, BODY if BODY in names else OUTSIDE)
+        ids[number] = IDS.get(name, BODY if "body" in names.values() else OUTSIDE)
     return ids
 
 

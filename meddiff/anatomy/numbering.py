@@ -1,8 +1,8 @@
 """Which classes the numbers of a mask stand for: TotalSegmentator's versions count differently.
 
-TotalSegmentator names its classes in the header of the NIfTI files that it writes, and what stands there counts. Where
-nothing does, the numbers alone cannot tell (13 is a lung in version 1, and another one in version 2), and the user says
-which version it was.
+TotalSegmentator names its classes in the header of the NIfTI files that it writes, and 3D Slicer, which numbers as it
+likes, does so in its `.seg.nrrd`; what stands there counts. Where nothing does, the numbers alone cannot tell (13 is a
+lung in version 1, and another one in version 2), and the user says which version it was.
 """
 
 import re
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meddiff.anatomy.labels import BODY, CLASS_IDS, CLASS_NAMES
+from meddiff.volumes.files import read_segment_names
 from meddiff.volumes.nifti import is_nifti, read_nifti_extensions
 
 TASKS = {1: "total_v1", 2: "total", 3: "total_v3"}  # TotalSegmentator's own names of them
@@ -26,9 +27,10 @@ class MaskFile:
 
 
 def names_in_file(path: Path) -> dict[int, str]:
-    """Return the names that TotalSegmentator gave to labels in a NIfTI file; none where it did not write it."""
+    """Return the names of labels that TotalSegmentator, or 3D Slicer for its segments, wrote into a file, if any."""
     if not is_nifti(path):
-        return {}
+        names = read_segment_names(path)
+        return names if any(name in IDS for name in names.values()) else {}
     text = read_nifti_extensions(path).decode("utf-8", "replace")
     labels = re.findall(r'<Label Key="(\d{1,3})"[^>]*><!\[CDATA\[(.*?)\]\]>', text)
     return {int(number): name for number, name in labels if int(number) < 256}

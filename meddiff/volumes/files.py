@@ -48,6 +48,18 @@ def read_file_grid(path: Path) -> Grid:
     return read_nifti_grid(path) if is_nifti(path) else _grid_by_itk(path)
 
 
+def read_segment_names(path: Path) -> dict[int, str]:
+    """Return the identifiers of the segments that 3D Slicer saved in a `.seg.nrrd`, by their labels; of others none."""
+    reader = _itk_reader(path)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:  # read_file knows what to say
+        return {}
+    header = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+    labels = {key.removesuffix("_LabelValue"): value for key, value in header.items() if key.endswith("_LabelValue")}
+    return {int(label): header.get(f"{segment}_ID", "") for segment, label in labels.items() if label.isdigit()}
+
+
 def _refuse_what_is_no_volume(path: Path) -> None:
     if not path.exists():
         raise CaseError("no such file")

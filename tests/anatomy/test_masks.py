@@ -109,6 +109,17 @@ def test_the_names_in_a_file_of_totalsegmentator_count(tmp_path, caplog):
     assert "the mask names its labels itself: 1 spleen" in caplog.text
 
 
+def test_the_names_of_segments_count(tmp_path):
+    labels = from_zyx((LABELS_ZYX % 4).astype(np.uint8), 2.0)
+    for segment, (name, label) in enumerate({"liver": 3, "aorta": 1, "body": 2}.items()):
+        labels.SetMetaData(f"Segment{segment}_ID", name)
+        labels.SetMetaData(f"Segment{segment}_LabelValue", str(label))
+    sitk.WriteImage(labels, str(tmp_path / "mask.seg.nrrd"))
+    mask = read_mask(MaskFile(tmp_path / "mask.seg.nrrd"), 2.0)
+    expected = np.array([0, CLASS_IDS["aorta"], 118, CLASS_IDS["liver"]])
+    np.testing.assert_array_equal(to_zyx(mask), expected[LABELS_ZYX % 4])
+
+
 def test_a_mask_of_another_task_is_refused_by_its_names(tmp_path):
     image = nibabel.Nifti1Image((LABELS_ZYX.T % 3).astype(np.uint8), np.diag([-2.0, -2, 2, 1]))
     nibabel.save(add_label_map_to_nifti(image, class_map["lung_vessels"]), tmp_path / "mask.nii.gz")

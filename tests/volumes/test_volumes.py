@@ -377,6 +377,16 @@ def test_writing_leaves_the_whole_file_or_none(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("orientation", ["LPS", "RAS", "SRP"])
+def test_a_result_on_a_grid_of_its_own_runs_as_the_scan_does(tmp_path, orientation):
+    sitk.WriteImage(sitk.DICOMOrient(ramp_image(), orientation), str(tmp_path / "scan.nii.gz"))
+    turned = volumes.in_order_of(ramp_image()[1:, 1:, 1:], volumes.read_grid(tmp_path / "scan.nii.gz"))
+    np.testing.assert_allclose(turned.GetDirection(), sitk.DICOMOrient(ramp_image(), orientation).GetDirection())
+    np.testing.assert_array_equal(
+        volumes.to_zyx(sitk.DICOMOrient(turned, "LPS")), volumes.to_zyx(ramp_image())[1:, 1:, 1:]
+    )
+
+
 def test_cropping_keeps_every_voxel_in_its_place():
     image = ramp_image()
     part = volumes.crop(image, (1, 2, 3), (3, 5, 6))
