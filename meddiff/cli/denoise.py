@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from meddiff.cli.options import (
-    DEFAULT_MODEL,
     AnatomyMask,
     AnatomyVersion,
     ConfigFile,
     ModelBundle,
     OwnConfig,
+    OwnModel,
     Pairs,
     ScanFile,
     Seed,
@@ -22,6 +22,7 @@ from meddiff.cli.options import (
     mask_file,
     naming,
     own_config,
+    own_model,
     stage_config,
 )
 from meddiff.config import DenoisingConfig, Region, parse_section
@@ -43,7 +44,7 @@ def denoise(
         float | None,
         typer.Option(help="Standard deviation of the scan's noise, HU; none: measured in its soft tissue."),
     ] = None,
-    model: ModelBundle = DEFAULT_MODEL,
+    model: OwnModel = None,
     config: OwnConfig = None,
     seed: Seed = 0,
     threads: Threads = None,
@@ -56,7 +57,8 @@ def denoise(
     if not scan.is_dir():
         check_volume_out(out, scan, anatomy)
     check_region(region)
-    settings = own_config(config)
+    model = own_model(model)
+    settings = own_config(config, model)
     changes = {"method": method} if method else {}
     how = parse_section(DenoisingConfig, settings.denoising.model_dump() | changes, "denoising")
     from meddiff.machine.device import set_up_cpu

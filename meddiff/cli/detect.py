@@ -6,11 +6,10 @@ from typing import Annotated
 import typer
 
 from meddiff.cli.options import (
-    DEFAULT_MODEL,
     AnatomyMask,
     AnatomyVersion,
-    ModelBundle,
     OwnConfig,
+    OwnModel,
     ScanFile,
     Seed,
     Threads,
@@ -18,6 +17,7 @@ from meddiff.cli.options import (
     mask_file,
     naming,
     own_config,
+    own_model,
 )
 from meddiff.config import REGION_OF, Organ
 from meddiff.errors import UserError
@@ -36,7 +36,7 @@ def detect(
     brighter_only: Annotated[bool, typer.Option(help="For --mask-out: what is brighter, not what differs.")] = False,
     threshold_hu: Annotated[float | None, typer.Option(min=1, help="Of the map's size, for --mask-out.")] = None,
     mask_out: Annotated[Path | None, typer.Option(help="Mask to write: where the map reaches the threshold.")] = None,
-    model: ModelBundle = DEFAULT_MODEL,
+    model: OwnModel = None,
     config: OwnConfig = None,
     seed: Seed = 0,
     threads: Threads = None,
@@ -59,7 +59,8 @@ def detect(
     from meddiff.tasks.scan import read_scan
     from meddiff.volumes import volumes
 
-    settings, region = own_config(config), REGION_OF[organ]
+    model = own_model(model)
+    settings, region = own_config(config, model), REGION_OF[organ]
     set_up_cpu(threads)
     sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(scan):

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from meddiff.cli.options import (
-    DEFAULT_MODEL,
     AnatomyMask,
     AnatomyVersion,
-    ModelBundle,
     OwnConfig,
+    OwnControl,
+    OwnModel,
     ScanFile,
     Seed,
     Threads,
@@ -19,18 +19,17 @@ from meddiff.cli.options import (
     mask_file,
     naming,
     own_config,
+    own_model,
 )
 from meddiff.config import Config, Organ, Region
 from meddiff.errors import UserError
+from meddiff.weights import default_bundle
 
 if TYPE_CHECKING:
     from meddiff.tasks.sampler import Sampler
 
-DEFAULT_CONTROL = Path("results/models/lesions/demo-lung-lesions/fine-tune")
-
 app = typer.Typer(help="Lesions by a fine-tuned model, from a mask of yours or a drawn one.", no_args_is_help=True)
 
-Control = Annotated[Path, typer.Option(help="Folder of the ControlNet's bundle.")]
 LesionMask = Annotated[Path | None, typer.Option("--lesion", help="Lesion mask on the same grid; none: a drawn one.")]
 LesionOrgan = Annotated[Organ | None, typer.Option("--organ", help="Where to draw the mask.")]
 Diameter = Annotated[float, typer.Option("--diameter-mm", min=1, help="Size of the drawn mask.")]
@@ -48,8 +47,8 @@ def generate(
     mask_out: MaskOut = None,
     anatomy_version: AnatomyVersion = 2,
     patch: Annotated[bool, typer.Option(help="Draw the patch around the lesion alone.")] = False,
-    model: ModelBundle = DEFAULT_MODEL,
-    control: Control = DEFAULT_CONTROL,
+    model: OwnModel = None,
+    control: OwnControl = None,
     config: OwnConfig = None,
     seed: Seed = 0,
     threads: Threads = None,
@@ -64,7 +63,8 @@ def generate(
     from meddiff.tasks import lesion_files
 
     set_up_cpu(threads)
-    settings = own_config(config)
+    model, control = own_model(model), control or default_bundle("lesions")
+    settings = own_config(config, model)
     sampler = _sampler(model, control, settings)
     wanted = lesion_files.Wanted(lesion, organ, diameter_mm, seed)
     with naming(anatomy):
@@ -84,8 +84,8 @@ def inpaint(
     mask_out: MaskOut = None,
     anatomy: AnatomyMask = None,
     anatomy_version: AnatomyVersion = 2,
-    model: ModelBundle = DEFAULT_MODEL,
-    control: Control = DEFAULT_CONTROL,
+    model: OwnModel = None,
+    control: OwnControl = None,
     config: OwnConfig = None,
     seed: Seed = 0,
     threads: Threads = None,
@@ -99,7 +99,8 @@ def inpaint(
     from meddiff.tasks import lesion_files
 
     set_up_cpu(threads)
-    settings = own_config(config)
+    model, control = own_model(model), control or default_bundle("lesions")
+    settings = own_config(config, model)
     sampler = _sampler(model, control, settings)
     wanted = lesion_files.Wanted(lesion, organ, diameter_mm, seed)
     mask = mask_file(anatomy, anatomy_version)

@@ -1,16 +1,14 @@
-"""`meddiff model`: facts about a network."""
+"""`meddiff model`: facts about a network, and bundles in half precision."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Facts about a network.", no_args_is_help=True)
+from meddiff.errors import UserError
 
-
-@app.callback()
-def model() -> None:
-    """Keep `info` a sub-command although it is the only one."""
+app = typer.Typer(help="Facts about a network, and bundles in half precision.", no_args_is_help=True)
 
 
 @app.command()
@@ -38,3 +36,21 @@ def info(
     for batch_size in (1, 2, 4, 8):
         plain, saving = (step_memory(network, batch_size, checkpointing).total / 1e9 for checkpointing in (False, True))
         typer.echo(f"{f'{batch_size} patches':40}{plain:14.1f}{saving:16.1f}")
+
+
+@app.command()
+def pack(
+    bundles: Annotated[list[str], typer.Argument(metavar="NAME=FOLDER...", help="Bundles of models and ControlNets.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; meddiff/weights is that of the package.")],
+) -> None:
+    """Write bundles in half precision into folders of their names, with checksums, as they come with the package.
+
+    The verbs look for meddiff-fm, super-resolution and lesions; `training.start_from: shipped` for the model's name.
+    """
+    named = {name: Path(folder) for name, _, folder in (bundle.partition("=") for bundle in bundles)}
+    if bad := [b for b in bundles if not re.fullmatch(r"[a-z0-9-]+=.+", b)]:
+        raise UserError(f"{bad[0]}: give each bundle as NAME=FOLDER, the name in small letters, digits and hyphens")
+    from meddiff.model.packing import pack as write
+
+    for name, size_mb in write(named, out).items():
+        typer.echo(f"{name:24}{size_mb:8.1f} MB")

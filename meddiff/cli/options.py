@@ -12,6 +12,7 @@ from meddiff.config import MODEL_REGIONS, Config, Region, load_config
 from meddiff.config.stages import load_stage_config
 from meddiff.errors import CaseError, UserError
 from meddiff.machine.faults import machine_fault
+from meddiff.weights import default_bundle
 
 if TYPE_CHECKING:
     from meddiff.anatomy.numbering import MaskFile
@@ -24,6 +25,10 @@ StoreIndices = Annotated[list[Path], typer.Option("--store", help="Indices of th
 Pairs = Annotated[Path, typer.Option(help="Index of the pairs that `meddiff low-dose` wrote.")]
 ResultsFolder = Annotated[Path, typer.Option("--results", help="Output folder of the pipeline.")]
 ModelBundle = Annotated[str, typer.Option("--model", help="Folder of a model bundle, or its id on Hugging Face.")]
+OwnModel = Annotated[
+    str | None,
+    typer.Option("--model", help="A model bundle's folder, or its id on Hugging Face; none: the package's own."),
+]
 ScanFile = Annotated[Path, typer.Argument(metavar="SCAN", help="NIfTI, NRRD or MHA file, or a DICOM folder.")]
 AnatomyMask = Annotated[
     Path | None, typer.Option("--anatomy", help="Labels 0 to 118 on the scan's grid; none: TotalSegmentator.")
@@ -32,9 +37,13 @@ AnatomyVersion = Annotated[
     int,
     typer.Option(min=1, max=3, help="TotalSegmentator's, by which the mask counts, where it does not name its labels."),
 ]
-OwnConfig = Annotated[Path | None, typer.Option("--config", help="Configuration; none: the defaults.")]
+OwnControl = Annotated[
+    Path | None, typer.Option("--control", help="Folder of a ControlNet's bundle; none: the package's own.")
+]
+OwnConfig = Annotated[
+    Path | None, typer.Option("--config", help="Configuration; none: the defaults, with the model's anatomy.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of the noise.")]
-DEFAULT_MODEL = "results/models/meddiff-fm"
 Runs = Annotated[Path, typer.Option(help="Folder of checkpoints and statistics.")]
 MaxMinutes = Annotated[float, typer.Option(help="Stop with a checkpoint and exit 75 after this time.")]
 Workers = Annotated[int, typer.Option("--threads", min=1, help="Cases that are worked on at the same time.")]
@@ -44,9 +53,20 @@ Threads = Annotated[
 ]
 
 
-def own_config(path: Path | None) -> Config:
-    """Return the user's configuration, or the defaults."""
-    return load_config(path) if path else Config()
+def own_model(given: str | None) -> str:
+    """Return the bundle to use: the given one, or the default."""
+    return given or str(default_bundle("meddiff-fm"))
+
+
+def own_config(path: Path | None, bundle: str | None = None) -> Config:
+    """Return the user's configuration, or the defaults, with the anatomy weights that a bundle was trained with."""
+    if path:
+        return load_config(path)
+    if bundle is None:
+        return Config()
+    from meddiff.model.foundation import read_anatomy_config
+
+    return Config(anatomy=read_anatomy_config(bundle))
 
 
 def check_volume_out(path: Path, *others: Path | None, option: str = "--out") -> None:

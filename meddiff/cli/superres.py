@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from meddiff.cli.options import (
-    DEFAULT_MODEL,
     AnatomyMask,
     AnatomyVersion,
     ConfigFile,
@@ -15,6 +14,8 @@ from meddiff.cli.options import (
     ModelBundle,
     Out,
     OwnConfig,
+    OwnControl,
+    OwnModel,
     ScanFile,
     Seed,
     StoreIndices,
@@ -24,12 +25,12 @@ from meddiff.cli.options import (
     mask_file,
     naming,
     own_config,
+    own_model,
     stage_config,
 )
 from meddiff.config import SUPER_RESOLVERS, Region
 from meddiff.errors import UserError
-
-DEFAULT_CONTROL = Path("results/models/super-resolution")
+from meddiff.weights import default_bundle
 
 Control = Annotated[Path, typer.Option(help="Folder of the ControlNet's bundle.")]
 
@@ -40,8 +41,8 @@ def superres(
     region: Annotated[Region, typer.Option(help="The part of the scan to work on; the result holds it alone.")],
     anatomy: AnatomyMask = None,
     anatomy_version: AnatomyVersion = 2,
-    model: ModelBundle = DEFAULT_MODEL,
-    control: Control = DEFAULT_CONTROL,
+    model: OwnModel = None,
+    control: OwnControl = None,
     config: OwnConfig = None,
     seed: Seed = 0,
     threads: Threads = None,
@@ -59,7 +60,8 @@ def superres(
     from meddiff.volumes import volumes
 
     set_up_cpu(threads)
-    settings = own_config(config)
+    model, control = own_model(model), control or default_bundle("super-resolution")
+    settings = own_config(config, model)
     if (factor := slice_factor(control)) is None:
         raise UserError(f"{control}: a ControlNet for lesions; give one for super-resolution with --control")
     thinning = settings.super_resolution.model_copy(update={"factor": factor})

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from meddiff.cli.options import (
-    DEFAULT_MODEL,
     AnatomyVersion,
     ConfigFile,
     IndexOut,
     ModelBundle,
     Out,
     OwnConfig,
+    OwnModel,
     Seed,
     StoreIndices,
     Threads,
@@ -20,6 +20,7 @@ from meddiff.cli.options import (
     check_volume_out,
     naming,
     own_config,
+    own_model,
     stage_config,
 )
 from meddiff.config import Region
@@ -30,7 +31,7 @@ def synthesize(
     region: Annotated[Region, typer.Option(help="What the mask shows.")],
     out: Annotated[Path, typer.Option(help="CT in HU to write, e.g. ct.nii.gz.")],
     anatomy_version: AnatomyVersion = 2,
-    model: ModelBundle = DEFAULT_MODEL,
+    model: OwnModel = None,
     config: OwnConfig = None,
     seed: Seed = 0,
     threads: Threads = None,
@@ -44,7 +45,8 @@ def synthesize(
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.synthesis import synthesize_mask
 
-    settings = own_config(config)
+    model = own_model(model)
+    settings = own_config(config, model)
     set_up_cpu(threads)
     sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(anatomy):

@@ -3,7 +3,7 @@
 import math
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from meddiff.config.base import Fraction, Section
 
@@ -113,7 +113,7 @@ class TrainingConfig(Section):
     start_from: str | None = Field(
         default=None,
         description="Bundle whose weights pretraining begins with, a folder or an id on Hugging Face; `{model}` stands "
-        "for the model's name; none: from nothing [Choice].",
+        "for the model's name; `shipped`: the package's own model of this name; `none`: from nothing [Choice].",
     )
 
     @property
@@ -125,6 +125,11 @@ class TrainingConfig(Section):
         if self.epochs is None:
             return self.steps or 0
         return math.ceil(self.epochs * regions / self.samples_per_step)
+
+    @field_validator("start_from")
+    @classmethod
+    def _none_is_a_word(cls, word: str | None) -> str | None:
+        return None if word == "none" else word
 
     @model_validator(mode="before")
     @classmethod

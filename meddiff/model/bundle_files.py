@@ -25,6 +25,7 @@ class BundleConfig(BaseModel):
     spacing_mm: float
     windows: WindowsConfig
     steps: int | None = None
+    training: dict[str, Any] = {}
 
 
 class ControlConfig(BaseModel):

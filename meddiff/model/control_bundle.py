@@ -7,15 +7,23 @@ from typing import Any
 import torch
 
 from meddiff.errors import UserError
-from meddiff.machine.files import sha256, temporary_beside, write_json, write_text
+from meddiff.machine.files import sha256, write_json, write_text
 from meddiff.model.bundle_files import ControlConfig, read_config, read_weights
+from meddiff.model.card import model_card
 from meddiff.model.controlnet import ControlledUNet, ControlNet
-from meddiff.model.foundation import CARD, CONFIG, WEIGHTS, MedDiffFM, check_fit, find_bundle
+from meddiff.model.foundation import CARD, CONFIG, WEIGHTS, MedDiffFM, check_fit, find_bundle, save_weights
 
 CONTROL_WEIGHTS = "control.safetensors"
 
 
-def save_control(control: ControlNet, foundation: Path, name: str, training: dict[str, Any], folder: Path) -> None:
+def save_control(
+    control: ControlNet,
+    foundation: Path,
+    name: str,
+    training: dict[str, Any],
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Write a ControlNet's bundle.
 
     Args:
@@ -24,28 +32,28 @@ def save_control(control: ControlNet, foundation: Path, name: str, training: dic
         name: of the controlled model.
         training: how it was made; goes into configuration and card.
         folder: of the bundle.
+        dtype: of the weights.
     """
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {key: tensor.contiguous().cpu() for key, tensor in control.state_dict().items()}
-    with temporary_beside(folder / CONTROL_WEIGHTS) as temporary:
-        save_file(weights, str(temporary))
+    save_weights(control, folder / CONTROL_WEIGHTS, dtype)
     checksum = sha256(foundation / WEIGHTS)
-    losses = ", ".join(f"{key} {loss:.4f}" for key, loss in training["validation"].items())
-    card = (
-        f"# {name}\n\nA ControlNet for a MedDiff-FM model; of no use without it.\n\n"
-        f"- Foundation model: {WEIGHTS} with sha256 {checksum}\n"
-        f"- Training: {training['steps']:,} steps of {training['samples_per_step']} samples, "
-        f"{training['epochs']:.4g} epochs, seed {training['seed']}\n"
-        f"- Validation loss (L1): {losses or 'no validation split'}\n"
-        f"- Data (regions): {training['regions_per_dataset']}\n\n"
-        "Intended use: research on CT images. Not for diagnosis or treatment. The licences of the training data apply "
-        "to what is made from them.\n"
-    )
-    write_text(card, folder / CARD)
+    facts = (f"Foundation model: {WEIGHTS} with sha256 {checksum}",)
+    what = "A ControlNet for a MedDiff-FM model; of no use without it."
+    write_text(model_card(name, what, facts, training), folder / CARD)
     config = {"name": name, "network": control.config.model_dump(), "foundation": checksum, "training": training}
     write_json(config, folder / CONFIG)
+
+
+def load_control(folder: Path) -> ControlNet:
+    """Return the ControlNet of a bundle.
+
+    Raises:
+        UserError: there is no such bundle, or its weights do not fit.
+    """
+    control = ControlNet(read_control_config(folder).network)
+    weights = read_weights(folder / CONTROL_WEIGHTS)
+    check_fit(folder / CONTROL_WEIGHTS, control, weights)
+    control.load_state_dict(weights)
+    return control
 
 
 def load_controlled(
@@ -63,18 +71,14 @@ def load_controlled(
         UserError: there is no such bundle, a file of it is damaged, it belongs to another foundation model, or its
             weights do not fit.
     """
-    config, checksum = _read_config(folder), sha256(find_bundle(foundation) / WEIGHTS)
+    config, checksum = read_control_config(folder), sha256(find_bundle(foundation) / WEIGHTS)
     if config.foundation != checksum:
         raise UserError(
             f"{folder}: belongs to a foundation model with sha256 {config.foundation[:12]}..., and {foundation} has "
             f"{checksum[:12]}...; give the model it was trained with, or train it again"
         )
-    control = ControlNet(config.network)
-    weights = read_weights(folder / CONTROL_WEIGHTS)
-    check_fit(folder / CONTROL_WEIGHTS, control, weights)
-    control.load_state_dict(weights)
     model = MedDiffFM.from_pretrained(foundation, device, dtype)
-    control = control.to(device, dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    control = load_control(folder).to(device, dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return replace(model, name=config.name, network=ControlledUNet(model.network, control).eval())  # type: ignore[arg-type]
 
 
@@ -84,15 +88,20 @@ def slice_factor(folder: Path) -> int | None:
     Raises:
         UserError: there is no such bundle.
     """
-    return _read_config(folder).training.get("factor")
+    return read_control_config(folder).training.get("factor")
 
 
 def learned_slices(folder: Path) -> str:
     """Return what thick slices a ControlNet for super-resolution has learned from: `measured` or `simulated`."""
-    return _read_config(folder).training.get("slices", "simulated")
+    return read_control_config(folder).training.get("slices", "simulated")
 
 
-def _read_config(folder: Path) -> ControlConfig:
+def read_control_config(folder: Path) -> ControlConfig:
+    """Return what a ControlNet's bundle says of it.
+
+    Raises:
+        UserError: there is no such bundle.
+    """
     if not (folder / CONFIG).exists() or not (folder / CONTROL_WEIGHTS).exists():
         raise UserError(f"{folder}: no ControlNet; expected {CONTROL_WEIGHTS} and {CONFIG} in it")
     return read_config(folder / CONFIG, ControlConfig)

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from meddiff.config import DiffusionConfig, NetworkConfig, SamplingConfig, WindowsConfig
+from meddiff.config import AnatomyConfig, DiffusionConfig, NetworkConfig, SamplingConfig, WindowsConfig
 from meddiff.errors import UserError
 from meddiff.machine.files import temporary_beside, write_json, write_text
 from meddiff.model.blocks import parameter_count
 from meddiff.model.bundle_files import BundleConfig, read_config, read_weights
+from meddiff.model.card import model_card
 from meddiff.model.unet import UNet
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -66,14 +67,15 @@ class MedDiffFM:
             return config
         return config.model_copy(update={"solver": "ddim", "spacing": "trailing", "steps": self.steps})
 
-    def save(self, folder: Path, training: dict[str, Any]) -> None:
-        """Write the bundle; `training` says how the model was made and goes into configuration and card."""
-        from safetensors.torch import save_file
+    def save(self, folder: Path, training: dict[str, Any], dtype: torch.dtype = torch.float32) -> None:
+        """Write the bundle.
 
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: tensor.contiguous().cpu() for name, tensor in self.network.state_dict().items()}
-        with temporary_beside(folder / WEIGHTS) as temporary:
-            save_file(weights, str(temporary))
+        Args:
+            folder: of the bundle.
+            training: how the model was made; goes into configuration and card.
+            dtype: of the weights; a bundle in half precision is loaded as any other.
+        """
+        save_weights(self.network, folder / WEIGHTS, dtype)
         config = {
             "name": self.name,
             "network": self.network.config.model_dump(),
@@ -87,22 +89,29 @@ class MedDiffFM:
         write_json(config, folder / CONFIG)
 
     def _card(self, training: dict[str, Any]) -> str:
-        losses = ", ".join(f"{name} {loss:.4f}" for name, loss in training["validation"].items())
-        datasets = ", ".join(f"{name} ({count})" for name, count in training["regions_per_dataset"].items())
-        return (
-            f"# {self.name}\n\nA 3-D diffusion model for CT, made by MedDiff-FM.\n\n"
-            f"- Parameters: {parameter_count(self.network):,}\n"
-            f"- Patch: {self.network.config.patch_vox}^3 voxels of {self.spacing_mm:g} mm\n"
-            f"- Estimates: {self.diffusion.prediction}, T = {self.diffusion.timesteps}, cosine schedule\n"
-            f"- Sampling: {f'{self.steps} steps of DDIM (distilled)' if self.steps else 'any solver'}\n"
-            f"- Training: {training['steps']:,} steps of {training['samples_per_step']} samples, "
-            f"{training['epochs']:.4g} epochs, seed {training['seed']}\n"
-            f"- Validation loss (L1): {losses or 'no validation split'}\n"
-            f"- Data (regions): {datasets}\n"
-            f"- Anatomy from: TotalSegmentator with {training['anatomy_weights']} weights\n\n"
-            "Intended use: research on CT images. Not for diagnosis or treatment. The licences of the training data "
-            "apply to what is made from them.\n"
+        facts = (
+            f"Parameters: {parameter_count(self.network):,}",
+            f"Patch: {self.network.config.patch_vox}^3 voxels of {self.spacing_mm:g} mm",
+            f"Estimates: {self.diffusion.prediction}, T = {self.diffusion.timesteps}, cosine schedule",
+            f"Sampling: {f'{self.steps} steps of DDIM (distilled)' if self.steps else 'any solver'}",
         )
+        return model_card(self.name, "A 3-D diffusion model for CT, made by MedDiff-FM.", facts, training)
+
+
+def save_weights(network: nn.Module, path: Path, dtype: torch.dtype) -> None:
+    """Write the weights of a network as safetensors.
+
+    Raises:
+        UserError: a weight is too large for `dtype`.
+    """
+    from safetensors.torch import save_file
+
+    weights = {name: tensor.to(dtype).contiguous().cpu() for name, tensor in network.state_dict().items()}
+    if large := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
+        raise UserError(f"{path}: {', '.join(large)} has values that {dtype} does not hold")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_beside(path) as temporary:
+        save_file(weights, str(temporary))
 
 
 def find_bundle(source: Path | str) -> Path:
@@ -122,6 +131,12 @@ def find_bundle(source: Path | str) -> Path:
 def read_network_config(source: Path | str) -> NetworkConfig:
     """Return the sizes of a bundle's network without reading its weights."""
     return read_config(find_bundle(source) / CONFIG, BundleConfig).network
+
+
+def read_anatomy_config(source: Path | str) -> AnatomyConfig:
+    """Return which weights of TotalSegmentator a bundle's model knows its anatomy from."""
+    weights = read_config(find_bundle(source) / CONFIG, BundleConfig).training.get("anatomy_weights")
+    return AnatomyConfig(weights="demo", resolution="fastest") if weights == "demo" else AnatomyConfig()
 
 
 def _from_hub(repository: str) -> Path:

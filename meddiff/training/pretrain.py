@@ -20,6 +20,7 @@ from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Objective
 from meddiff.training.records import TrainingRecords
 from meddiff.training.run import Run
+from meddiff.weights import SHIPPED, shipped_bundle
 
 
 def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path, max_minutes: float) -> None:
@@ -42,7 +43,7 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
     settings = params_of(config.with_model(name), "pretrain")
     training, diffusion = config.training, config.diffusion
     device = distributed.local_device(choose_device(config.machine.device))
-    start = find_bundle(training.start_from.format(model=name)) if training.start_from else None
+    start = starting_bundle(training.start_from, name)
     begun_with = [sha256(start / WEIGHTS)] if start else []
     folder = runs / f"{name}-{digest([settings, records.digest, *begun_with])}"
     steps = training.steps_for(len(records.training))
@@ -63,7 +64,23 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
         averaged = train(run, objective, data, training, monitor)
     if distributed.rank() == 0:
         model = MedDiffFM(averaged, diffusion, name, records.spacing_mm, config.windows)  # type: ignore[arg-type]
-        model.save(out, records.facts(run, training.samples_per_step))
+        model.save(out, records.facts(run, training.samples_per_step) | {"started_from": "".join(begun_with) or None})
+
+
+def starting_bundle(start_from: str | None, name: str) -> Path | None:
+    """Return the bundle that the training of a model begins with; None is none.
+
+    Raises:
+        UserError: there is no such bundle.
+    """
+    if start_from is None:
+        return None
+    if start_from != SHIPPED:
+        return find_bundle(start_from.format(model=name))
+    try:
+        return shipped_bundle(name)
+    except UserError as error:
+        raise UserError(f"training.start_from {SHIPPED}: {error}; none trains from nothing") from None
 
 
 def begin_with(network: UNet, bundle: Path, diffusion: DiffusionConfig) -> None:

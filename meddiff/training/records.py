@@ -1,5 +1,6 @@
 """The stored regions that a model is trained on, by split: those of the pretraining, or of a lesion dataset."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,16 @@ class TrainingRecords:
             "validation": last_validation(run.folder),
             "regions_per_dataset": dict(Counter(record.meta.dataset for record in self.training)),
             "anatomy_weights": self.training[0].meta.anatomy_weights,
+            "recipe": _recipe(run.folder),
         }
 
     @property
     def spacing_mm(self) -> float:
         return self.training[0].meta.spacing_mm
+
+
+def _recipe(folder: Path) -> dict[str, Any]:
+    """Return the values of the configuration that decided a run, but for the place of a bundle on somebody's disk."""
+    recipe = json.loads(read_json(folder / "run.json")["settings"])
+    recipe.get("training", {}).pop("start_from", None)
+    return recipe

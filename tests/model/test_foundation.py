@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from meddiff.config import DiffusionConfig, NetworkConfig, WindowsConfig
+from meddiff.config import AnatomyConfig, DiffusionConfig, NetworkConfig, WindowsConfig
+from meddiff.datasets import REGISTRY
 from meddiff.errors import UserError
-from meddiff.model.foundation import MedDiffFM
+from meddiff.model.foundation import MedDiffFM, read_anatomy_config
 from meddiff.model.unet import UNet
 
 SMALL = NetworkConfig(patch_vox=16, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), norm_groups=4)
@@ -44,9 +45,61 @@ def test_the_bundle_reads_back(bundle):
 
 def test_the_card_tells_how_it_was_made(bundle):
     card = (bundle[1] / "README.md").read_text()
-    assert all(
-        words in card for words in ("7 steps", "chest/patch 0.2500", "d (2)", "demo weights", "Not for diagnosis")
-    )
+    words = ("7 steps", "chest/patch 0.2500", "| d | 2 | the owner's |", "demo weights", "Not for diagnosis")
+    assert all(each in card for each in words)
+
+
+def test_the_card_begins_with_what_the_hub_reads(bundle):
+    header = huggingface_hub.ModelCard.load(bundle[1] / "README.md").data
+    assert (header.license, header.library_name, header.datasets, header.metrics) == (
+        "other", "meddiff-fm", ["d"], ["mae"],
+    )  # fmt: skip
+    assert {"ct", "diffusion"} <= set(header.tags)
+    assert [(r.metric_type, r.metric_name, r.metric_value) for r in header.eval_results] == [
+        ("mae", "chest/patch", 0.25)
+    ]
+
+
+def test_the_card_names_the_licence_of_every_source(tmp_path):
+    counts = {"totalsegmentator": 3, "demo-head": 1, "mine": 2}
+    model = MedDiffFM(UNet(SMALL), DiffusionConfig(), "tiny", 4.0, WindowsConfig())
+    model.save(tmp_path, TRAINING | {"regions_per_dataset": counts, "validation": {}})
+    card = (tmp_path / "README.md").read_text()
+    for name, count in counts.items():
+        licence = REGISTRY[name].licence if name in REGISTRY else "the owner's"
+        assert licence
+        assert f"| {name} | {count} | {licence} |" in card
+    assert "no validation split" in card
+
+
+def test_every_dataset_of_the_registry_names_a_licence():
+    assert [name for name, dataset in REGISTRY.items() if not dataset.licence] == []
+
+
+def test_half_precision_halves_the_file_and_hardly_moves_a_weight(bundle, tmp_path):
+    model, folder = bundle
+    model.save(tmp_path / "half", TRAINING, torch.float16)
+    sizes = [(path / "model.safetensors").stat().st_size for path in (folder, tmp_path / "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    loaded = MedDiffFM.from_pretrained(tmp_path / "half").network
+    for name, tensor in model.network.state_dict().items():
+        assert loaded.state_dict()[name].dtype == torch.float32
+        torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=1e-3, atol=1e-7)
+
+
+def test_a_weight_that_half_precision_does_not_hold_is_named(bundle, tmp_path):
+    model, _ = bundle
+    model.network.conv_out.bias.data[0] = 1e6
+    with pytest.raises(UserError, match=r"conv_out\.bias has values that torch\.float16 does not hold"):
+        model.save(tmp_path / "half", TRAINING, torch.float16)
+    assert not (tmp_path / "half" / "model.safetensors").exists()
+
+
+def test_a_bundle_brings_the_anatomy_that_it_was_trained_with(bundle, tmp_path):
+    model, folder = bundle
+    assert read_anatomy_config(folder) == AnatomyConfig(weights="demo", resolution="fastest")
+    model.save(tmp_path / "official", TRAINING | {"anatomy_weights": "official"})
+    assert read_anatomy_config(tmp_path / "official") == AnatomyConfig()
 
 
 def test_misfits_name_the_key_and_the_shapes(bundle):

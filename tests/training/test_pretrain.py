@@ -1,7 +1,9 @@
 """Pretraining from the store to a bundle."""
 
 import pytest
+import torch
 
+from meddiff import weights
 from meddiff.config import parse_config
 from meddiff.config.stages import restrict
 from meddiff.errors import UserError
@@ -9,6 +11,7 @@ from meddiff.machine.files import read_json, sha256, write_json
 from meddiff.machine.shards import DONE, Row
 from meddiff.machine.tsv import write_tsv
 from meddiff.model.foundation import WEIGHTS, MedDiffFM
+from meddiff.model.packing import pack
 from meddiff.training import loop
 from meddiff.training.pretrain import pretrain
 from tests.conftest import make_record
@@ -84,6 +87,48 @@ def test_training_starts_from_the_weights_of_a_bundle(tmp_path):
     for start in ("tiny", "{model}"):
         hardly = trained(tmp_path, "hardly", learning_rate=1e-30, start_from=str(tmp_path / start))
         assert max(float((hardly[name] - tensor).abs().max()) for name, tensor in first.items()) < 1e-25
+
+
+def test_training_starts_from_the_weights_that_come_with_the_package(tmp_path, monkeypatch):
+    rows = [stored(tmp_path / "a", "train", "pretraining")]
+    write_tsv(rows, tuple(rows[0]), tmp_path / "store.tsv")
+    first = trained(tmp_path, "first", learning_rate=1e-3)
+    pack({"tiny": tmp_path / "first"}, tmp_path / "packed")
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "packed")
+    hardly = trained(tmp_path, "hardly", learning_rate=1e-30, start_from="shipped")
+    for name, tensor in first.items():
+        torch.testing.assert_close(hardly[name], tensor.half().float(), rtol=1e-6, atol=1e-25)
+    facts = read_json(tmp_path / "hardly" / "config.json")["training"]
+    assert facts["started_from"] == sha256(tmp_path / "packed" / "tiny" / WEIGHTS)
+
+
+def test_without_shipped_weights_training_from_them_is_refused(tmp_path, monkeypatch):
+    rows = [stored(tmp_path / "a", "train", "pretraining")]
+    write_tsv(rows, tuple(rows[0]), tmp_path / "store.tsv")
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    with pytest.raises(UserError, match=r"training.start_from shipped: tiny: no model .*; none trains from nothing"):
+        trained(tmp_path, "out", start_from="shipped")
+
+
+def test_none_trains_from_nothing(tmp_path):
+    rows = [stored(tmp_path / "a", "train", "pretraining")]
+    write_tsv(rows, tuple(rows[0]), tmp_path / "store.tsv")
+    trained(tmp_path, "plain")
+    trained(tmp_path, "none", start_from="none")
+    assert sha256(tmp_path / "none" / WEIGHTS) == sha256(tmp_path / "plain" / WEIGHTS)
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_a_bundle_says_by_which_recipe_it_was_made_and_names_no_folder(tmp_path):
+    rows = [stored(tmp_path / "a", "train", "pretraining")]
+    write_tsv(rows, tuple(rows[0]), tmp_path / "store.tsv")
+    trained(tmp_path, "start")
+    trained(tmp_path, "out", start_from=str(tmp_path / "start"))
+    written = (tmp_path / "out" / "config.json").read_text()
+    recipe = read_json(tmp_path / "out" / "config.json")["training"]["recipe"]
+    assert recipe["training"]["learning_rate"] == parse_config(TREE, "").training.learning_rate
+    assert recipe["model"]["channels"] == TREE["model"]["channels"]
+    assert str(tmp_path) not in written
 
 
 def test_a_run_belongs_to_the_weights_that_it_started_from(tmp_path):
