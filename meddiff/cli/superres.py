@@ -68,11 +68,12 @@ def superres(
     settings = settings.model_copy(update={"super_resolution": thinning})
     sampler = Sampler(model, settings.sampling, settings.machine, control)
     with naming(scan):
+        own_grid = volumes.read_grid(scan)
         thick, grid = super_resolution.read_thick(
             scan, region, mask_file(anatomy, anatomy_version), sampler.model, settings
         )
     result = super_resolution.super_resolve(sampler, thick, settings.super_resolution, seed)
-    volumes.write_image(volumes.in_order_of(volumes.like(result, grid), volumes.read_grid(scan)), out)
+    volumes.write_image(volumes.in_order_of(volumes.like(result, grid), own_grid), out)
 
 
 def thick_slices(
