@@ -13,7 +13,7 @@ from meddiff.errors import UserError
 CONFIG_DIR = Path(__file__).parent.parent / "config"
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "small.yaml", "phantom.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "small.yaml", "phantom.yaml", "my-scans.yaml", "paper.yaml"])
 def test_committed_configurations_are_valid(name):
     load_config(CONFIG_DIR / name)
 
@@ -21,7 +21,8 @@ def test_committed_configurations_are_valid(name):
 def test_paper_configuration_spells_out_the_defaults():
     paper = load_config(CONFIG_DIR / "paper.yaml")
     ancestral = {"solver": "ddpm", "steps": 1000, "spacing": "trailing"}
-    assert paper.model_copy(update={"data": Config().data}) == parse_config({"sampling": ancestral}, "")
+    others = {"sampling": ancestral, "output_dir": "results/paper"}
+    assert paper.model_copy(update={"data": Config().data}) == parse_config(others, "")
     assert len(paper.data.datasets) == 18
 
 

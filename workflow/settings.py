@@ -6,6 +6,7 @@ defaults are taken from `schemas/config.schema.yaml`, and what else the rules kn
 that contradict each other, the first job finds.
 """
 
+import csv
 import hashlib
 import json
 import os
@@ -77,6 +78,38 @@ def check_keys(files: Iterable[str | Path], loader: type[yaml.SafeLoader]) -> No
             loader(path.read_bytes()).get_single_data()
         except yaml.MarkedYAMLError as error:
             raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+
+
+def check_place(settings: Settings) -> None:
+    """Keep a run from replacing the results of another one, and from taking a folder that nobody has chosen.
+
+    Raises:
+        ValueError: there is no dataset; or the folder of results holds those of other datasets alone; or nobody has
+            named it, and none of the run's own datasets has results there yet.
+    """
+    datasets, out = {dataset["name"] for dataset in settings.tree["data"]["datasets"]}, settings.tree["output_dir"]
+    if not datasets:
+        raise ValueError("data.datasets names none; config/my-scans.yaml shows how")
+    there = _indexed(Path(out) / "data" / "manifest.tsv")
+    if there and not there & datasets:
+        raise ValueError(
+            f"output_dir: {out} holds the results of {', '.join(sorted(there))}, which this configuration does not "
+            "name; give this run a folder of its own"
+        )
+    own = sorted(datasets - set(settings.package["datasets"]["known"]))
+    if own and not there and "output_dir" not in yaml.safe_load(settings.given):
+        raise ValueError(
+            f"output_dir is not given, and {own[0]} is a dataset of your own; say where its results shall go, as "
+            "config/my-scans.yaml does"
+        )
+
+
+def _indexed(manifest: Path) -> set[str]:
+    """Return the datasets of a manifest, none where there is no manifest."""
+    if not manifest.exists():
+        return set()
+    with manifest.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return {row["dataset"] for row in csv.DictReader(file, delimiter="\t")}
 
 
 def filled(value: Any, schema: dict[str, Any]) -> Any:

@@ -27,19 +27,10 @@ from meddiff.machine.files import write_text
 README_HEAD = """# Configuration
 
 `config.yaml` is the demo and the default; `phantom.yaml` runs without any download; `small.yaml` is a model of 4.4
-million parameters at 2 mm, on scans out of public packages; `paper.yaml` holds the paper's numbers. A configuration
-names only what differs from the defaults, and the defaults are the paper's. Choose one with
+million parameters at 2 mm, on scans out of public packages; `my-scans.yaml` is for scans of one's own; `paper.yaml`
+holds the paper's numbers. A configuration names only what differs from the defaults, and the defaults are the paper's.
+It replaces `config.yaml` as a whole, and has an `output_dir` of its own. Choose one with
 `snakemake --configfile config/paper.yaml`, check one with `meddiff config config/paper.yaml`.
-
-Own scans are four lines; every file or DICOM folder in the root is a case:
-
-```yaml
-data:
-  datasets:
-    - name: my-scans
-      root: /data/my-scans
-      region: chest
-```
 
 In brackets stands where a value comes from: a section or equation of the paper, v3 for its third version, or Choice
 where the paper is silent.
@@ -50,7 +41,7 @@ PAPER_HEAD = """# The paper's numbers, complete; the models follow from `ablatio
 # Generated from meddiff/config/: `meddiff config --write`.
 # Before a run, give each dataset the root folder where it lies on your disk.
 """
-PAPER_ROOT = "/data/ct"
+PAPER_ROOT, PAPER_RESULTS = "/data/ct", "results/paper"
 GENERATED = "# Generated from meddiff/: `meddiff config --write`.\n"
 
 
@@ -82,6 +73,7 @@ def package_yaml() -> str:
         "ablation": [variant.model_dump(mode="json") for variant in ABLATION],
         "moved": MOVED,
         "datasets": {
+            "known": [dataset.name for dataset in known],
             "provided": [dataset.name for dataset in known if dataset.provider != "disk"],
             "lesion": [dataset.name for dataset in known if dataset.lesion],
             "thick": [dataset.name for dataset in known if dataset.thick],
@@ -108,7 +100,7 @@ def paper_yaml() -> str:
     """Return a configuration that spells out every value but `models`, which would outdo `ablation`."""
     names = [dataset.name for dataset in REGISTRY.values() if dataset.cases_paper]
     datasets = tuple({"name": name, "root": f"{PAPER_ROOT}/{name}"} for name in names)
-    config = Config.model_validate({"data": {"datasets": datasets}})
+    config = Config.model_validate({"output_dir": PAPER_RESULTS, "data": {"datasets": datasets}})
     tree = config.model_dump(mode="json", exclude={"models"})
     tree["sampling"] |= config.sampling.recipe(config.diffusion.prediction)._asdict()
     tree["data"]["datasets"] = list(datasets)

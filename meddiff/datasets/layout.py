@@ -53,7 +53,7 @@ class Layout:
         """
         images: dict[str, Place] = {}
         for pattern in self.dataset.image:
-            places = [(path, base) for base in self.bases for path in sorted(base.glob(pattern))]
+            places = [(path, base) for base in self.bases for path in sorted(base.glob(self._glob(pattern)))]
             images = (
                 self._named([(path, base) for path, base in places if self._is_case(path.relative_to(base))]) | images
             )
@@ -84,8 +84,18 @@ class Layout:
         return []
 
     def _matches(self, base: Path) -> bool:
-        paths = (path.relative_to(base) for pattern in self.dataset.image for path in base.glob(pattern))
+        paths = (path.relative_to(base) for pattern in self.dataset.image for path in base.glob(self._glob(pattern)))
         return any(self._is_case(path) for path in paths)
+
+    def _glob(self, pattern: str) -> str:
+        """Return a glob that also finds links to nothing, as scans that DataLad has not fetched are.
+
+        `Path.glob` looks whether a name without any wildcard exists, and compares others. What is published is taken as
+        it lies here: its patterns say which of two files counts.
+        """
+        folders, slash, name = pattern.rpartition("/")
+        plain_name = name and not set(name) & set("*?[") and not self.dataset.cases_expected
+        return f"{folders}{slash}[{name[0]}]{name[1:]}" if plain_name else pattern
 
     def _is_case(self, relative: Path) -> bool:
         if relative.name == PROVIDER_FILE or any(p.startswith(".") or p == "__MACOSX" for p in relative.parts):

@@ -66,6 +66,7 @@ MESSAGES = {
     "background worker": NO_PROCESS,  # nnU-Net
     "can't start new thread": NO_PROCESS,
 }
+NO_TEMPORARY = "No usable temporary directory"  # tempfile, with the errno of a missing file
 DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE)
 MESSAGES |= {os.strerror(number).lower(): DISK for number in DISK_ERRNOS}
 MENDS = {
@@ -99,6 +100,8 @@ def machine_fault(error: BaseException) -> str | None:
 
 
 def _line(error: BaseException, place: str) -> str | None:
+    if isinstance(error, FileNotFoundError) and NO_TEMPORARY in str(error):
+        return f"{error.strerror}; set TMPDIR to a folder that this job can write to"
     if not isinstance(error, OSError) or error.errno is None or isinstance(error, ConnectionError):
         kind = _kind(error)
         return f"{kind}{place}: {_text(error)}; {MENDS[kind]}" if kind else None

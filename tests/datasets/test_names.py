@@ -131,3 +131,11 @@ def test_patterns_that_cannot_be_are_one_line_before_anything_is_read(tmp_path, 
     with pytest.raises(UserError, match=words) as caught:
         load_config(file)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("image", ["*/ct.nii.gz", "*/*.nii.gz"])
+def test_a_scan_that_has_not_been_fetched_is_a_case_as_the_others(tmp_path, image):
+    """A link to nothing, whose case is quarantined when it is read, and not one scan fewer."""
+    (tmp_path / "p2").mkdir()
+    (tmp_path / "p2" / "ct.nii.gz").symlink_to(tmp_path / ".git" / "annex" / "objects" / "none")
+    assert [case.case for case in index(tmp_path, ["p1/ct.nii.gz"], image=image)] == ["p1", "p2"]

@@ -50,6 +50,8 @@ MACHINE = [
     (np._core._exceptions._ArrayMemoryError((2, 2), np.dtype("f4")), "out of memory"),
     (BrokenProcessPool("A process in the process pool was terminated abruptly"), "a process of this job died"),
     (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "a process of this job died"),
+    (RuntimeError("DataLoader timed out after 900 seconds"), "a process of this job died"),
+    (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), "No usable temporary"),
     (requests.exceptions.ConnectionError("Max retries exceeded"), "the network failed"),
     (URLError("name resolution"), "the network failed"),
     (TimeoutError("timed out"), "the network failed"),

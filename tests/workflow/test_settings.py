@@ -14,14 +14,18 @@ from meddiff.errors import UserError
 from tests.phantom_run import ROOT
 
 SCHEMAS = [(ROOT / "workflow" / "schemas" / f"{name}.yaml").read_text() for name in ("config.schema", "package")]
-NAMES = ("config.yaml", "small.yaml", "phantom.yaml", "paper.yaml")
+NAMES = ("config.yaml", "small.yaml", "phantom.yaml", "my-scans.yaml", "paper.yaml")
 
 
-def settings_of_rules(tree):
+def rules_own_module():
     spec = importlib.util.spec_from_file_location("settings", ROOT / "workflow" / "settings.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.Settings(tree, *SCHEMAS)
+    return module
+
+
+def settings_of_rules(tree):
+    return rules_own_module().Settings(tree, *SCHEMAS)
 
 
 # Configurations as people write them, and as they come from a command line, where all values are text.
@@ -127,3 +131,34 @@ def test_every_key_has_a_type_a_meaning_and_a_default_in_the_schema():
 def test_no_committed_configuration_is_refused():
     assert all(settings_of_rules(TREES[name]).models for name in NAMES)
     assert all(load_config(ROOT / "config" / name) for name in NAMES)
+
+
+def check_place(output_dir, *names):
+    module = rules_own_module()
+    datasets = [{"name": name} for name in names]
+    tree = ({"output_dir": str(output_dir)} if output_dir else {}) | {"data": {"datasets": datasets}}
+    module.check_place(module.Settings(tree, *SCHEMAS))
+
+
+def write_manifest_of(folder, dataset):
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "manifest.tsv").write_text(f"dataset\tcase\n{dataset}\ta\n")
+
+
+def test_a_run_does_not_write_into_the_results_of_another_one(tmp_path):
+    write_manifest_of(tmp_path, "demo-chest")
+    check_place(tmp_path, "demo-chest", "mine")
+    with pytest.raises(ValueError, match="holds the results of demo-chest, which this configuration does not name"):
+        check_place(tmp_path, "mine")
+    with pytest.raises(ValueError, match="names none"):
+        check_place(tmp_path)
+
+
+def test_own_scans_need_a_folder_that_somebody_has_chosen_unless_they_are_there_already(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_place(None, "demo-chest", "amos22")
+    check_place(tmp_path / "chosen", "mine")
+    with pytest.raises(ValueError, match="output_dir is not given, and mine is a dataset of your own"):
+        check_place(None, "demo-chest", "mine")
+    write_manifest_of(tmp_path / "results", "mine")
+    check_place(None, "mine")

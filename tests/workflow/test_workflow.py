@@ -153,6 +153,19 @@ def test_the_papers_workflow_plans_without_data(tmp_path):
     assert counts["total"] < 1000
 
 
+def test_own_scans_are_planned_by_the_example_alone_and_not_by_lines_without_a_folder(tmp_path):
+    plan = snakemake("-n", "prepare", "--quiet", "reason", "--configfile", ROOT / "config" / "my-scans.yaml").stdout
+    jobs = {line.split()[0]: int(line.split()[-1]) for line in plan.splitlines() if line and line.split()[-1].isdigit()}
+    assert jobs["resample"] == jobs["store"] == 1
+    assert jobs["total"] < 12
+    lines = yaml.safe_load((ROOT / "config" / "my-scans.yaml").read_text())["data"]["datasets"]
+    (tmp_path / "lines.yaml").write_text(yaml.safe_dump({"data": {"datasets": lines}}))
+    done = snakemake("-n", "prepare", "--configfile", tmp_path / "lines.yaml", check=False)
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("meddiff:")]
+    assert "config/my-scans.yaml" in line
+
+
 def test_a_job_that_fails_is_said_to_fail(tmp_path):
     """Its output goes through `tee`, whose exit code is 0."""
     config = yaml.safe_load((ROOT / "config" / "phantom.yaml").read_text()) | {"output_dir": str(tmp_path / "out")}
@@ -238,6 +251,7 @@ def test_only_on_a_cluster_a_training_is_a_chain_of_slices(tmp_path, profile, mi
     [
         ("training={learning_rate: -1}", "training.learning_rate: -1.0 is less than or equal to the minimum of 0"),
         ("colour=red", "unknown key colour"),
+        ("data={datasets: []}", "data.datasets names none"),
     ],
 )
 def test_a_wrong_configuration_ends_in_one_line(setting, words):

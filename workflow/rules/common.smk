@@ -37,6 +37,8 @@ try:
         Path(workflow.source_path("../schemas/config.schema.yaml")).read_text(),
         Path(workflow.source_path("../schemas/package.yaml")).read_text(),
     )
+    if workflow.is_main_process:
+        settings.check_place(SETTINGS)
 except ValueError as error:
     sys.exit(f"meddiff: {error}")
 
