@@ -8,6 +8,7 @@ changes a file under a running job. Like every parameter that is a function of t
 reason to run a job again.
 """
 
+import importlib.machinery
 import importlib.util
 import json
 import os
@@ -17,10 +18,11 @@ from pathlib import Path
 
 
 def load(path):
-    """Return a module that is loaded from a file, which a workflow's source may be anywhere."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    """Return the module in a file, whatever its name: Snakemake keeps copies of what comes from a repository."""
+    loader = importlib.machinery.SourceFileLoader(Path(path).name, path)
+    spec = importlib.util.spec_from_loader(loader.name, loader)
     loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
+    loader.exec_module(loaded)
     return loaded
 
 
