@@ -157,6 +157,17 @@ def options(name):
     return words
 
 
+def table(name, number, shows):
+    """Return the files of a table, of which Snakemake's report shows the first."""
+    shown = report(
+        f"<results>/tables/{name}.csv",
+        caption="../report/table.rst",
+        category="Tables",
+        labels={"table": number, "shows": shows},
+    )
+    return [shown, f"<results>/tables/{name}.md", f"<results>/tables/{name}.tex"]
+
+
 def start_training(wildcards, resources):
     """Return the words before the name of the package; a function of the resources is no reason to run again."""
     return launcher.launcher(MACHINE["processes"], MACHINE["nodes"])

@@ -51,8 +51,18 @@ rule qc_page:
             shard=SHARDS,
         ),
     output:
-        page="<results>/qc/index.html",
-        statistics="<results>/qc/statistics.tsv",
+        page=report(
+            "<results>/qc/index.html",
+            caption="../report/quality.rst",
+            category="Pages",
+            labels={"page": "quality control"},
+        ),
+        statistics=report(
+            "<results>/qc/statistics.tsv",
+            caption="../report/quality.rst",
+            category="Quality control",
+            labels={"table": "HU and volumes"},
+        ),
     log:
         "<logs>/qc-page.log",
     benchmark:
@@ -83,7 +93,12 @@ rule cohort:
         ),
         page="<results>/qc/index.html",
     output:
-        "<results>/qc/cohort.tsv",
+        report(
+            "<results>/qc/cohort.tsv",
+            caption="../report/quality.rst",
+            category="Quality control",
+            labels={"table": "scans of each dataset that are used"},
+        ),
     log:
         "<logs>/cohort.log",
     benchmark:

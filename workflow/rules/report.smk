@@ -54,7 +54,12 @@ rule report:
         checked=expand("<results>/qc/shard-{shard}.tsv", shard=SHARDS),
         store=STORE,
     output:
-        page="<results>/report/index.html",
+        page=report(
+            "<results>/report/index.html",
+            caption="../report/page.rst",
+            category="Pages",
+            labels={"page": "report"},
+        ),
         twins="<results>/report/twins.html",
         provenance="<results>/provenance.json",
     log:
