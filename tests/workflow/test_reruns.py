@@ -55,6 +55,7 @@ CHANGES = {
     "denoising.diffpir_steps=4": {"denoise"},
     "super_resolution.steps=4": {"super_resolve"},
     "super_resolution.scans=1": {"thick_slices"},
+    "map_nn.steps=6": {"train_denoiser"},
     "lesions.resampling=3": {"draw_lesions"},
     "evaluation.feature_vox=16": {"evaluate", "judge_lesions"},
     "evaluation.bootstrap_draws=300": {"tables"},
