@@ -161,10 +161,11 @@ def test_a_file_that_the_system_does_not_let_be_read_is_no_bad_case(volume, monk
 
 
 def test_memory_that_is_short_while_a_volume_is_read_is_no_bad_case(volume, monkeypatch):
-    def read(_):
-        raise RuntimeError(ITK_MEMORY)
+    class Reader:
+        def Execute(self):
+            raise RuntimeError(ITK_MEMORY)
 
-    monkeypatch.setattr(volumes.sitk, "ReadImage", read)
+    monkeypatch.setattr("meddiff.volumes.files._itk_reader", lambda _: Reader())
     with pytest.raises(CaseError) as caught:
         volumes.read_image(volume)
     assert ends_the_job(caught.value)
