@@ -39,20 +39,25 @@ def denoise(
     region: Annotated[Region, typer.Option(help="The part of the scan to work on.")],
     anatomy: AnatomyMask = None,
     anatomy_version: AnatomyVersion = 2,
-    method: Annotated[str | None, typer.Option(help="reverse, diffpir or one-step; none: the configured one.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="guided, reverse, diffpir or one-step; none: the configured.")
+    ] = None,
     noise_hu: Annotated[
         float | None,
-        typer.Option(help="Standard deviation of the scan's noise, HU; none: measured in its soft tissue."),
+        typer.Option(min=0, help="Standard deviation of the scan's noise, HU; none: measured in its soft tissue."),
     ] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Write a result also that is worse than the scan.")] = False,
     model: OwnModel = None,
     config: OwnConfig = None,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Write the scan with less noise, on its own grid; voxels outside of the region's HU window keep their value.
+    """Write the scan with less noise, on its own grid.
 
-    The voxels of a file are those of the scan, in its order. A DICOM folder gives a DICOM series, marked as derived, in
-    the same study.
+    The method `guided` measures level and texture of the noise in the scan, and lets the model guide a filter in the
+    region; the rest of the scan is filtered without it. With the paper's methods voxels outside of the region and of
+    its HU window keep their value, and so does noise that is finer than the model's voxels. The voxels of a file are
+    those of the scan, in its order. A DICOM folder gives a DICOM series, marked as derived, in the same study.
     """
     if not scan.is_dir():
         check_volume_out(out, scan, anatomy)
@@ -63,6 +68,8 @@ def denoise(
     how = parse_section(DenoisingConfig, settings.denoising.model_dump() | changes, "denoising")
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import denoising
+    from meddiff.tasks.fit import tell_misfits
+    from meddiff.tasks.guided import Shown, guided
     from meddiff.tasks.noise import measure_noise_hu
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.scan import read_scan
@@ -76,11 +83,18 @@ def denoise(
     sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(scan):
         prepared = read_scan(scan, region, mask_file(anatomy, anatomy_version), sampler.model, settings)
-        if noise_hu is None:
-            noise_hu = measure_noise_hu(prepared.hu_zyx, prepared.anatomy_zyx, prepared.spacing_mm)
-            log.info("noise of %.1f HU, measured in soft tissue; give another with --noise-hu", noise_hu)
-    arguments = (prepared.hu_zyx, prepared.anatomy_zyx, region, prepared.window)
-    result = prepared.with_changes(denoising.denoise(sampler, *arguments, how, noise_hu, seed))
+        tell_misfits(prepared)
+        if how.method == "guided":
+            result = prepared.own(guided(sampler, prepared.source, [Shown(prepared)], noise_hu, seed))
+        else:
+            arguments = (prepared.hu_zyx, prepared.anatomy_zyx, region, prepared.window)
+            if noise_hu is None:
+                noise_hu = measure_noise_hu(prepared.hu_zyx, prepared.anatomy_zyx, prepared.spacing_mm)
+                log.info("noise of %.1f HU, measured in soft tissue; give another with --noise-hu", noise_hu)
+            clean_zyx = denoising.denoise(sampler, *arguments, how, noise_hu, seed)
+            if not anyway:
+                denoising.check_gain(prepared, clean_zyx, noise_hu)
+            result = prepared.with_changes(clean_zyx)
     if scan.is_dir():
         write_derived_series(result, scan, out, f"denoised with {sampler.model.name}")
     else:

@@ -55,6 +55,7 @@ def detect(
 
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import anomaly
+    from meddiff.tasks.fit import tell_misfits
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.scan import read_scan
     from meddiff.volumes import volumes
@@ -65,6 +66,7 @@ def detect(
     sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(scan):
         prepared = read_scan(scan, region, mask_file(anatomy, anatomy_version), sampler.model, settings)
+        tell_misfits(prepared)
         mask = anomaly.organ_mask(prepared.anatomy_zyx, organ, prepared.spacing_mm, settings.anomaly.closing_mm)
     t = anomaly.timesteps(settings.anomaly, organ)[-1] if timestep is None else timestep
     arguments = (prepared.hu_zyx, prepared.anatomy_zyx, mask, region, prepared.window, t)

@@ -5,9 +5,15 @@ from pydantic import Field
 from meddiff.config.base import Section
 
 # The rows of Table 4 that are run here; `ldct` is the noisy scan itself.
-FILTERS = ("ldct", "median", "gaussian", "bilateral", "bm3d")
+FILTERS = ("ldct", "median", "gaussian", "bilateral", "bm3d", "wiener")
 TRAINED_DENOISERS = ("red-cnn", "map-nn", "noise2sim")
-DENOISING_NETWORKS = (*TRAINED_DENOISERS, "meddiff-fm-reverse", "meddiff-fm-diffpir", "meddiff-fm-one-step")
+DENOISING_NETWORKS = (
+    *TRAINED_DENOISERS,
+    "meddiff-fm-reverse",
+    "meddiff-fm-diffpir",
+    "meddiff-fm-one-step",
+    "meddiff-fm-guided",
+)
 DENOISERS = (*FILTERS, *DENOISING_NETWORKS)
 
 

@@ -62,8 +62,10 @@ SUPERVISED = "fully supervised (nnU-Net)"  # a row of Table 5
 
 
 class DenoisingConfig(Section):
-    method: Literal["reverse", "diffpir", "one-step"] = Field(
-        default="diffpir", description="The scan as x_t and its reverse process [3.4], DiffPIR [v3], or x_0 at once."
+    method: Literal["guided", "reverse", "diffpir", "one-step"] = Field(
+        default="guided",
+        description="A filter of the scan's own noise that the model guides [Choice: docs/denoising.md], the scan as "
+        "x_t and its reverse process [3.4], DiffPIR [v3], or x_0 at once.",
     )
     reverse_steps: int = Field(default=50, ge=1, description="Steps of the reverse process [4.3].")
     diffpir_steps: int = Field(

@@ -25,14 +25,14 @@ from meddiff.model.noise2sim import Noise2Sim
 from meddiff.model.redcnn import RedCNN
 from meddiff.model.slice_denoiser import SliceDenoiser
 from meddiff.stages.low_dose import Pair, facts_of, read_pair
-from meddiff.stages.native_grid import denoise_scan, kept_detail, noise_hu
+from meddiff.stages.native_grid import denoise_scan, guide_scan, kept_detail, noise_hu
 from meddiff.tasks.baselines import BASELINES, STRENGTHS, best_strength
 from meddiff.tasks.sampler import Sampler
 from meddiff.training.denoisers import LEARNERS, train_denoiser
 from meddiff.training.run import Run
 from meddiff.volumes import volumes
 
-MODEL_PREFIX, LDCT = "meddiff-fm-", "ldct"
+MODEL_PREFIX, GUIDED, LDCT = "meddiff-fm-", "guided", "ldct"
 WEIGHTS = "model.safetensors"
 TRAINED: dict[str, type[SliceDenoiser]] = {"red-cnn": RedCNN, "map-nn": MapNN, "noise2sim": Noise2Sim}
 CALIBRATION_SLICES = 8
@@ -149,6 +149,8 @@ def _middle(volume_zyx: np.ndarray) -> np.ndarray:
 
 def _model(name: str, model: Path, config: Config, calibration: list[Pair]) -> tuple[Denoiser, dict[str, float]]:
     sampler = Sampler(model, config.sampling, config.machine)
+    if name == GUIDED:
+        return lambda pair: guide_scan(sampler, pair, config), {}
     sigma_hu, detail = float(np.mean([noise_hu(pair) for pair in calibration])), kept_detail(calibration)
 
     def run(pair: Pair) -> np.ndarray:

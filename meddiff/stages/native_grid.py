@@ -10,9 +10,11 @@ from meddiff.config import Config
 from meddiff.metrics.fidelity import SCORING_WINDOW
 from meddiff.stages.low_dose import Pair
 from meddiff.tasks.denoising import denoise
+from meddiff.tasks.guided import Shown, guided
 from meddiff.tasks.sampler import Sampler
-from meddiff.tasks.scan import onto_source
+from meddiff.tasks.scan import Scan, onto_source
 from meddiff.volumes import volumes
+from meddiff.volumes.geometry import Grid
 from meddiff.volumes.resample import resample_onto
 
 
@@ -33,10 +35,9 @@ def denoise_scan(
         detail: the share, as `kept_detail` returns it.
         config: the sections of the stage `denoise`.
     """
-    if pair.labels is None:
-        raise ValueError(f"{pair.id} is a pair of the split {pair.split}, whose anatomy nobody has asked for")
-    seen = resample_onto(pair.noisy, pair.labels)
-    seen_zyx, labels_zyx = volumes.to_zyx(seen), volumes.to_zyx(pair.labels)
+    labels, labels_zyx = _labels_of(pair)
+    seen = resample_onto(pair.noisy, labels)
+    seen_zyx = volumes.to_zyx(seen)
     found_zyx, windowed_zyx = seen_zyx.copy(), np.zeros(seen_zyx.shape, np.float32)
     for part in split_scan(labels_zyx, pair.spacing_mm, pair.region, config.regions):
         region, inside = part.box.region, part.box.slices
@@ -47,9 +48,30 @@ def denoise_scan(
         own_zyx = seen_zyx[part.own]
         windowed_zyx[part.own] = (own_zyx >= window.low_hu) & (own_zyx <= window.high_hu)
     finer_zyx = pair.noisy_zyx - _back(seen, pair.noisy)
-    lost_zyx = (1 - detail) * volumes.to_zyx(onto_source(volumes.like(windowed_zyx, pair.labels), pair.noisy))
+    lost_zyx = (1 - detail) * volumes.to_zyx(onto_source(volumes.like(windowed_zyx, labels), pair.noisy))
     result_zyx = _back(volumes.like(found_zyx, seen), pair.noisy) + (1 - lost_zyx) * finer_zyx
     return np.clip(np.rint(result_zyx), volumes.AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
+
+
+def guide_scan(sampler: Sampler, pair: Pair, config: Config) -> np.ndarray:
+    """Return the noisy scan of a pair after `guided`, int16 HU on the scan's own grid; its noise is its own.
+
+    Args:
+        sampler: the model.
+        pair: the scan, of the test split.
+        config: the sections of the stage `denoise`.
+    """
+    labels, labels_zyx = _labels_of(pair)
+    seen = resample_onto(pair.noisy, labels)
+    regions = []
+    for part in split_scan(labels_zyx, pair.spacing_mm, pair.region, config.regions):
+        box = part.box
+        grid = volumes.crop(seen, box.start_zyx, box.stop_zyx)
+        window = sampler.model.windows.of(box.region)
+        cut = (grid, volumes.to_zyx(grid), labels_zyx[box.slices], box.region, window)
+        scan = Scan(pair.noisy, Grid.of(pair.noisy), *cut)
+        regions.append(Shown(scan, part.own_of_box))
+    return guided(sampler, pair.noisy, regions, seed=config.seed)
 
 
 def noise_hu(pair: Pair) -> float:
@@ -79,6 +101,12 @@ def kept_detail(pairs: Iterable[Pair]) -> float:
         )
         agreeing, total = agreeing + float(noisy @ clean), total + float(noisy @ noisy)
     return float(np.clip(agreeing / total, 0, 1)) if total else 1.0
+
+
+def _labels_of(pair: Pair) -> tuple[sitk.Image, np.ndarray]:
+    if pair.labels is None:
+        raise ValueError(f"{pair.id} is a pair of the split {pair.split}, whose anatomy nobody has asked for")
+    return pair.labels, volumes.to_zyx(pair.labels)
 
 
 def _back(seen: sitk.Image, source: sitk.Image) -> np.ndarray:

@@ -8,6 +8,8 @@ import torch
 from scipy import ndimage
 
 from meddiff.metrics.fidelity import SCORING_WINDOW
+from meddiff.tasks.contrast import keep_contrast
+from meddiff.tasks.noise_spectrum import NoiseSpectrum
 
 # Choice: what `best_strength` tries: voxels for the Gaussian, HU for the others.
 STRENGTHS = {
@@ -71,11 +73,22 @@ def bm3d(hu_zyx: np.ndarray, noise_hu: float) -> np.ndarray:
     return _by_slice(lambda hu_yx: denoise(hu_yx / width, noise_hu / width, profile) * width, hu_zyx)
 
 
+def wiener(hu_zyx: np.ndarray) -> np.ndarray:
+    """Return the scan after a Wiener filter of its own noise spectrum: what `meddiff-fm-guided` is without the model.
+
+    Raises:
+        CaseError: there is too little soft tissue to measure the noise in.
+    """
+    noise = NoiseSpectrum.from_scan(hu_zyx)
+    return _as_hu(keep_contrast(hu_zyx, noise.wiener(hu_zyx, noise.significant(hu_zyx))))
+
+
 BASELINES: dict[str, Callable[..., np.ndarray]] = {
     "median": median,
     "gaussian": gaussian,
     "bilateral": bilateral,
     "bm3d": bm3d,
+    "wiener": wiener,
 }
 
 

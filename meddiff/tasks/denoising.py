@@ -17,6 +17,7 @@ from meddiff.diffusion.solvers import VolumeSolver
 from meddiff.errors import UserError
 from meddiff.machine.progress import showing
 from meddiff.tasks.sampler import Sampler
+from meddiff.tasks.scan import Scan
 from meddiff.volumes.hu import denormalise, normalise
 
 NOISE_REACH = 3.0  # Choice: standard deviations by which noise takes a voxel out of the window
@@ -68,6 +69,25 @@ def denoise(
     nearly = (hu_zyx >= window.low_hu - reach_hu) & (hu_zyx <= window.high_hu + reach_hu)
     within = (result > round(window.low_hu)) & (result < round(window.high_hu))
     return np.where(inside | nearly & within, result, hu_zyx)
+
+
+def check_gain(scan: Scan, result_zyx: np.ndarray, noise_hu: float) -> None:
+    """Refuse a result that is farther from the truth than the scan is.
+
+    Of a scan with noise of standard deviation s, an estimate that errs by e takes the root of s^2 + e^2 away, if its
+    error does not depend on the noise. So where more than s sqrt(2) is taken, e is larger than s.
+
+    Raises:
+        UserError: that much was taken away in the body, of what lies in the window.
+    """
+    window = scan.window
+    seen = (scan.anatomy_zyx > 0) & (scan.hu_zyx >= window.low_hu) & (scan.hu_zyx <= window.high_hu)
+    taken_hu = float((scan.hu_zyx - result_zyx.astype(np.float32))[seen].std()) if seen.any() else 0.0
+    if taken_hu > noise_hu * 2**0.5:
+        raise UserError(
+            f"the result differs from the scan by {taken_hu:.0f} HU where its noise is {noise_hu:.0f} HU, so that it "
+            "is worse than the scan; take --method guided, or write it with --anyway"
+        )
 
 
 def one_step(

@@ -15,6 +15,7 @@ from meddiff.config import Config, Organ, Region
 from meddiff.diffusion.sliding import Place
 from meddiff.errors import CaseError, UserError
 from meddiff.tasks.anomaly import organ_mask
+from meddiff.tasks.fit import tell_misfits
 from meddiff.tasks.lesions import LesionView, blend_share, generate, inpaint_lesion
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.scan import read_scan
@@ -119,6 +120,7 @@ def inpaint_file(
         CaseError: the scan or a mask cannot be used.
     """
     scan = read_scan(path, region, anatomy, sampler.model, config)
+    tell_misfits(scan)
     lesion_zyx = wanted.mask(scan.anatomy_zyx, scan.grid, scan.own_grid.orthogonal(), config.anomaly.closing_mm)
     place = Place((0, 0, 0), scan.hu_zyx.shape)
     view = LesionView(scan.hu_zyx, scan.anatomy_zyx, lesion_zyx, region, scan.window, scan.spacing_mm, place)

@@ -30,6 +30,7 @@ def detect(tmp_path, monkeypatch):
     monkeypatch.setattr("meddiff.tasks.sampler.Sampler", lambda *_: sampler)
     monkeypatch.setattr("meddiff.tasks.scan.read_scan", lambda *_: scan)
     monkeypatch.setattr("meddiff.tasks.anomaly.organ_mask", lambda *_: MAP)
+    monkeypatch.setattr("meddiff.tasks.fit.tell_misfits", lambda *_: None)
     monkeypatch.setattr("meddiff.tasks.anomaly.anomaly_map", anomaly_map)
     (tmp_path / "ct.nii.gz").touch()
 

@@ -32,6 +32,7 @@ from meddiff.report.table4 import table4
 from meddiff.stages import denoise as denoising
 from meddiff.stages import low_dose as pairing
 from meddiff.stages.denoise import (
+    GUIDED,
     MODEL_PREFIX,
     denoise_pairs,
     filter_pairs,
@@ -232,7 +233,7 @@ def test_without_pairs_to_learn_from_a_row_stays_empty(pairs, tmp_path):
 
 def test_the_rows_of_table_4_are_the_methods_there_are():
     assert set(FILTERS) == {"ldct", *BASELINES}
-    assert set(DENOISING_NETWORKS) == {*TRAINED_DENOISERS, *(f"{MODEL_PREFIX}{name}" for name in METHODS)}
+    assert set(DENOISING_NETWORKS) == {*TRAINED_DENOISERS, *(f"{MODEL_PREFIX}{name}" for name in (*METHODS, GUIDED))}
 
 
 def test_noise2sim_learns_without_the_clean_scans(pairs, tmp_path):
