@@ -10,6 +10,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import requests
+import SimpleITK as sitk
 import torch
 
 from meddiff.cli.options import naming
@@ -161,11 +162,11 @@ def test_a_file_that_the_system_does_not_let_be_read_is_no_bad_case(volume, monk
 
 
 def test_memory_that_is_short_while_a_volume_is_read_is_no_bad_case(volume, monkeypatch):
-    class Reader:
+    class Reader(sitk.ImageFileReader):
         def Execute(self):
             raise RuntimeError(ITK_MEMORY)
 
-    monkeypatch.setattr("meddiff.volumes.files._itk_reader", lambda _: Reader())
+    monkeypatch.setattr(sitk, "ImageFileReader", Reader)
     with pytest.raises(CaseError) as caught:
         volumes.read_image(volume)
     assert ends_the_job(caught.value)
