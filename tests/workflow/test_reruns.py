@@ -76,7 +76,7 @@ def finished(tmp_path_factory):
     outputs = [Path(line.split("\t")[0]) for line in summary.splitlines()[1:]]
     for path in outputs:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("a\n1\n")
+        path.write_text("a\n1\n" if path.parent.name in ("tables", "qc") else "")  # Snakemake's report reads these
     snakemake("--touch", "--forceall", "--cores", 1, "all", "--configfile", file)
     return tree
 
