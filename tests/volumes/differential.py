@@ -12,8 +12,10 @@ import resource
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -118,16 +120,26 @@ def read_flipped(seed: int, folder: Path) -> str:
     """
     rng = np.random.default_rng(seed)
     name = FLIPPED[seed % len(FLIPPED)]
-    content = bytearray((folder / name).read_bytes())
+    path = folder / f"flipped-{name}"
+    path.write_bytes(flip((folder / name).read_bytes(), rng))
+    return outcome_of([volumes.read_ct, volumes.read_upright_labels, volumes.read_grid], path)
+
+
+def flip(whole: bytes, rng: np.random.Generator) -> bytes:
+    """Return a file with some bytes changed, or cut off."""
+    content = bytearray(whole)
     reach = len(content) if rng.random() < 0.4 else min(len(content), 400)  # most of it is voxels
     for place in rng.integers(0, reach, int(rng.integers(1, 5))):
         content[place] = int(rng.integers(256))
     if rng.random() < 0.1:
         content = content[: int(rng.integers(len(content)))]
-    path = folder / f"flipped-{name}"
-    path.write_bytes(content)
+    return bytes(content)
+
+
+def outcome_of(reads: list[Callable[[Path], Any]], path: Path) -> str:
+    """Return `read` where one of several ways to read has a result, else `refused`."""
     outcome = "refused"
-    for read in (volumes.read_ct, volumes.read_upright_labels, volumes.read_grid):
+    for read in reads:
         try:
             read(path)
             outcome = "read"
@@ -137,7 +149,7 @@ def read_flipped(seed: int, folder: Path) -> str:
     return outcome
 
 
-def flip_in_a_child(first: int, count: int) -> Counter[str]:
+def flip_in_a_child(first: int, count: int, module: str = "tests.volumes.differential") -> Counter[str]:
     """Read so many flipped files in a process of their own.
 
     Raises:
@@ -148,7 +160,7 @@ def flip_in_a_child(first: int, count: int) -> Counter[str]:
         "-X",
         "faulthandler",
         "-m",
-        "tests.volumes.differential",
+        module,
         "--child",
         str(first),
         str(count),
@@ -164,36 +176,40 @@ def flip_in_a_child(first: int, count: int) -> Counter[str]:
     return Counter(line.partition(":")[2] for line in lines)
 
 
-def _child(first: int, count: int) -> None:
+def _child(write: Callable[[Path], None], read: Callable[[int, Path], str], first: int, count: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     with TemporaryDirectory() as folder:
-        write_bases(Path(folder))
+        write(Path(folder))
         for seed in range(first, first + count):
             print(seed, end=":", flush=True)
-            print(read_flipped(seed, Path(folder)), flush=True)
+            print(read(seed, Path(folder)), flush=True)
 
 
-def main() -> None:
+def main(
+    module: str, compare: Callable[..., str], write: Callable[[Path], None], read: Callable[[int, Path], str]
+) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100, help="odd files")
     parser.add_argument("--flips", type=int, default=100, help="damaged files")
     parser.add_argument("--first", type=int, default=0, help="seed of the first ones")
+    parser.add_argument("--dcm2niix", help="program to compare DICOM series with, too")
     parser.add_argument("--child", type=int, nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        _child(*given.child)
+        _child(write, read, *given.child)
         return
+    others = {"dcm2niix": given.dcm2niix} if given.dcm2niix else {}
     outcomes, wrong = Counter(), 0
     for seed in range(given.first, given.first + given.count):
         try:
-            outcomes[compare(seed)] += 1
+            outcomes[compare(seed, **others)] += 1
         except AssertionError as error:
             wrong += 1
             print(f"seed {seed}: {error}")
     print(f"odd files: {dict(outcomes)}, {wrong} wrong")
-    print(f"damaged files: {dict(flip_in_a_child(given.first, given.flips))}")
+    print(f"damaged files: {dict(flip_in_a_child(given.first, given.flips, module))}")
     sys.exit(wrong > 0)
 
 
 if __name__ == "__main__":
-    main()
+    main(__spec__.name, compare, write_bases, read_flipped)

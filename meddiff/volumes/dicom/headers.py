@@ -1,5 +1,7 @@
 """What the headers of a DICOM folder say; each is read once, and the voxels stay on disk until they are asked for."""
 
+import io
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,8 +70,8 @@ class Plane:
         from pydicom.pixels.utils import pixel_array
 
         on_disk = self.header.get_item("PixelData", keep_deferred=True)
-        syntax = self.header.file_meta.TransferSyntaxUID
-        name = "unknown compression" if syntax.name == syntax else syntax.name
+        syntax = value_of(self.header.file_meta, "TransferSyntaxUID")
+        name = "unknown compression" if syntax is None or syntax.name == syntax else syntax.name
         with damage_means(f"a DICOM slice cannot be decoded ({name}): damaged, or a compression that is not read"):
             stored = pixel_array(self.header, index=self.frame, raw=True)
             unused_bits = 8 * stored.itemsize - int(self.header.BitsStored)
@@ -104,7 +106,7 @@ def read_headers(folder: Path) -> FolderHeaders:
         if path.is_dir() or path.name.startswith(".") or path.name.upper() == "DICOMDIR":
             continue
         header = _parse(path, _TAGS)
-        if header is not None and header.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY:
+        if header is not None and value_of(header.file_meta, "MediaStorageSOPClassUID") == DIRECTORY:
             continue
         headers.append(header) if _is_whole(header) else rest.append(path)
     names = {_like(Path(header.filename)) for header in headers}
@@ -118,12 +120,26 @@ def read_header(path: Path, tags: tuple[str, ...]) -> Any:
     return None if header is None or value_of(header, "Modality") is None else header
 
 
+class _Bounded(io.BufferedReader):
+    """A file that is not asked for more bytes than it has: a damaged length would fill the memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _DEFER_BYTES:
+            size = min(size, os.fstat(self.fileno()).st_size)
+        return super().read(size)
+
+
+def bounded(path: Path | str, _mode: str = "rb") -> io.BufferedReader:
+    """Open a file for pydicom, so that damage is no lack of memory."""
+    return _Bounded(io.FileIO(str(path)))  # pydicom keeps the name and opens it again
+
+
 def _is_whole(header: Any) -> bool:
     """Return whether a header tells what it is of, and a CT has its pixels, which are the last of the tags."""
     if header is None:
         return False
-    kind = value_of(header, "SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
-    return "PixelData" in header or kind not in (None, *CT_IMAGES)
+    kind = str(value_of(header.file_meta, "MediaStorageSOPClassUID") or value_of(header, "SOPClassUID") or "")
+    return "PixelData" in header or not any(uid.startswith(kind) for uid in CT_IMAGES)  # it may be cut off, too
 
 
 def _parse(path: Path, tags: tuple[str, ...]) -> Any:
@@ -135,7 +151,9 @@ def _parse(path: Path, tags: tuple[str, ...]) -> Any:
         return None
     try:
         with damage_means("no DICOM"):
-            header = dcmread(path, defer_size=_DEFER_BYTES, specific_tags=list(tags), force=True)
+            with bounded(path) as file:
+                header = dcmread(file, defer_size=_DEFER_BYTES, specific_tags=list(tags), force=True)
+            header.fileobj_type = bounded  # what was left on disk is read in the same way
             header.file_meta.setdefault("TransferSyntaxUID", ImplicitVRLittleEndian)
             return header
     except CaseError:  # the first bytes of DICOM and others behind

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from meddiff.errors import CaseError
 from meddiff.machine.notes import note
 from meddiff.volumes.dicom.contours import inside_zyx, polygons_of
-from meddiff.volumes.dicom.headers import damage_means, modality_of, read_header
+from meddiff.volumes.dicom.headers import bounded, damage_means, modality_of, read_header
 from meddiff.volumes.geometry import Grid
 
 MODALITIES = ("RTSTRUCT", "SEG")
@@ -117,7 +117,8 @@ def _read_segments(file: Path, scan: Grid, wanted: list[str]) -> sitk.Image:
     names = [name.lower() for name in label_names(file)]
     labels_zyx, affine = np.zeros(0, np.uint8), np.eye(4)
     with damage_means("the DICOM SEG cannot be read as a volume on a regular grid"):
-        segments = highdicom.seg.segread(file)
+        with bounded(file) as content:
+            segments = highdicom.seg.segread(content)
         for label, name in enumerate(wanted, start=1):
             chosen = [n for n, called in zip(segments.segment_numbers, names, strict=True) if called == name]
             volume = segments.get_volume(segment_numbers=chosen, dtype=np.float32)  # always the whole file's grid

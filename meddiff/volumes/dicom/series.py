@@ -163,7 +163,11 @@ def _step_mm(positions_mm: np.ndarray, normal: np.ndarray) -> np.ndarray:
     step_mm = (positions_mm[-1] - positions_mm[0]) / len(steps_mm)
     expected_mm = positions_mm[0] + np.outer(np.arange(len(positions_mm)), step_mm)
     if np.linalg.norm(positions_mm - expected_mm, axis=1).max() > POSITION_TOLERANCE_MM:
-        what = "slices are missing" if steps_mm.max() > 1.5 * np.median(steps_mm) else "not a regular grid"
+        what = (
+            "slices are missing"
+            if steps_mm.max() > 1.5 * np.sort(steps_mm)[(len(steps_mm) - 1) // 2]
+            else "not a regular grid"
+        )
         raise CaseError(f"uneven slice spacing, {steps_mm.min():.2f} to {steps_mm.max():.2f} mm: {what}")
     return step_mm
 

@@ -1,5 +1,8 @@
 """Which slices of a folder are one scan, and that none is left out without a word."""
 
+import resource
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -133,6 +136,30 @@ def test_parts_of_a_concatenation_are_one_scan_and_other_multi_frame_files_are_n
     assert choice.left_out == ("series 1 (axial, 4 slices, 3.00 mm apart)",)
     with pytest.raises(CaseError, match=r"slices of the series are missing \(4 have another"):
         read_ct(tmp_path / "apart")
+
+
+def test_a_length_beyond_the_end_of_the_file_does_not_fill_the_memory(tmp_path):
+    """Read as the file says, the bytes would take the memory of the job: 4 GB of voxels in a file of 1 kB."""
+    write_series(tmp_path, HU)
+    path = tmp_path / "1-3.dcm"
+    content = path.read_bytes()
+    place = content.index(b"\xe0\x7f\x10\x00OW\0\0") + 8
+    path.write_bytes(content[:place] + b"\xf0\xff\xff\xff" + content[place + 4 :])
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, limits[1]))
+    try:
+        np.testing.assert_array_equal(to_zyx(read_ct(tmp_path)), HU)  # they are all there
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+@pytest.mark.parametrize("steps", [(1, 2), (1, 1, 2)])
+def test_of_a_few_slices_with_a_gap_the_reason_is_that_some_are_missing(tmp_path, steps):
+    places = np.cumsum([0, *steps])
+    write_series(tmp_path, HU[: len(places)], positions_mm=[(0, 0, 3.0 * place) for place in places])
+    with pytest.raises(CaseError, match=r"uneven slice spacing, 3.00 to 6.00 mm: slices are missing"):
+        read_ct(tmp_path)
 
 
 def test_phases_in_one_series_and_one_folder_are_refused(tmp_path):

@@ -1,6 +1,7 @@
 """A DICOM folder: which series is read, what is refused, and how slices become HU."""
 
 import logging
+from pathlib import Path
 
 import gdcm
 import numpy as np
@@ -158,7 +159,7 @@ def test_every_header_is_read_once(tmp_path, monkeypatch):
     read, dcmread = [], pydicom.dcmread
 
     def count(path, *args, **kwargs):
-        read.append(path)
+        read.append(Path(path.name))
         return dcmread(path, *args, **kwargs)
 
     monkeypatch.setattr(pydicom, "dcmread", count)
