@@ -210,7 +210,7 @@ def test_a_pair_on_two_grids_is_quarantined(measured, tmp_path):
     assert "on another grid than the normal-dose one" in row.reason
 
 
-@pytest.mark.parametrize("method", ["ldct", "median", "gaussian", *TRAINED_DENOISERS])
+@pytest.mark.parametrize("method", ["ldct", "median", "gaussian", "wiener", *TRAINED_DENOISERS])
 def test_a_method_is_scored_on_the_test_scans_alone(pairs, tmp_path, method):
     if method in FILTERS:
         (row,) = filter_pairs(method, pairs, restrict(CONFIG, "filter"), tmp_path / method)
