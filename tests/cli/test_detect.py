@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from typer.testing import CliRunner
 
 from meddiff.cli.main import app
-from meddiff.config import SamplingConfig, WindowsConfig
+from meddiff.config import Config, SamplingConfig, WindowsConfig
 from meddiff.volumes.volumes import from_zyx
 
 MAP = np.array([[[-0.5, 0.0, 0.5]] * 2] * 2, np.float32)  # 450 HU darker, as expected, 450 HU brighter
@@ -27,6 +27,8 @@ def detect(tmp_path, monkeypatch):
         return MAP
 
     sampler = SimpleNamespace(model=None, config=SamplingConfig())
+    monkeypatch.setattr("meddiff.cli.detect.own_model", lambda _: "model")
+    monkeypatch.setattr("meddiff.cli.detect.own_config", lambda *_: Config())
     monkeypatch.setattr("meddiff.tasks.sampler.Sampler", lambda *_: sampler)
     monkeypatch.setattr("meddiff.tasks.scan.read_scan", lambda *_: scan)
     monkeypatch.setattr("meddiff.tasks.anomaly.organ_mask", lambda *_: MAP)

@@ -192,17 +192,15 @@ def main(
     parser.add_argument("--count", type=int, default=100, help="odd files")
     parser.add_argument("--flips", type=int, default=100, help="damaged files")
     parser.add_argument("--first", type=int, default=0, help="seed of the first ones")
-    parser.add_argument("--dcm2niix", help="program to compare DICOM series with, too")
     parser.add_argument("--child", type=int, nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         _child(write, read, *given.child)
         return
-    others = {"dcm2niix": given.dcm2niix} if given.dcm2niix else {}
     outcomes, wrong = Counter(), 0
     for seed in range(given.first, given.first + given.count):
         try:
-            outcomes[compare(seed, **others)] += 1
+            outcomes[compare(seed)] += 1
         except AssertionError as error:
             wrong += 1
             print(f"seed {seed}: {error}")

@@ -1,9 +1,9 @@
 """Whether readers agree on odd DICOM series, and whether damaged files end in a result or a reason.
 
-    python -m tests.volumes.dicom.differential --count 2500 --flips 2500 --dcm2niix PATH
+    python -m tests.volumes.dicom.differential --count 2500 --flips 2500
 
-compares this project's reader with the truth, with GDCM (SimpleITK) and, where it is named, with dcm2niix on where
-every voxel lies and what it is; then it flips bytes as `tests.volumes.differential` does.
+compares this project's reader with the truth, with GDCM (SimpleITK) and with dcm2niix on where every voxel lies and
+what it is; then it flips bytes as `tests.volumes.differential` does.
 """
 
 import subprocess
@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import dcm2niix
 import nibabel
 import numpy as np
 import SimpleITK as sitk
@@ -30,7 +31,7 @@ SCAN = Grid((6, 5, 4), np.zeros(3), np.diag([2.0, 2.0, 3.0]))
 FLIPPED = (*(f"s{number}/1-1.dcm" for number in range(len(SYNTAXES))), "frames/a.dcm", "rs", "seg")
 
 
-def compare(seed: int, dcm2niix: str = "") -> str:
+def compare(seed: int) -> str:
     """Return what became of an odd series, `read` or `refused`.
 
     Raises:
@@ -50,8 +51,8 @@ def compare(seed: int, dcm2niix: str = "") -> str:
         truth = Grid(odd.hu_zyx.shape[::-1], odd.origin_mm, odd.axes_mm)
         np.testing.assert_allclose(Grid.of(image).corners_mm(), truth.corners_mm(), atol=2e-3)
         _compare_with_gdcm(odd)
-        if dcm2niix and not (odd.is_tilted or odd.is_multi_frame or odd.has_low_sign):  # it straightens the first
-            _compare_with_dcm2niix(odd, dcm2niix, Path(folder))
+        if not (odd.is_tilted or odd.is_multi_frame or odd.has_low_sign):  # it straightens the first
+            _compare_with_dcm2niix(odd, Path(folder))
         return "read"
 
 
@@ -70,11 +71,11 @@ def _compare_with_gdcm(odd: OddSeries) -> None:
             np.testing.assert_allclose(sitk.GetArrayFromImage(image), hu_zyx, atol=0.51)
 
 
-def _compare_with_dcm2niix(odd: OddSeries, program: str, folder: Path) -> None:
+def _compare_with_dcm2niix(odd: OddSeries, folder: Path) -> None:
     """Compare with the one volume that it writes; a series of which it makes several or none says nothing."""
     out = folder / "out"
     out.mkdir()
-    command = [program, "-z", "n", "-b", "n", "-f", "v%r", "-o", str(out), str(odd.folder)]
+    command = [dcm2niix.bin, "-z", "n", "-b", "n", "-f", "v%r", "-o", str(out), str(odd.folder)]
     subprocess.run(command, capture_output=True, check=False, timeout=60)
     files = list(out.glob("*.nii"))
     if len(files) != 1:
