@@ -24,7 +24,8 @@ from meddiff.machine.shards import done_rows
 from meddiff.metrics.detection import VoxelScores
 from meddiff.stages.low_dose import read_pair
 from meddiff.store.record import Record
-from meddiff.tasks.anomaly import anomaly_map, organ_mask
+from meddiff.store.view import View
+from meddiff.tasks.anomaly import Probe, anomaly_map, organ_mask
 from meddiff.tasks.baselines import STRENGTHS, gaussian
 from meddiff.tasks.denoising import METHODS, denoise
 from meddiff.tasks.sampler import Sampler
@@ -69,7 +70,7 @@ def denoising_rows(sampler: Sampler, record: Record, clean: np.ndarray) -> list[
     def denoised(scan: np.ndarray, method: Any, sigma_n: float) -> np.ndarray:
         noise_hu = sigma_n * meta.window.width_hu / 2
         config = DenoisingConfig(method=method)
-        return denoise(sampler, scan, anatomy, meta.region, meta.window, config, noise_hu)
+        return denoise(sampler, View(scan, anatomy, meta.region, meta.window, meta.spacing_mm), config, noise_hu)
 
     found = {"noisy": noisy} | {method: denoised(noisy, method, SIGMA_N) for method in METHODS}
     psnrs = {name: psnr(result, clean, meta.window) for name, result in found.items()}
@@ -95,10 +96,10 @@ def detection_rows(sampler: Sampler, record: Record, clean: np.ndarray) -> list[
         scan, lesion = add_lesion(scan, ANY_LUNG, LESION_RADIUS_MM, LESION_HU, number)
         lesions |= lesion & organ
     intensity = auc(normalise(scan.ct_zyx, meta.window) + 1, lesions, organ)
-    rows = []
+    view, rows = View(scan.ct_zyx, labels, meta.region, meta.window, meta.spacing_mm), []
     for t in TIMESTEPS:
         for masked in (True, False):
-            found = anomaly_map(sampler, scan.ct_zyx, labels, organ, meta.region, meta.window, t, 1, masked)
+            found = anomaly_map(sampler, view, organ, Probe(t, masked=masked))
             name = f"t {t}, {'organ alone' if masked else 'whole scan'}"
             for kind, score in {"|.|": np.abs(found), "brighter": np.maximum(found, 0)}.items():
                 ours = auc(score, lesions, organ)

@@ -87,11 +87,10 @@ def denoise(
         if how.method == "guided":
             result = prepared.own(guided(sampler, prepared.source, [Shown(prepared)], noise_hu, seed))
         else:
-            arguments = (prepared.hu_zyx, prepared.anatomy_zyx, region, prepared.window)
             if noise_hu is None:
                 noise_hu = measure_noise_hu(prepared.hu_zyx, prepared.anatomy_zyx, prepared.spacing_mm)
                 log.info("noise of %.1f HU, measured in soft tissue; give another with --noise-hu", noise_hu)
-            clean_zyx = denoising.denoise(sampler, *arguments, how, noise_hu, seed)
+            clean_zyx = denoising.denoise(sampler, prepared, how, noise_hu, seed)
             if not anyway:
                 denoising.check_gain(prepared, clean_zyx, noise_hu)
             result = prepared.with_changes(clean_zyx)

@@ -69,8 +69,7 @@ def detect(
         tell_misfits(prepared)
         mask = anomaly.organ_mask(prepared.anatomy_zyx, organ, prepared.spacing_mm, settings.anomaly.closing_mm)
     t = anomaly.timesteps(settings.anomaly, organ)[-1] if timestep is None else timestep
-    arguments = (prepared.hu_zyx, prepared.anatomy_zyx, mask, region, prepared.window, t)
-    found = anomaly.anomaly_map(sampler, *arguments, settings.anomaly.draws, masked, seed)
+    found = anomaly.anomaly_map(sampler, prepared, mask, anomaly.Probe(t, settings.anomaly.draws, masked), seed)
     map_hu = prepared.as_map(found * prepared.window.width_hu / 2)
     volumes.write_image(map_hu, out)
     if mask_out:

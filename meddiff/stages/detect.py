@@ -16,7 +16,8 @@ from meddiff.machine.shards import Item, run_shard
 from meddiff.nnunet.model import Images, NnUNet
 from meddiff.store.query import by_dataset, labelled, where
 from meddiff.store.record import Record
-from meddiff.tasks.anomaly import anomaly_map, organ_mask, timesteps
+from meddiff.store.view import View
+from meddiff.tasks.anomaly import Probe, anomaly_map, organ_mask, timesteps
 from meddiff.tasks.sampler import Sampler
 from meddiff.volumes import volumes
 from meddiff.volumes.hu import normalise
@@ -78,9 +79,8 @@ def write_maps(records: list[Record], sampler: Sampler, config: Config, out: Pat
 
     def work(item: Item) -> dict[str, Any]:
         record, t, masked = item.of
-        case, meta = read_case(record, config.anomaly.closing_mm), record.meta
-        arguments = (record.ct[:], record.anatomy[:], case.organ_zyx, meta.region, meta.window, t)
-        found = anomaly_map(sampler, *arguments, config.anomaly.draws, masked, config.seed)
+        case, probe = read_case(record, config.anomaly.closing_mm), Probe(t, config.anomaly.draws, masked)
+        found = anomaly_map(sampler, View.from_record(record), case.organ_zyx, probe, config.seed)
         volumes.write_image(record.as_image(found), item.output)
         return {"organ": case.organ, "t": t, "masked": masked}
 

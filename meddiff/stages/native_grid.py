@@ -9,6 +9,7 @@ from meddiff.anatomy.parts import split_scan
 from meddiff.config import Config
 from meddiff.metrics.fidelity import SCORING_WINDOW
 from meddiff.stages.low_dose import Pair
+from meddiff.store.view import View
 from meddiff.tasks.denoising import denoise
 from meddiff.tasks.guided import Shown, guided
 from meddiff.tasks.sampler import Sampler
@@ -43,8 +44,8 @@ def denoise_scan(
         region, inside = part.box.region, part.box.slices
         window = sampler.model.windows.of(region)
         settings = config.denoising.model_copy(update={"method": method})
-        arguments = (seen_zyx[inside], labels_zyx[inside], region, window, settings, sigma_hu, config.seed)
-        found_zyx[part.own] = denoise(sampler, *arguments)[part.own_of_box]
+        view = View(seen_zyx[inside], labels_zyx[inside], region, window, pair.spacing_mm)
+        found_zyx[part.own] = denoise(sampler, view, settings, sigma_hu, config.seed)[part.own_of_box]
         own_zyx = seen_zyx[part.own]
         windowed_zyx[part.own] = (own_zyx >= window.low_hu) & (own_zyx <= window.high_hu)
     finer_zyx = pair.noisy_zyx - _back(seen, pair.noisy)
@@ -68,8 +69,8 @@ def guide_scan(sampler: Sampler, pair: Pair, config: Config) -> np.ndarray:
         box = part.box
         grid = volumes.crop(seen, box.start_zyx, box.stop_zyx)
         window = sampler.model.windows.of(box.region)
-        cut = (grid, volumes.to_zyx(grid), labels_zyx[box.slices], box.region, window)
-        scan = Scan(pair.noisy, Grid.of(pair.noisy), *cut)
+        view = View(volumes.to_zyx(grid), labels_zyx[box.slices], box.region, window, pair.spacing_mm)
+        scan = Scan(**vars(view), source=pair.noisy, own_grid=Grid.of(pair.noisy), grid=grid)
         regions.append(Shown(scan, part.own_of_box))
     return guided(sampler, pair.noisy, regions, seed=config.seed)
 

@@ -1,13 +1,16 @@
 """Anomaly detection without fine-tuning (section 3.4): what the model would not have drawn in a healthy organ."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy import ndimage
 
 from meddiff.anatomy.labels import LUNG, ids
-from meddiff.config import AnomalyConfig, Organ, Region, Window
+from meddiff.config import AnomalyConfig, Organ
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import CaseError, UserError
+from meddiff.store.view import View
 from meddiff.tasks.sampler import Sampler
 from meddiff.volumes.hu import air_scaled, normalise
 
@@ -34,51 +37,50 @@ def organ_mask(anatomy_zyx: np.ndarray, organ: Organ, spacing_mm: float, closing
     return mask | filled
 
 
-def anomaly_map(
-    sampler: Sampler,
-    hu_zyx: np.ndarray,
-    anatomy_zyx: np.ndarray,
-    organ_zyx: np.ndarray,
-    region: Region,
-    window: Window,
-    timestep: int,
-    draws: int,
-    masked: bool,
-    seed: int = 0,
-) -> np.ndarray:
+@dataclass(frozen=True)
+class Probe:
+    """How a scan is hidden from the model, which then draws it without what is not healthy.
+
+    Args:
+        timestep: of the noise that hides a lesion.
+        draws: how many draws of the noise are averaged.
+        masked: show the model the organ alone, as the paper does; the model was trained on whole scans, and finds
+            more when it sees one. Choice: the rest is air, the one filling that training shows, and the anatomy that
+            the model is told stays whole.
+    """
+
+    timestep: int
+    draws: int = 1
+    masked: bool = True
+
+
+def anomaly_map(sampler: Sampler, view: View, organ_zyx: np.ndarray, probe: Probe, seed: int = 0) -> np.ndarray:
     """Return the scan minus the model's estimate of it, float32, 0 outside of the organ.
 
     It is in units of half the HU window: positive where the scan is brighter than expected, -2 to 2.
 
     Args:
         sampler: the model.
-        hu_zyx: the scan, cut to its region.
-        anatomy_zyx: its label ids, uint8.
+        view: the scan, cut to its region.
         organ_zyx: what `organ_mask` returned.
-        region: what the scan shows.
-        window: the region's HU window.
-        timestep: of the noise that hides a lesion.
-        draws: how many draws of the noise are averaged.
-        masked: show the model the organ alone, as the paper does; the model was trained on whole scans, and finds
-            more when it sees one. Choice: the rest is air, the one filling that training shows, and the anatomy that
-            the model is told stays whole.
+        probe: timestep, draws, and what the model sees.
         seed: of the noise.
 
     Raises:
         UserError: the timestep is not on the model's schedule.
     """
-    windows = sampler.windows(anatomy_zyx, region, seed)
+    windows, timestep = sampler.windows(view.anatomy_zyx, view.region, seed), probe.timestep
     if not 0 <= timestep < windows.diffusion.timesteps:
         raise UserError(f"t {timestep} is outside of the noise schedule; give 0 to {windows.diffusion.timesteps - 1}")
-    scaled = normalise(hu_zyx, window)
-    seen_zyx = np.where(organ_zyx, scaled, np.float32(air_scaled(window))) if masked else scaled
+    scaled = normalise(view.hu_zyx, view.window)
+    seen_zyx = np.where(organ_zyx, scaled, np.float32(air_scaled(view.window))) if probe.masked else scaled
     seen = windows.padded(torch.from_numpy(seen_zyx))
     alpha, sigma = Schedule(windows.diffusion.timesteps).at(timestep)
     generator = torch.Generator().manual_seed(seed)
     mean = torch.zeros_like(seen)
-    for _ in range(draws):
+    for _ in range(probe.draws):
         x_t = alpha * seen + sigma * windows.noise(generator)
-        mean += windows.estimate_x0(x_t, timestep) / draws
+        mean += windows.estimate_x0(x_t, timestep) / probe.draws
     return np.where(organ_zyx, scaled - windows.inner(mean).cpu().numpy(), 0).astype(np.float32)
 
 

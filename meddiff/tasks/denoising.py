@@ -9,30 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meddiff.config import DenoisingConfig, Region, SamplingConfig, Window
+from meddiff.config import DenoisingConfig, SamplingConfig
 from meddiff.diffusion import diffpir
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import SlidingWindows, numbered
 from meddiff.diffusion.solvers import VolumeSolver
 from meddiff.errors import UserError
 from meddiff.machine.progress import showing
+from meddiff.store.view import View
 from meddiff.tasks.sampler import Sampler
-from meddiff.tasks.scan import Scan
 from meddiff.volumes.hu import denormalise, normalise
 
 NOISE_REACH = 3.0  # Choice: standard deviations by which noise takes a voxel out of the window
 
 
-def denoise(
-    sampler: Sampler,
-    hu_zyx: np.ndarray,
-    anatomy_zyx: np.ndarray,
-    region: Region,
-    window: Window,
-    config: DenoisingConfig,
-    noise_hu: float,
-    seed: int = 0,
-) -> np.ndarray:
+def denoise(sampler: Sampler, view: View, config: DenoisingConfig, noise_hu: float, seed: int = 0) -> np.ndarray:
     """Return the scan with less noise, int16 HU; what lies outside of the region's window keeps its value.
 
     Noise takes voxels out of the window whose tissue lies in it: 27 HU a fifth of all fat, and then the largest noise
@@ -41,10 +32,7 @@ def denoise(
 
     Args:
         sampler: the model.
-        hu_zyx: the scan, cut to its region.
-        anatomy_zyx: its label ids, uint8.
-        region: what it shows.
-        window: the region's HU window.
+        view: the scan, cut to its region.
         config: method and steps.
         noise_hu: standard deviation of the scan's noise, HU; the method `reverse` does not ask for it.
         seed: of the noise that the method adds.
@@ -52,15 +40,16 @@ def denoise(
     Raises:
         UserError: the model's schedule has no such noise.
     """
+    hu_zyx, window = view.hu_zyx, view.window
     sigma_n = noise_hu / (window.width_hu / 2)
-    windows = sampler.windows(anatomy_zyx, region, seed)
+    windows = sampler.windows(view.anatomy_zyx, view.region, seed)
     noisy = windows.padded(torch.from_numpy(normalise(hu_zyx, window)))
     method = METHODS[config.method]
     lowest, highest = Schedule(windows.diffusion.timesteps).noise_range
     if not lowest <= sigma_n <= highest:
         ends_hu = [f"{sigma * window.width_hu / 2:.2g}" for sigma in (lowest, highest)]
         raise UserError(
-            f"noise of {noise_hu:.2g} HU: in the {region} this model knows noise of {' to '.join(ends_hu)} HU"
+            f"noise of {noise_hu:.2g} HU: in the {view.region} this model knows noise of {' to '.join(ends_hu)} HU"
         )
     clean = method(windows, noisy, config, sigma_n, torch.Generator().manual_seed(seed))
     result = denormalise(windows.inner(clean).cpu().numpy(), window)
@@ -71,7 +60,7 @@ def denoise(
     return np.where(inside | nearly & within, result, hu_zyx)
 
 
-def check_gain(scan: Scan, result_zyx: np.ndarray, noise_hu: float) -> None:
+def check_gain(view: View, result_zyx: np.ndarray, noise_hu: float) -> None:
     """Refuse a result that is farther from the truth than the scan is.
 
     Of a scan with noise of standard deviation s, an estimate that errs by e takes the root of s^2 + e^2 away, if its
@@ -80,9 +69,9 @@ def check_gain(scan: Scan, result_zyx: np.ndarray, noise_hu: float) -> None:
     Raises:
         UserError: that much was taken away in the body, of what lies in the window.
     """
-    window = scan.window
-    seen = (scan.anatomy_zyx > 0) & (scan.hu_zyx >= window.low_hu) & (scan.hu_zyx <= window.high_hu)
-    taken_hu = float((scan.hu_zyx - result_zyx.astype(np.float32))[seen].std()) if seen.any() else 0.0
+    window = view.window
+    seen = (view.anatomy_zyx > 0) & (view.hu_zyx >= window.low_hu) & (view.hu_zyx <= window.high_hu)
+    taken_hu = float((view.hu_zyx - result_zyx.astype(np.float32))[seen].std()) if seen.any() else 0.0
     if taken_hu > noise_hu * 2**0.5:
         raise UserError(
             f"the result differs from the scan by {taken_hu:.0f} HU where its noise is {noise_hu:.0f} HU, so that it "

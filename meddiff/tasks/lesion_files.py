@@ -87,7 +87,7 @@ def generate_file(
     labels_zyx, lesion_zyx = labels_zyx[box.slices], lesion_zyx[box.slices]
     air_zyx = np.full(labels_zyx.shape, air_hu(window), np.int16)
     whole = Place((0, 0, 0), labels_zyx.shape)
-    view = LesionView(air_zyx, labels_zyx, lesion_zyx, region, window, sampler.model.spacing_mm, whole)
+    view = LesionView(air_zyx, labels_zyx, region, window, sampler.model.spacing_mm, lesion_zyx, whole)
     if patch:
         (lesion_box,) = ndimage.find_objects(lesion_zyx.astype(np.uint8))
         view = view.patch(lesion_box, sampler.patch_vox)
@@ -123,7 +123,7 @@ def inpaint_file(
     tell_misfits(scan)
     lesion_zyx = wanted.mask(scan.anatomy_zyx, scan.grid, scan.own_grid.orthogonal(), config.anomaly.closing_mm)
     place = Place((0, 0, 0), scan.hu_zyx.shape)
-    view = LesionView(scan.hu_zyx, scan.anatomy_zyx, lesion_zyx, region, scan.window, scan.spacing_mm, place)
+    view = LesionView(scan.hu_zyx, scan.anatomy_zyx, region, scan.window, scan.spacing_mm, lesion_zyx, place)
     drawn_zyx = inpaint_lesion(sampler, view, config.lesions, wanted.seed, f"lesion in the {region}")
     allowed = scan.as_mask(blend_share(lesion_zyx, config.lesions.margin_mm / scan.spacing_mm) > 0)
     changed_zyx = volumes.to_zyx(scan.with_changes(drawn_zyx))

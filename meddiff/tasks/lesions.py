@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from meddiff.config import LesionsConfig, Region, Window
+from meddiff.config import LesionsConfig, Window
 from meddiff.diffusion.repaint import inpaint, walk
 from meddiff.diffusion.sampling import sample_volume
 from meddiff.diffusion.sliding import Place
@@ -16,30 +16,21 @@ from meddiff.machine.progress import showing
 from meddiff.store.lesion_patches import Box, centred_corner
 from meddiff.store.patches import padded
 from meddiff.store.record import Record
+from meddiff.store.view import View
 from meddiff.tasks.sampler import Sampler
 from meddiff.volumes.hu import air_hu, denormalise, normalise
 
 
 @dataclass(frozen=True)
-class LesionView:
+class LesionView(View):
     """A part of a region with a lesion in it, or all of the region.
 
     Args:
-        hu_zyx: the scan.
-        anatomy_zyx: label ids, uint8.
         lesion_zyx: where the lesion is or shall be, bool.
-        region: what the scan shows.
-        window: the region's HU window.
-        spacing_mm: size of the voxels.
         place: where the part lies in the region.
     """
 
-    hu_zyx: np.ndarray
-    anatomy_zyx: np.ndarray
     lesion_zyx: np.ndarray
-    region: Region
-    window: Window
-    spacing_mm: float
     place: Place
 
     def __post_init__(self) -> None:
@@ -58,9 +49,9 @@ class LesionView:
         """Return the patch of a record with a lesion's box in its middle; `lesion_zyx` are the record's lesions."""
         meta = record.meta
         corner = centred_corner(box, patch_vox)
-        arrays = _cut((record.ct, record.anatomy, lesion_zyx), corner, patch_vox, meta.window)
+        hu, anatomy, lesion = _cut((record.ct, record.anatomy, lesion_zyx), corner, patch_vox, meta.window)
         place = Place(tuple(corner), meta.size_zyx)
-        return cls(*arrays, meta.region, meta.window, meta.spacing_mm, place)
+        return cls(hu, anatomy, meta.region, meta.window, meta.spacing_mm, lesion, place)
 
     def patch(self, box: Box, patch_vox: int) -> "LesionView":
         """Return the patch with a lesion's box in its middle."""

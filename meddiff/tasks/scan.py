@@ -14,10 +14,11 @@ from meddiff.anatomy.masks import has_body, read_mask_of
 from meddiff.anatomy.numbering import MaskFile
 from meddiff.anatomy.regions import find_region
 from meddiff.anatomy.segmenter import Segmenter
-from meddiff.config import Config, Region, Window
+from meddiff.config import Config, Region
 from meddiff.errors import CaseError
 from meddiff.machine.device import choose_device
 from meddiff.model.foundation import MedDiffFM
+from meddiff.store.view import View
 from meddiff.volumes import volumes
 from meddiff.volumes.geometry import Grid, without_shear
 from meddiff.volumes.resample import resample_ct
@@ -26,30 +27,18 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Scan:
-    """A scan and its region at the model's spacing.
+class Scan(View):
+    """A region of a scan at the model's spacing, and the way back to the scan's own voxels.
 
     Args:
         source: the scan's own voxels, int16 HU, in the order of its file; sheared if the gantry was tilted.
         own_grid: where the file says that they lie; `source` has it without what is rounding of perpendicular axes.
         grid: where the region lies: the image that `hu_zyx` was taken from.
-        hu_zyx: the region's voxels.
-        anatomy_zyx: their label ids, uint8.
-        region: what it shows.
-        window: the region's HU window.
     """
 
     source: sitk.Image
     own_grid: Grid
     grid: sitk.Image
-    hu_zyx: np.ndarray
-    anatomy_zyx: np.ndarray
-    region: Region
-    window: Window
-
-    @property
-    def spacing_mm(self) -> float:
-        return self.grid.GetSpacing()[0]
 
     def with_changes(self, hu_zyx: np.ndarray) -> sitk.Image:
         """Return the scan's own voxels with what was changed in its region, int16 HU.
@@ -106,7 +95,8 @@ def read_scan(path: Path, region: Region, anatomy: MaskFile | None, model: MedDi
     box = find_region(labels_zyx, model.spacing_mm, region, config.regions)
     grid = volumes.crop(resampled, box.start_zyx, box.stop_zyx)
     source = acquired if own_grid.is_sheared() else without_shear(acquired, volumes.AIR_HU)
-    return Scan(source, own_grid, grid, volumes.to_zyx(grid), labels_zyx[box.slices], region, model.windows.of(region))
+    view = View(volumes.to_zyx(grid), labels_zyx[box.slices], region, model.windows.of(region), model.spacing_mm)
+    return Scan(**vars(view), source=source, own_grid=own_grid, grid=grid)
 
 
 def read_anatomy(file: MaskFile, scan: sitk.Image, ct: sitk.Image, body_threshold_hu: float) -> np.ndarray:

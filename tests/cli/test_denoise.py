@@ -40,9 +40,9 @@ def folder(tmp_path_factory):
 def test_the_noise_is_that_of_the_scan_in_hu_whatever_the_region(folder, tmp_path, monkeypatch, region, given):
     told = []
 
-    def remember(_sampler, hu_zyx, _anatomy, _region, _window, _config, noise_hu, _seed):
+    def remember(_sampler, view, _config, noise_hu, _seed):
         told.append(noise_hu)
-        return hu_zyx
+        return view.hu_zyx
 
     monkeypatch.setattr("meddiff.tasks.denoising.denoise", remember)
     files = {"scan": folder / "ct.nii.gz", "out": tmp_path / "out.nii.gz", "anatomy": folder / "anatomy.nii.gz"}
@@ -77,7 +77,7 @@ def test_a_file_of_another_order_has_the_same_result(folder, tmp_path, order):
 
 def test_a_result_that_is_worse_than_the_scan_is_refused_unless_it_is_wanted(folder, tmp_path, monkeypatch):
     """One that shows the lungs as they are not."""
-    monkeypatch.setattr("meddiff.tasks.denoising.denoise", lambda _, hu, *__: np.maximum(hu, -700))
+    monkeypatch.setattr("meddiff.tasks.denoising.denoise", lambda _, view, *__: np.maximum(view.hu_zyx, -700))
     with pytest.raises(UserError, match=r"differs from the scan by \d+ HU where its noise is 12 HU.*--anyway"):
         run(folder, tmp_path / "out.nii.gz", method="one-step")
     assert not (tmp_path / "out.nii.gz").exists()

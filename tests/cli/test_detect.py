@@ -23,7 +23,7 @@ def detect(tmp_path, monkeypatch):
     )
 
     def anomaly_map(*arguments):
-        seen["masked"] = arguments[-2]
+        seen["masked"] = arguments[-2].masked
         return MAP
 
     sampler = SimpleNamespace(model=None, config=SamplingConfig())

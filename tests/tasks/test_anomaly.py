@@ -6,7 +6,8 @@ import pytest
 from meddiff.anatomy.labels import CLASS_IDS
 from meddiff.config import Region, WindowsConfig
 from meddiff.errors import CaseError, UserError
-from meddiff.tasks.anomaly import anomaly_map, organ_mask
+from meddiff.store.view import View
+from meddiff.tasks.anomaly import Probe, anomaly_map, organ_mask
 from meddiff.volumes.hu import denormalise
 from tests.tasks.healthy import HealthySampler
 
@@ -25,16 +26,8 @@ def chest():
 
 
 def detect(anatomy, hu, organ, timestep=900, **settings):
-    return anomaly_map(
-        HealthySampler(VALUES),
-        hu,
-        anatomy,
-        organ,
-        Region.CHEST,
-        WINDOW,
-        timestep,
-        **{"draws": 1, "masked": True, **settings},
-    )
+    view = View(hu, anatomy, Region.CHEST, WINDOW, 1.0)
+    return anomaly_map(HealthySampler(VALUES), view, organ, Probe(timestep, **settings))
 
 
 def test_a_lesion_stands_out_by_its_difference_and_nothing_else_does(chest):
@@ -65,7 +58,7 @@ def test_around_a_masked_organ_the_model_sees_air(chest, region, air):
     organ, window, seen = organ_mask(anatomy, "lung", 1.0, 0), WindowsConfig().of(region), []
     sampler = HealthySampler(VALUES)
     sampler.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    anomaly_map(sampler, hu, anatomy, organ, region, window, timestep=0, draws=1, masked=True)
+    anomaly_map(sampler, View(hu, anatomy, region, window, 1.0), organ, Probe(0))
     around = seen[0][0, 0, :, :3]  # rows before the lung
     np.testing.assert_allclose(around.numpy(), air, atol=0.05)  # sigma is 0.0064 at t = 0
 

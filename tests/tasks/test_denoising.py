@@ -10,6 +10,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from meddiff.config import DenoisingConfig, DiffusionConfig, MachineConfig, Region, WindowsConfig
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import UserError
+from meddiff.store.view import View
 from meddiff.tasks.denoising import METHODS, denoise, restore
 from meddiff.volumes.hu import denormalise
 from tests.tasks.healthy import HealthySampler
@@ -30,7 +31,8 @@ def scan():
 
 def run(scan, method, sampler=None, noise_hu=27.0):
     config = DenoisingConfig(method=method)
-    return denoise(sampler or HealthySampler(VALUES), scan[2], scan[0], Region.ABDOMEN, WINDOW, config, noise_hu)
+    view = View(scan[2], scan[0], Region.ABDOMEN, WINDOW, 1.0)
+    return denoise(sampler or HealthySampler(VALUES), view, config, noise_hu)
 
 
 def rmse(a, b):

@@ -20,7 +20,7 @@ def scan(spacing_xyz_mm=(2.0, 2.0, 2.0), lung=slice(4, 20)):
     source.SetSpacing(spacing_xyz_mm)
     grid = from_zyx(np.zeros((24, 20, 20), np.int16), 2.0)
     hu = np.zeros(labels.shape, np.int16)
-    return Scan(source, Grid.of(source), grid, hu, labels, Region.CHEST, WindowsConfig().chest)
+    return Scan(hu, labels, Region.CHEST, WindowsConfig().chest, grid.GetSpacing()[0], source, Grid.of(source), grid)
 
 
 def test_a_scan_that_fits_is_told_nothing():

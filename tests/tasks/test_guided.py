@@ -28,7 +28,8 @@ def run(sampler, noisy_zyx, labels_zyx, spacing_mm=2.0, own=slice(None)):
     """Labels are those at 2 mm, the spacing of the model."""
     source = volumes.from_zyx(noisy_zyx.round().astype(np.int16), spacing_mm)
     grid = resample_ct(source, 2.0)
-    scan = Scan(source, Grid.of(source), grid, volumes.to_zyx(grid), labels_zyx, Region.ABDOMEN, WINDOW)
+    view = (volumes.to_zyx(grid), labels_zyx, Region.ABDOMEN, WINDOW, grid.GetSpacing()[0])
+    scan = Scan(*view, source, Grid.of(source), grid)
     return guided(sampler, source, [Shown(scan, own)])
 
 

@@ -16,7 +16,8 @@ from meddiff.nnunet.model import NnUNet
 from meddiff.stages.detect import labelled_images
 from meddiff.stages.lesion import GENERATED, INPAINTED
 from meddiff.store.record import Record, RecordMeta, write_record
-from meddiff.tasks.anomaly import anomaly_map, organ_mask
+from meddiff.store.view import View
+from meddiff.tasks.anomaly import Probe, anomaly_map, organ_mask
 from meddiff.tasks.lesions import LesionView, blend_share, generate, inpaint_lesion
 from meddiff.tasks.sampler import Sampler
 from meddiff.training.finetune import Place as Training
@@ -95,9 +96,8 @@ def of(rows, role, split):
 
 
 def mapped(sampler, record, t=900):
-    anatomy = record.anatomy[:]
-    organ = organ_mask(anatomy, Organ.LUNG, SPACING_MM, 10.0)
-    return anomaly_map(sampler, record.ct[:], anatomy, organ, Region.CHEST, WINDOW, t, 1, masked=False), organ
+    organ = organ_mask(record.anatomy[:], Organ.LUNG, SPACING_MM, 10.0)
+    return anomaly_map(sampler, View.from_record(record), organ, Probe(t, masked=False)), organ
 
 
 def test_lesions_of_low_contrast_stand_out_more_than_by_their_brightness(study):
@@ -141,7 +141,7 @@ def drawn(study):
     for record in of(rows, "downstream", "test") + of(rows, "downstream", "val"):
         place = Place((0, 0, 0), record.meta.size_zyx)
         lesion = record.lesion[:] > 0
-        view = LesionView(record.ct[:], record.anatomy[:], lesion, Region.CHEST, WINDOW, SPACING_MM, place)
+        view = LesionView(record.ct[:], record.anatomy[:], Region.CHEST, WINDOW, SPACING_MM, lesion, place)
         inpainted = inpaint_lesion(sampler, view, CONFIG.lesions, 0, INPAINTED)
         scans.append((record, {GENERATED: generate(sampler, view, 0, GENERATED), INPAINTED: inpainted}))
     return scans

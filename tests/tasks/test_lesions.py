@@ -54,7 +54,7 @@ def view():
     hu[0] = 3000  # metal, far outside of the window
     lesion = np.zeros(hu.shape, bool)
     lesion[8:12, 6:10, 30:35] = True
-    return LesionView(hu, np.full(hu.shape, 10, np.uint8), lesion, Region.CHEST, WINDOW, 2.0, Place((0,) * 3, hu.shape))
+    return LesionView(hu, np.full(hu.shape, 10, np.uint8), Region.CHEST, WINDOW, 2.0, lesion, Place((0,) * 3, hu.shape))
 
 
 def near(hu, scaled):
@@ -117,4 +117,4 @@ def test_a_patch_that_reaches_beyond_the_region_has_air_there(view):
 def test_a_lesion_that_cannot_be_drawn_is_refused(view, change, words):
     lesion, anatomy = change(view)
     with pytest.raises(CaseError, match=words):
-        LesionView(view.hu_zyx, anatomy, lesion, view.region, view.window, view.spacing_mm, view.place)
+        LesionView(view.hu_zyx, anatomy, view.region, view.window, view.spacing_mm, lesion, view.place)
