@@ -59,7 +59,12 @@ def denoise(
     its HU window keep their value, and so does noise that is finer than the model's voxels. The voxels of a file are
     those of the scan, in its order. A DICOM folder gives a DICOM series, marked as derived, in the same study.
     """
-    if not scan.is_dir():
+    if scan.is_dir():
+        from meddiff.volumes.dicom.derived import check_derivable
+
+        with naming(scan):
+            check_derivable(scan, out)
+    else:
         check_volume_out(out, scan, anatomy)
     check_region(region)
     model = own_model(model)
@@ -74,12 +79,9 @@ def denoise(
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.scan import read_scan
     from meddiff.volumes import volumes
-    from meddiff.volumes.dicom.derived import check_derivable, write_derived_series
+    from meddiff.volumes.dicom.derived import write_derived_series
 
     set_up_cpu(threads)
-    if scan.is_dir():
-        with naming(scan):
-            check_derivable(scan, out)
     sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(scan):
         prepared = read_scan(scan, region, mask_file(anatomy, anatomy_version), sampler.model, settings)
