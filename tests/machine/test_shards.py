@@ -258,10 +258,12 @@ def test_a_shard_waits_for_an_older_job_that_still_works_on_it(tmp_path, monkeyp
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_a_job_that_is_told_to_stop_quarantines_nothing_and_keeps_what_is_done(tmp_path, signal_number):
+    # A shell that runs the tests in the background has them, and so their children, ignore a Ctrl-C.
     code = f"""
-import time
+import signal, time
 from pathlib import Path
 from meddiff.machine.shards import Item, run_shard
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def work(item):
     item.output.write_text(item.id)
     if item.id == "b":
