@@ -13,6 +13,7 @@ from meddiff.volumes.geometry import Grid
 
 # Choice: contours up to this many slices apart are neighbours, and stand for what lies between them.
 NEXT_SLICES = 1.5
+FLAT = 1e-3  # of a voxel: how far points of one plane may lie apart
 XOR = "CLOSEDPLANAR_XOR"
 
 
@@ -38,7 +39,8 @@ def polygons_of(contours: Sequence[Any], scan: Grid) -> list[Polygon]:
         kind = str(contour.get("ContourGeometricType", "CLOSED"))
         if len(points) < 3 or not kind.startswith("CLOSED"):
             continue
-        axis = int(np.ptp(points, axis=0).argmin())
+        extent = np.ptp(points, axis=0)
+        axis = int(np.flatnonzero(extent < extent.min() + FLAT)[-1])  # of a line the one across the scan's slices
         place = float(points[:, axis].mean())
         if not 0 <= round(place) < scan.size_xyz[axis] or np.ptp(points[:, axis]) > 0.5:
             raise CaseError("a contour of the RTSTRUCT does not lie on a slice of the scan")

@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 
 from meddiff.errors import CaseError
-from meddiff.volumes.dicom.headers import CT_IMAGES, ENHANCED, Plane, damage_means, modality_of, planes_of, value_of
+from meddiff.volumes.dicom.headers import (
+    CT_IMAGES,
+    ENHANCED,
+    Plane,
+    damage_means,
+    is_capture,
+    modality_of,
+    planes_of,
+    unit_of,
+    value_of,
+)
 
 # Choice: positions are often rounded to a tenth of a millimetre; a slice may lie so far from where it should.
 POSITION_TOLERANCE_MM = 0.1
@@ -17,7 +27,12 @@ POSITION_TOLERANCE_MM = 0.1
 # with other last decimals from slice to slice.
 SAME_CORNER_PIXELS = 1.0
 UNREADABLE = "files are cut off, empty or links to nothing"
-_NO_VOLUME = {"LOCALIZER": "localizer", "SCOUT": "localizer", "MIP": "projection", "MINIP": "projection"}
+_NO_VOLUME = {
+    **{"LOCALIZER": "localizer", "SCOUT": "localizer", "MIP": "projection", "MINIP": "projection"},
+    "SCREEN SAVE": "screen capture",
+}
+# RescaleType of maps of densities, iodine and atomic numbers; others say HU, or nothing.
+_NO_HU = ("OD", "MGML", "Z_EFF", "ED", "EDW", "PCT")
 
 
 @dataclass(frozen=True)
@@ -32,11 +47,25 @@ class Group:
     @property
     def refusal(self) -> str:
         """Why they are no volume of CT, empty where they may be."""
-        if self.fault or self.modality == "CT":
+        if self.fault:
             return self.fault
+        if self.modality == "CT":
+            return self._missing_rescale
         if not self.modality:
             return "DICOM modality is not given, not CT; write it into the files"
         return f"DICOM modality is {self.modality}, not CT"
+
+    @property
+    def is_capture(self) -> bool:
+        return is_capture(self.headers[0])
+
+    @property
+    def _missing_rescale(self) -> str:
+        intercepts = [value_of(header, "RescaleIntercept") for header in self.headers]
+        without = sum(intercept in (None, "") for intercept in intercepts)
+        if not without or not any(intercepts):
+            return ""
+        return f"{without} of {len(intercepts)} slices have no RescaleIntercept, so that their HU are not known"
 
     @property
     def number(self) -> str:
@@ -91,11 +120,19 @@ def _kind(header: Any) -> tuple[str, ...]:
     """Return series, modality, what it shows instead of a volume, and what slices of a volume have in common."""
     words = str(value_of(header, "ImageType")).upper()
     fault = next((reason for word, reason in _NO_VOLUME.items() if re.search(rf"\b{word}\b", words)), "")
+    fault = f"values in {unit_of(header)}, not HU" if unit_of(header) in _NO_HU else fault
     fault = "colour pictures" if value_of(header, "SamplesPerPixel") not in (None, 1) else fault
     enhanced = value_of(header, "SOPClassUID") in ENHANCED
     alone = value_of(header, "ConcatenationUID") or header.filename if enhanced else ""
     size = [str(value_of(header, name)) for name in ("Rows", "Columns")]
-    return str(value_of(header, "SeriesInstanceUID")), modality_of(header), fault, str(alone), *size
+    return (
+        str(value_of(header, "SeriesInstanceUID")),
+        modality_of(header),
+        fault,
+        str(alone),
+        str(is_capture(header)),
+        *size,
+    )
 
 
 def _by_geometry(headers: list[Any]) -> list[list[Any]]:

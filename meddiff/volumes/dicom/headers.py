@@ -18,12 +18,13 @@ from meddiff.machine.files import digest
 DIRECTORY = "1.2.840.10008.1.3.10"  # of a medium, mostly called DICOMDIR
 ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")  # multi-frame CT, and converted to it
 CT_IMAGES = ("1.2.840.10008.5.1.4.1.1.2", *ENHANCED)
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # of one frame, and with a number behind it of several
 _TAGS = (
     *("SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "ConcatenationUID", "Modality", "ImageType"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
     *("Rows", "Columns", "NumberOfFrames"),
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit"),
-    *("PixelRepresentation", "RescaleSlope", "RescaleIntercept", "ExtendedOffsetTable", "PixelData"),
+    *("PixelRepresentation", "RescaleSlope", "RescaleIntercept", "RescaleType", "ExtendedOffsetTable", "PixelData"),
     *("ExtendedOffsetTableLengths", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 _DEFER_BYTES = 4096
@@ -205,6 +206,24 @@ def value_of(header: Any, name: str) -> Any:
         return None
 
 
+def is_capture(header: Any) -> bool:
+    """Return whether a file says that it is a picture of a screen or film, which may have a place like a slice."""
+    return f"{value_of(header, 'SOPClassUID')}.".startswith(f"{SECONDARY_CAPTURE}.")
+
+
+def unit_of(header: Any) -> str:
+    """Return the unit of a file's values, such as HU, in capitals; empty if it does not say."""
+    try:
+        with damage_means("no unit"):
+            rescale = header
+            if header.SOPClassUID in ENHANCED:
+                own, shared = header.PerFrameFunctionalGroupsSequence[0], header.SharedFunctionalGroupsSequence[0]
+                rescale = _group(own, shared, "PixelValueTransformationSequence")
+            return str(rescale.get("RescaleType") or "").strip().upper()
+    except CaseError:  # planes_of says more
+        return ""
+
+
 def planes_of(header: Any) -> list[Plane]:
     """Return the slices of a CT file.
 
@@ -225,13 +244,14 @@ def _group(own: Any, shared: Any, name: str) -> Any:
 
 def _plane(header: Any, frame: int | None, group: Callable[[str], Any]) -> Plane:
     measures, rescale = group("PixelMeasuresSequence"), group("PixelValueTransformationSequence")
+    thickness_mm = value_of(measures, "SliceThickness")  # may be of any kind: it decides which series is read, no more
     plane = Plane(
         header,
         frame,
         np.array(group("PlanePositionSequence").ImagePositionPatient, float).reshape(3),
         np.array(group("PlaneOrientationSequence").ImageOrientationPatient, float).reshape(6),
         (float(measures.PixelSpacing[0]), float(measures.PixelSpacing[1])),
-        float(measures.get("SliceThickness") or 0),
+        thickness_mm if isinstance(thickness_mm, float) else 0.0,
         (_number(rescale.get("RescaleSlope"), 1), _number(rescale.get("RescaleIntercept"), 0)),
     )
     numbers = (*plane.position_mm, *plane.cosines, *plane.spacing_mm, *plane.rescale)

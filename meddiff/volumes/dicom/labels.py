@@ -116,9 +116,9 @@ def _read_segments(file: Path, scan: Grid, wanted: list[str]) -> sitk.Image:
 
     names = [name.lower() for name in label_names(file)]
     labels_zyx, affine = np.zeros(0, np.uint8), np.eye(4)
+    with damage_means("the DICOM SEG is damaged, or lacks tags that the standard asks for"), bounded(file) as content:
+        segments = highdicom.seg.segread(content)
     with damage_means("the DICOM SEG cannot be read as a volume on a regular grid"):
-        with bounded(file) as content:
-            segments = highdicom.seg.segread(content)
         for label, name in enumerate(wanted, start=1):
             chosen = [n for n, called in zip(segments.segment_numbers, names, strict=True) if called == name]
             volume = segments.get_volume(segment_numbers=chosen, dtype=np.float32)  # always the whole file's grid

@@ -177,7 +177,7 @@ def _choose(whole: list[tuple[Series, Group]]) -> tuple[Series, Group]:
     enough_mm = REACH * max(series.length_mm for series, _ in axial)
 
     def rank(candidate: tuple[Series, Group]) -> tuple:
-        series, _ = candidate
-        return series.length_mm < enough_mm, round(series.thickness_mm, 2), -len(series.planes)
+        series, group = candidate
+        return group.is_capture, series.length_mm < enough_mm, round(series.thickness_mm, 2), -len(series.planes)
 
     return min(axial, key=rank)

@@ -87,6 +87,13 @@ def test_an_island_in_a_hole_is_inside(tmp_path):
     assert (found.sum(), found[4, 7, 8]) == (35 - 9 + 1, 1)
 
 
+def test_contours_as_thin_as_a_line_lie_on_their_slices_as_others_do(tmp_path):
+    lines = [np.array([(x, 10.0, 20.0), (x, 14.0, 20.0), (x, 12.0, 20.0)]) for x in (10.0, 16.0, 22.0, 28.0)]
+    found = rasterised(tmp_path, [*lines, square(25.0)])
+    assert np.flatnonzero(found.any(axis=(1, 2)))[-1] == 5
+    assert found[5].sum() == 35
+
+
 def test_one_contour_between_two_slices_is_on_one_of_them(tmp_path):
     assert rasterised(tmp_path, [square(22.5)]).any(axis=(1, 2)).sum() == 1
 

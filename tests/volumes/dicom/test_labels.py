@@ -1,6 +1,7 @@
 """Labels in DICOM: contours and segments by name, on the scan's voxels or refused."""
 
 import numpy as np
+import pydicom
 import pytest
 from scipy.spatial.transform import Rotation
 
@@ -141,6 +142,25 @@ def test_what_is_no_label_file_is_refused(tmp_path):
             read_dicom_labels(tmp_path / name, GRID)
     with pytest.raises(CaseError, match="no such file"):
         read_dicom_labels(tmp_path / "missing", GRID)
+
+
+@pytest.mark.parametrize("lack", ["SegmentLabel", "SegmentedPropertyTypeCodeSequence"])
+def test_of_a_seg_without_what_the_standard_asks_for_the_reason_does_not_blame_its_grid(tmp_path, lack):
+    write_series(tmp_path / "ct", HU)
+    write_segments(tmp_path / "seg", tmp_path / "ct", {"Lesion": TUMOUR})
+    tags = pydicom.dcmread(tmp_path / "seg")
+    delattr(tags.SegmentSequence[0], lack)
+    tags.save_as(tmp_path / "seg")
+    with pytest.raises(CaseError, match="damaged, or lacks tags"):
+        read_dicom_labels(tmp_path / "seg", GRID)
+
+
+def test_lesions_on_slices_far_apart_lie_on_these_slices_alone(tmp_path):
+    write_series(tmp_path / "ct", HU)
+    apart = box((1, 4, 4), (2, 7, 7)) | box((6, 4, 4), (7, 7, 7))
+    write_segments(tmp_path / "seg", tmp_path / "ct", {"Lesion": apart})
+    found = to_zyx(read_dicom_labels(tmp_path / "seg", GRID))  # from the top down, as above
+    np.testing.assert_array_equal(found[::-1], apart[1:7])
 
 
 def test_shares_of_half_a_voxel_and_more_count(tmp_path):

@@ -115,6 +115,40 @@ def test_nothing_is_missing_where_another_picture_of_the_same_slices_is_left_out
     np.testing.assert_array_equal(to_zyx(read_ct(tmp_path)), HU)
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"},
+        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.3"},
+        {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]},
+        {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"], "ImagePositionPatient": None},
+        {"RescaleType": "MGML"},
+    ],
+    ids=["capture", "capture of frames", "screen", "screen without a place", "iodine"],
+)
+def test_what_lies_on_the_slices_and_is_no_ct_is_left_out(tmp_path, tags):
+    write_series(tmp_path, HU[:3], name="a{z}", **ONE, **tags)
+    write_series(tmp_path, HU, name="b{z}", **ONE)
+    choice = choose_series(tmp_path)
+    assert choice.missing == ""
+    assert len(choice.left_out) == 1
+    np.testing.assert_array_equal(to_zyx(read_ct(tmp_path)), HU)
+
+
+def test_a_ct_is_read_before_captures_of_all_its_slices_and_these_where_there_is_no_other(tmp_path):
+    write_series(tmp_path, HU // 10, name="a{z}", SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+    np.testing.assert_array_equal(to_zyx(read_ct(tmp_path)), HU // 10)
+    write_series(tmp_path, HU, name="b{z}")
+    np.testing.assert_array_equal(to_zyx(read_ct(tmp_path)), HU)
+
+
+@pytest.mark.parametrize("z", [3, 7])
+def test_slices_without_a_rescale_among_others_with_one_are_refused(tmp_path, z):
+    write_series(tmp_path, HU, edit=lambda number, tags: delattr(tags, "RescaleIntercept") if number == z else None)
+    with pytest.raises(CaseError, match="1 of 8 slices have no RescaleIntercept"):
+        read_ct(tmp_path)
+
+
 def test_files_that_are_no_slices_are_counted_and_nothing_is_missing(tmp_path):
     write_series(tmp_path, HU)
     for name in ("notes.txt", "DICOMDIR", "._1-1.dcm", ".DS_Store", "Thumbs.db"):

@@ -51,6 +51,8 @@ def drop(z, name):
         ({"Modality": ""}, "modality is not given, not CT"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
         ({"ImageType": ["DERIVED", "SECONDARY", "MIP"]}, "projection"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "screen capture"),
+        ({"RescaleType": "MGML"}, "values in MGML, not HU"),
         ({"edit": spoil(4, ImagePositionPatient=[0, 0, 9.0])}, "duplicate slices: 1 lie"),
         ({"edit": spoil(4, ImagePositionPatient=[0, 0, 12.5])}, "uneven slice spacing, 2.50 to 3.50 mm"),
         ({"edit": spoil(4, ImagePositionPatient=[1, 0, 12])}, "uneven slice spacing, 3.00 to 3.00 mm: not a regular"),
@@ -122,6 +124,29 @@ def test_of_several_series_the_axial_thin_one_with_the_whole_length_is_read_and_
         "series 7 (axial, 8 slices, 3.00 mm apart)",
         "series without number (DICOM modality is RTSTRUCT, not CT)",
     ]
+
+
+@pytest.mark.parametrize("unit", ["MGML", "Z_EFF", "EDW"])
+def test_maps_of_spectral_ct_are_no_ct_in_hu_in_multi_frame_files_either(tmp_path, unit):
+    write_enhanced(tmp_path / "a.dcm", HU // 10)
+    tags = pydicom.dcmread(tmp_path / "a.dcm")
+    tags.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence[0].RescaleType = unit
+    tags.save_as(tmp_path / "a.dcm")
+    with pytest.raises(CaseError, match=f"values in {unit}, not HU"):
+        read_ct(tmp_path)
+    write_series(tmp_path, HU, RescaleType="HU")
+    np.testing.assert_array_equal(hu_of(tmp_path), HU)
+
+
+@pytest.mark.parametrize("unit", ["", "US", "HU_MOD", "hu"])
+def test_values_whose_unit_is_not_said_are_taken_for_hu(tmp_path, unit):
+    write_series(tmp_path, HU, RescaleType=unit)
+    np.testing.assert_array_equal(hu_of(tmp_path), HU)
+
+
+def test_a_slice_thickness_that_is_no_number_keeps_nothing_from_being_read(tmp_path):
+    write_series(tmp_path, HU, edit=lambda _, tags: tags.add_new("SliceThickness", "LO", "3 mm"))
+    np.testing.assert_array_equal(hu_of(tmp_path), HU)
 
 
 def test_a_localizer_in_the_series_of_the_scan_is_left_out(tmp_path):
