@@ -153,6 +153,15 @@ def test_the_papers_workflow_plans_without_data(tmp_path):
     assert counts["total"] < 1000
 
 
+def test_no_command_has_a_wildcard_left(tmp_path):
+    """Snakemake fills in what is text in an input, but not what a function of a parameter returns."""
+    file = write_config(tmp_path)
+    printed = snakemake(*CORES, "all", "--dry-run", "--printshellcmds", "--configfile", file).stdout
+    commands = [line for line in printed.splitlines() if "python -m meddiff" in line]
+    assert len(commands) > 30
+    assert not [line for line in commands if "{" in line or "<results>" in line]
+
+
 def test_own_scans_are_planned_by_the_example_alone_and_not_by_lines_without_a_folder(tmp_path):
     plan = snakemake("-n", "prepare", "--quiet", "reason", "--configfile", ROOT / "config" / "my-scans.yaml").stdout
     jobs = {line.split()[0]: int(line.split()[-1]) for line in plan.splitlines() if line and line.split()[-1].isdigit()}

@@ -56,10 +56,10 @@ rule evaluate:
         judged=subpath(input.judged, parent=True),
         out=subpath(output[0], parent=True),
         store=options("store"),
-        synthetic=branch(
-            evaluate("{method} == 'real'"),
-            then=[],
-            otherwise=f"--synthetic={OUT}/synthesis/{{method}}",
+        synthetic=lambda wildcards: (
+            []
+            if wildcards.method == "real"
+            else f"--synthetic={OUT}/synthesis/{wildcards.method}"
         ),
     shell:
         "python -m meddiff evaluate --config {params.config:q} --name {wildcards.method} --shard {wildcards.shard}"

@@ -28,10 +28,10 @@ rule draw_lesions:
     params:
         reads=stage_reads("lesions"),
         config=configuration,
-        model=branch(
-            evaluate("{origin} == 'scratch'"),
-            then=f"{OUT}/models/lesions/{{dataset}}/scratch/foundation",
-            otherwise=f"{OUT}/models/meddiff-fm",
+        model=lambda wildcards: (
+            f"{OUT}/models/lesions/{wildcards.dataset}/scratch/foundation"
+            if wildcards.origin == "scratch"
+            else f"{OUT}/models/meddiff-fm"
         ),
         control=subpath(input.control, parent=True),
         out=subpath(output[0], parent=True),
