@@ -44,6 +44,7 @@ from meddiff.tasks.baselines import BASELINES
 from meddiff.tasks.denoising import METHODS
 from meddiff.volumes import volumes
 from tests.conftest import SPACING_MM, make_record
+from tests.stages.segmenters import StandIn
 from tests.tasks.healthy import HealthySampler
 
 CONFIG = parse_config({"data": {"spacing_mm": SPACING_MM}}, "test").model_copy(
@@ -57,17 +58,8 @@ CONFIG = parse_config({"data": {"spacing_mm": SPACING_MM}}, "test").model_copy(
 LUNG = CLASS_IDS["lung_upper_lobe_left"]
 
 
-class Segmenter:
+class Segmenter(StandIn):
     """In the place of TotalSegmentator: what is darker than fat is lung, so that its labels tell which scan it saw."""
-
-    def __init__(self, *_):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
 
     def segment(self, image):
         return np.where(volumes.to_zyx(image) < -400, np.uint8(LUNG), np.uint8(0))
