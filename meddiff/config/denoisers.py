@@ -5,7 +5,7 @@ from pydantic import Field
 from meddiff.config.base import Section
 
 # The rows of Table 4 that are run here; `ldct` is the noisy scan itself.
-FILTERS = ("ldct", "median", "gaussian", "bilateral", "bm3d", "wiener")
+FILTERS = ("ldct", "median", "gaussian", "bilateral", "nlm", "bm3d", "wiener")
 TRAINED_DENOISERS = ("red-cnn", "map-nn", "noise2sim")
 DENOISING_NETWORKS = (
     *TRAINED_DENOISERS,

@@ -11,7 +11,14 @@ from meddiff.tasks.low_dose import simulate_low_dose
 
 NOISE_HU = 40.0
 SIGMAS = STRENGTHS["gaussian"]
-ARGUMENTS = {"median": (), "gaussian": (0.7,), "bilateral": (NOISE_HU,), "bm3d": (NOISE_HU,), "wiener": ()}
+ARGUMENTS = {
+    "median": (),
+    "gaussian": (0.7,),
+    "bilateral": (NOISE_HU,),
+    "nlm": (1.3,),
+    "bm3d": (NOISE_HU,),
+    "wiener": (),
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +48,13 @@ def test_a_constant_scan_stays_as_it_is(name):
     np.testing.assert_array_equal(BASELINES[name](hu, *ARGUMENTS[name]), hu)
 
 
-@pytest.mark.parametrize("name", ["bilateral", "bm3d"])
+@pytest.mark.parametrize("name", ["bilateral", "nlm", "bm3d"])
 def test_slices_at_the_same_time_give_the_same_scan(pair, name):
-    one_by_one = BASELINES[name](pair[0], NOISE_HU)
+    one_by_one = BASELINES[name](pair[0], *ARGUMENTS[name])
     threads = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
-        np.testing.assert_array_equal(BASELINES[name](pair[0], NOISE_HU), one_by_one)
+        np.testing.assert_array_equal(BASELINES[name](pair[0], *ARGUMENTS[name]), one_by_one)
     finally:
         torch.set_num_threads(threads)
 
@@ -57,6 +64,15 @@ def test_edges_far_above_the_noise_stay(pair, name):
     hu = np.full((1, 24, 32), -1000, np.int16)
     hu[:, :, 16:] = 1000
     np.testing.assert_allclose(BASELINES[name](hu, NOISE_HU), hu, atol=NOISE_HU / 2)
+
+
+def test_non_local_means_know_the_noise_of_each_scan(pair):
+    noisy, clean = pair
+    half = np.round(clean + (noisy - clean.astype(np.float32)) / 2).astype(np.int16)
+    strengths = STRENGTHS["nlm"][::2]
+    best = best_strength(BASELINES["nlm"], strengths, [pair])
+    errors = [error(BASELINES["nlm"](half, strength), clean) for strength in strengths]
+    assert errors[strengths.index(best)] < 1.1 * min(errors)
 
 
 def test_the_best_sigma_is_the_one_that_undoes_the_noise(pair):
