@@ -43,7 +43,7 @@ bench: $(INSTALLED)
 lock: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
-		--group dev pyproject.toml --output-file envs/requirements.lock
+		--extra dev pyproject.toml --output-file envs/requirements.lock
 	@sed -i '/^      - "/d' workflow/envs/meddiff.yaml
 	@sed 's/.*/      - "&"/' envs/requirements.lock >> workflow/envs/meddiff.yaml
 

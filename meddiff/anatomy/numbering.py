@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meddiff.anatomy.labels import BODY, CLASS_IDS, CLASS_NAMES
+from meddiff.machine.extras import require
 from meddiff.volumes.files import read_segment_names
 from meddiff.volumes.nifti import is_nifti, read_nifti_extensions
 
@@ -40,6 +41,7 @@ def names_of_version(version: int) -> dict[int, str]:
     """Return the names of TotalSegmentator's classes by their numbers in one of its versions."""
     if version == 2:
         return dict(enumerate(CLASS_NAMES, start=1))
+    require("totalsegmentator")
     from totalsegmentator.map_to_binary import class_map
 
     return class_map[TASKS[version]]

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from meddiff.anatomy import demo_weights, official_weights
 from meddiff.config import AnatomyConfig
 from meddiff.errors import CaseError, UserError
+from meddiff.machine.extras import require
 from meddiff.machine.faults import machine_fault
 from meddiff.machine.files import write_json
 from meddiff.volumes import volumes
@@ -43,6 +44,7 @@ class Segmenter:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Segmenter":
+        require("totalsegmentator")
         home = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="meddiff-")))
         write_json(OFFLINE_SETTINGS, home / "config.json")
         weights = home / "weights" if self._config.weights == "demo" else official_weights.find(self._config)

@@ -14,6 +14,7 @@ import errno
 import os
 
 from meddiff.errors import TimeSliceEnded, UserError
+from meddiff.machine.extras import how_to_get
 from meddiff.machine.files import FULL_DISK
 
 GO_ON = "then the same command goes on from here"
@@ -90,7 +91,8 @@ def machine_fault(error: BaseException) -> str | None:
     An error that was raised from another one (`raise ... from`) is taken for that one.
     """
     if isinstance(error, ImportError):  # not further down: libraries try one package after the other
-        return f"this installation is incomplete: {_text(error)}; install the locked environment anew"
+        mend = how_to_get(error.name or "") or "install the locked environment anew"
+        return f"this installation is incomplete: {_text(error)}; {mend}"
     cause: BaseException | None = error
     while cause is not None:
         if line := _line(cause, _place(error)):
