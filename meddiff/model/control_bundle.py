@@ -11,7 +11,7 @@ from meddiff.machine.files import sha256, write_json, write_text
 from meddiff.model.bundle_files import ControlConfig, read_config, read_weights
 from meddiff.model.card import model_card
 from meddiff.model.controlnet import ControlledUNet, ControlNet
-from meddiff.model.foundation import CARD, CONFIG, WEIGHTS, MedDiffFM, check_fit, find_bundle, save_weights
+from meddiff.model.foundation import CARD, CONFIG, WEIGHTS, FoundationModel, check_fit, find_bundle, save_weights
 
 CONTROL_WEIGHTS = "control.safetensors"
 
@@ -58,7 +58,7 @@ def load_control(folder: Path) -> ControlNet:
 
 def load_controlled(
     folder: Path, foundation: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-) -> MedDiffFM:
+) -> FoundationModel:
     """Return a foundation model under the control of a ControlNet.
 
     Args:
@@ -77,7 +77,7 @@ def load_controlled(
             f"{folder}: belongs to a foundation model with sha256 {config.foundation[:12]}..., and {foundation} has "
             f"{checksum[:12]}...; give the model it was trained with, or train it again"
         )
-    model = MedDiffFM.from_pretrained(foundation, device, dtype)
+    model = FoundationModel.from_pretrained(foundation, device, dtype)
     control = load_control(folder).to(device, dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return replace(model, name=config.name, network=ControlledUNet(model.network, control).eval())  # type: ignore[arg-type]
 

@@ -21,7 +21,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
-class MedDiffFM:
+class FoundationModel:
     """A network with what it was trained for: the diffusion process, the voxel size and the HU windows.
 
     The network of a fine-tuned model is a `ControlledUNet`, which has the interface of a U-Net
@@ -40,7 +40,7 @@ class MedDiffFM:
     @classmethod
     def from_pretrained(
         cls, source: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-    ) -> "MedDiffFM":
+    ) -> "FoundationModel":
         """Read a model bundle from a folder, or from a repository of the Hugging Face hub by its id.
 
         Args:

@@ -9,7 +9,7 @@ from meddiff.errors import UserError
 from meddiff.machine.files import sha256, write_json
 from meddiff.model.bundle_files import BundleConfig, read_config
 from meddiff.model.control_bundle import CONTROL_WEIGHTS, load_control, read_control_config, save_control
-from meddiff.model.foundation import CONFIG, WEIGHTS, MedDiffFM, find_bundle
+from meddiff.model.foundation import CONFIG, WEIGHTS, FoundationModel, find_bundle
 from meddiff.weights import CHECKSUMS
 
 LARGEST_MB = 40  # of all files together, so that the package stays one that is quickly installed
@@ -37,7 +37,7 @@ def pack(bundles: Mapping[str, Path], out: Path) -> dict[str, float]:
         if name not in controls:
             packed[sha256(find_bundle(folder) / WEIGHTS)] = out / name
             facts = read_config(folder / CONFIG, BundleConfig).training
-            MedDiffFM.from_pretrained(folder).save(out / name, facts, torch.float16)
+            FoundationModel.from_pretrained(folder).save(out / name, facts, torch.float16)
     for name, folder in controls.items():
         config = read_control_config(folder)
         if config.foundation not in packed:

@@ -15,7 +15,7 @@ from meddiff.machine.device import choose_device
 from meddiff.machine.files import sha256
 from meddiff.model.control_bundle import CONTROL_WEIGHTS, load_controlled
 from meddiff.model.controlnet import ControlledUNet
-from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
+from meddiff.model.foundation import WEIGHTS, FoundationModel, find_bundle
 from meddiff.model.graphed import Graphed
 from meddiff.model.unet import UNet
 from meddiff.volumes.hu import air_scaled
@@ -45,7 +45,7 @@ class Sampler:
             self.model = load_controlled(control, folder, first, precision)
             self.weights = control / CONTROL_WEIGHTS
         else:
-            self.model = MedDiffFM.from_pretrained(folder, first, precision)
+            self.model = FoundationModel.from_pretrained(folder, first, precision)
             self.weights = folder / WEIGHTS
         self.config, self._machine = self.model.recipe(config), machine
         self.checksum = sha256(self.weights)

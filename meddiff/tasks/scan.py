@@ -17,7 +17,7 @@ from meddiff.anatomy.segmenter import Segmenter
 from meddiff.config import Config, Region
 from meddiff.errors import CaseError
 from meddiff.machine.device import choose_device
-from meddiff.model.foundation import MedDiffFM
+from meddiff.model.foundation import FoundationModel
 from meddiff.store.view import View
 from meddiff.volumes import volumes
 from meddiff.volumes.geometry import Grid, without_shear
@@ -71,7 +71,7 @@ def onto_source(image: sitk.Image, source: sitk.Image) -> sitk.Image:
     return sitk.Resample(image, source, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
 
 
-def read_scan(path: Path, region: Region, anatomy: MaskFile | None, model: MedDiffFM, config: Config) -> Scan:
+def read_scan(path: Path, region: Region, anatomy: MaskFile | None, model: FoundationModel, config: Config) -> Scan:
     """Read and prepare a scan; without an anatomy mask, TotalSegmentator makes one.
 
     Args:

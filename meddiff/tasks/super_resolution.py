@@ -19,7 +19,7 @@ from meddiff.diffusion.sliding import SlidingWindows
 from meddiff.errors import CaseError
 from meddiff.machine.device import choose_device
 from meddiff.machine.progress import showing
-from meddiff.model.foundation import MedDiffFM
+from meddiff.model.foundation import FoundationModel
 from meddiff.store.thick_slices import interpolate, interpolated, repeat, thicken, thin_grid
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.scan import read_anatomy
@@ -86,7 +86,7 @@ def pull(x0_ZYX: Tensor, thick_ZYX: Tensor, factor: int, rho: float) -> Tensor:
 
 
 def read_thick(
-    path: Path, region: Region, anatomy: MaskFile | None, model: MedDiffFM, config: Config
+    path: Path, region: Region, anatomy: MaskFile | None, model: FoundationModel, config: Config
 ) -> tuple[ThickScan, sitk.Image]:
     """Read a scan with thick slices, and return it with the grid of its thin slices.
 

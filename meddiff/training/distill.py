@@ -14,7 +14,7 @@ from meddiff.config.stages import params_of
 from meddiff.diffusion.schedule import Schedule
 from meddiff.machine.device import choose_device
 from meddiff.machine.files import digest, sha256
-from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
+from meddiff.model.foundation import WEIGHTS, FoundationModel, find_bundle
 from meddiff.store.augmentation import augmented
 from meddiff.store.query import open_store
 from meddiff.training import distributed
@@ -43,7 +43,7 @@ def distill(config: Config, teacher: Path, store: list[Path], runs: Path, out: P
     records = TrainingRecords.from_store(open_store(store))
     device = distributed.local_device(choose_device(config.machine.device))
     bundle = find_bundle(teacher)
-    model = MedDiffFM.from_pretrained(bundle, device)
+    model = FoundationModel.from_pretrained(bundle, device)
     settings = params_of(config.with_model(model.name), "distill")
     identity = digest([settings, records.digest, sha256(bundle / WEIGHTS)])
     with distributed.process_group(device):
@@ -67,7 +67,7 @@ def halvings(first: int, last: int) -> list[int]:
     return students
 
 
-def _halve(teacher: MedDiffFM, steps: int, run: Run, records: TrainingRecords, config: Config) -> MedDiffFM:
+def _halve(teacher: FoundationModel, steps: int, run: Run, records: TrainingRecords, config: Config) -> FoundationModel:
     """Return the student of one run.
 
     Choice: a tenth of the run warms up, because Adam's first steps move a trained network far.

@@ -16,7 +16,7 @@ from meddiff.machine.files import digest, sha256
 from meddiff.machine.shards import done_rows
 from meddiff.model.control_bundle import save_control
 from meddiff.model.controlnet import ControlledUNet, ControlNet
-from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
+from meddiff.model.foundation import WEIGHTS, FoundationModel, find_bundle
 from meddiff.model.unet import Encoder, UNet
 from meddiff.store.lesion_patches import AroundLesions
 from meddiff.store.patches import LEVELS, Draw
@@ -106,7 +106,7 @@ def finetune(task: Task, config: Config, place: Place) -> None:
     """
     device = distributed.local_device(choose_device(config.machine.device))
     foundation = find_bundle(place.foundation)
-    model = MedDiffFM.from_pretrained(foundation, device)
+    model = FoundationModel.from_pretrained(foundation, device)
 
     def objective(schedule: Schedule) -> Objective:
         torch.manual_seed(config.seed)
@@ -128,7 +128,7 @@ def train_from_scratch(task: Task, config: Config, place: Place) -> None:
         TimeSliceEnded: the time is up; the same call goes on.
     """
     device = distributed.local_device(choose_device(config.machine.device))
-    model = MedDiffFM.from_pretrained(place.foundation, device)  # for its sizes
+    model = FoundationModel.from_pretrained(place.foundation, device)  # for its sizes
 
     def objective(schedule: Schedule) -> Objective:
         torch.manual_seed(config.seed)
@@ -138,7 +138,7 @@ def train_from_scratch(task: Task, config: Config, place: Place) -> None:
 
     def save(network: ControlledUNet, facts: dict[str, Any]) -> None:
         name, own = f"{task.name}, from scratch", place.out / SCRATCH_FOUNDATION
-        MedDiffFM(network.unet, model.diffusion, name, model.spacing_mm, model.windows).save(own, facts)
+        FoundationModel(network.unet, model.diffusion, name, model.spacing_mm, model.windows).save(own, facts)
         save_control(network.control, own, name, facts, place.out)
 
     sizes = digest([model.network.config.model_dump(), model.diffusion.prediction])
@@ -150,7 +150,7 @@ def _train(
     origin: str,
     config: Config,
     place: Place,
-    model: MedDiffFM,
+    model: FoundationModel,
     begins_with: str,
     objective: Callable[[Schedule], Objective],
     save: Callable[[Any, dict[str, Any]], None],

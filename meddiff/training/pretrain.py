@@ -10,7 +10,7 @@ from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import UserError
 from meddiff.machine.device import choose_device
 from meddiff.machine.files import digest, sha256
-from meddiff.model.foundation import WEIGHTS, MedDiffFM, find_bundle
+from meddiff.model.foundation import WEIGHTS, FoundationModel, find_bundle
 from meddiff.model.unet import UNet
 from meddiff.store.augmentation import augmented
 from meddiff.store.query import open_store
@@ -63,7 +63,7 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
     with distributed.process_group(device):
         averaged = train(run, objective, data, training, monitor)
     if distributed.rank() == 0:
-        model = MedDiffFM(averaged, diffusion, name, records.spacing_mm, config.windows)  # type: ignore[arg-type]
+        model = FoundationModel(averaged, diffusion, name, records.spacing_mm, config.windows)  # type: ignore[arg-type]
         model.save(out, records.facts(run, training.samples_per_step) | {"started_from": "".join(begun_with) or None})
 
 
@@ -91,7 +91,7 @@ def begin_with(network: UNet, bundle: Path, diffusion: DiffusionConfig) -> None:
     Raises:
         UserError: the model has other sizes, or estimates something else.
     """
-    model = MedDiffFM.from_pretrained(bundle)
+    model = FoundationModel.from_pretrained(bundle)
     kinds = ((network.config, diffusion), (model.network.config, model.diffusion))
     wanted, given = (n.model_dump(exclude={"patch_vox"}) | {"prediction": d.prediction} for n, d in kinds)
     if other := [f"{key} {given[key]} (here {wanted[key]})" for key in wanted if wanted[key] != given[key]]:

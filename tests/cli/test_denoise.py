@@ -8,7 +8,7 @@ import torch
 from meddiff.cli.denoise import denoise
 from meddiff.config import DiffusionConfig, Region, WindowsConfig
 from meddiff.errors import UserError
-from meddiff.model.foundation import MedDiffFM
+from meddiff.model.foundation import FoundationModel
 from meddiff.model.unet import UNet
 from meddiff.volumes.volumes import from_zyx, read_image, to_zyx, write_image
 from tests.training import SMALL
@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("denoise")
     torch.manual_seed(0)
     training = {"steps": 1, "samples_per_step": 1, "epochs": 1.0, "seed": 0, "run": "r", "anatomy_weights": "demo"}
-    MedDiffFM(UNet(SMALL), DiffusionConfig(), "tiny", 3.0, WindowsConfig()).save(
+    FoundationModel(UNet(SMALL), DiffusionConfig(), "tiny", 3.0, WindowsConfig()).save(
         folder / "model", training | {"validation": {}, "regions_per_dataset": {}}
     )
     labels = np.zeros((24, 50, 60), np.uint8)

@@ -11,7 +11,7 @@ from meddiff.errors import UserError
 from meddiff.machine.files import sha256
 from meddiff.model.control_bundle import load_controlled, save_control, slice_factor
 from meddiff.model.controlnet import ControlledUNet, ControlNet
-from meddiff.model.foundation import MedDiffFM
+from meddiff.model.foundation import FoundationModel
 from meddiff.model.unet import UNet
 
 SMALL = NetworkConfig(patch_vox=8, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), norm_groups=4)
@@ -32,7 +32,7 @@ def save_foundation(folder, seed):
     network = UNet(SMALL)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    MedDiffFM(network, DiffusionConfig(prediction="v"), "tiny", 4.0, WindowsConfig()).save(folder, TRAINING)
+    FoundationModel(network, DiffusionConfig(prediction="v"), "tiny", 4.0, WindowsConfig()).save(folder, TRAINING)
     return network.eval()
 
 
@@ -66,7 +66,7 @@ def test_the_bundle_reads_back_as_the_same_estimate(bundle):
 
 def test_the_loaded_model_is_the_foundation_model_but_for_its_network_and_name(bundle):
     _, foundation, folder = bundle
-    loaded, plain = load_controlled(folder, foundation), MedDiffFM.from_pretrained(foundation)
+    loaded, plain = load_controlled(folder, foundation), FoundationModel.from_pretrained(foundation)
     assert loaded.name == "tiny, lesions"
     assert (loaded.diffusion, loaded.spacing_mm, loaded.windows) == (plain.diffusion, plain.spacing_mm, plain.windows)
 

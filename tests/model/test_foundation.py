@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from meddiff.config import AnatomyConfig, DiffusionConfig, NetworkConfig, WindowsConfig
 from meddiff.datasets import REGISTRY
 from meddiff.errors import UserError
-from meddiff.model.foundation import MedDiffFM, read_anatomy_config
+from meddiff.model.foundation import FoundationModel, read_anatomy_config
 from meddiff.model.unet import UNet
 
 SMALL = NetworkConfig(patch_vox=16, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), norm_groups=4)
@@ -29,14 +29,14 @@ TRAINING = {
 @pytest.fixture
 def bundle(tmp_path):
     torch.manual_seed(0)
-    model = MedDiffFM(UNet(SMALL), DiffusionConfig(prediction="v"), "tiny", 4.0, WindowsConfig())
+    model = FoundationModel(UNet(SMALL), DiffusionConfig(prediction="v"), "tiny", 4.0, WindowsConfig())
     model.save(tmp_path / "tiny", TRAINING)
     return model, tmp_path / "tiny"
 
 
 def test_the_bundle_reads_back(bundle):
     model, folder = bundle
-    loaded = MedDiffFM.from_pretrained(folder)
+    loaded = FoundationModel.from_pretrained(folder)
     assert (loaded.name, loaded.diffusion, loaded.network.config) == ("tiny", model.diffusion, SMALL)
     assert (loaded.spacing_mm, loaded.windows) == (4.0, model.windows)
     for name, tensor in model.network.state_dict().items():
@@ -62,7 +62,7 @@ def test_the_card_begins_with_what_the_hub_reads(bundle):
 
 def test_the_card_names_the_licence_of_every_source(tmp_path):
     counts = {"totalsegmentator": 3, "demo-head": 1, "mine": 2}
-    model = MedDiffFM(UNet(SMALL), DiffusionConfig(), "tiny", 4.0, WindowsConfig())
+    model = FoundationModel(UNet(SMALL), DiffusionConfig(), "tiny", 4.0, WindowsConfig())
     model.save(tmp_path, TRAINING | {"regions_per_dataset": counts, "validation": {}})
     card = (tmp_path / "README.md").read_text()
     for name, count in counts.items():
@@ -81,7 +81,7 @@ def test_half_precision_halves_the_file_and_hardly_moves_a_weight(bundle, tmp_pa
     model.save(tmp_path / "half", TRAINING, torch.float16)
     sizes = [(path / "model.safetensors").stat().st_size for path in (folder, tmp_path / "half")]
     assert sizes[1] < 0.6 * sizes[0]
-    loaded = MedDiffFM.from_pretrained(tmp_path / "half").network
+    loaded = FoundationModel.from_pretrained(tmp_path / "half").network
     for name, tensor in model.network.state_dict().items():
         assert loaded.state_dict()[name].dtype == torch.float32
         torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=1e-3, atol=1e-7)
@@ -108,11 +108,11 @@ def test_misfits_name_the_key_and_the_shapes(bundle):
     weights["conv_out.weight"] = torch.zeros(1, 4, 3, 3, 3)
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(UserError, match=r"conv_out.weight is \(1, 4, 3, 3, 3\).*needs \(1, 8, 3, 3, 3\)"):
-        MedDiffFM.from_pretrained(folder)
+        FoundationModel.from_pretrained(folder)
     del weights["conv_out.weight"]
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(UserError, match=r"conv_out.weight is missing"):
-        MedDiffFM.from_pretrained(folder)
+        FoundationModel.from_pretrained(folder)
 
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -138,7 +138,7 @@ def test_a_bundle_that_is_none_is_told_in_one_line_with_its_file(bundle, name, c
     path = bundle[1] / name
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(UserError, match=words) as caught:
-        MedDiffFM.from_pretrained(bundle[1])
+        FoundationModel.from_pretrained(bundle[1])
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
@@ -149,14 +149,14 @@ def test_a_bundle_from_before_distillation_and_weights_in_half_precision_load(bu
     del config["steps"]
     (folder / CONFIG).write_text(json.dumps(config))
     save_file({name: tensor.half() for name, tensor in load_file(folder / WEIGHTS).items()}, folder / WEIGHTS)
-    loaded = MedDiffFM.from_pretrained(folder)
+    loaded = FoundationModel.from_pretrained(folder)
     assert loaded.steps is None
     assert next(loaded.network.parameters()).dtype == torch.float32
 
 
 def test_a_folder_without_a_bundle_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="no model bundle"):
-        MedDiffFM.from_pretrained(tmp_path)
+        FoundationModel.from_pretrained(tmp_path)
 
 
 def test_a_repository_id_is_fetched_from_the_hub(bundle, monkeypatch):
@@ -167,7 +167,7 @@ def test_a_repository_id_is_fetched_from_the_hub(bundle, monkeypatch):
         return str(bundle[1])
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    assert MedDiffFM.from_pretrained("owner/tiny").name == "tiny"
+    assert FoundationModel.from_pretrained("owner/tiny").name == "tiny"
     assert asked == [("owner/tiny", ["model.safetensors", "config.json", "README.md"])]
 
 
@@ -177,4 +177,4 @@ def test_a_hub_that_does_not_answer_is_a_user_error(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     with pytest.raises(UserError, match=r"owner/tiny: no such folder.*ConnectionError.*give its folder"):
-        MedDiffFM.from_pretrained("owner/tiny")
+        FoundationModel.from_pretrained("owner/tiny")

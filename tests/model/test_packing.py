@@ -7,7 +7,7 @@ from meddiff.errors import UserError
 from meddiff.machine.files import read_json, sha256
 from meddiff.model import packing
 from meddiff.model.control_bundle import load_controlled, slice_factor
-from meddiff.model.foundation import MedDiffFM
+from meddiff.model.foundation import FoundationModel
 from meddiff.model.packing import pack
 from tests.weights.bundles import write_control, write_model
 
@@ -66,4 +66,4 @@ def test_a_packed_model_says_what_it_was_made_with(folders, tmp_path):
     model = tmp_path / "packed" / "meddiff-fm"
     assert read_json(model / "config.json")["training"] == read_json(folders["meddiff-fm"] / "config.json")["training"]
     assert "license: other" in (model / "README.md").read_text()
-    assert MedDiffFM.from_pretrained(model).name == "tiny"
+    assert FoundationModel.from_pretrained(model).name == "tiny"

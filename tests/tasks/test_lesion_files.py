@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from meddiff.anatomy.numbering import MaskFile
 from meddiff.config import Config, DiffusionConfig, Organ, Region, WindowsConfig
 from meddiff.errors import CaseError, UserError
-from meddiff.model.foundation import MedDiffFM
+from meddiff.model.foundation import FoundationModel
 from meddiff.tasks.lesion_files import Wanted, generate_file, inpaint_file
 from meddiff.volumes import volumes
 from tests.tasks.test_lesions import LesionNetwork, LesionSampler
@@ -19,7 +19,7 @@ CONFIG = Config(lesions={"inpainting_steps": 2, "jump_length": 1, "resampling": 
 class Sampler(LesionSampler):
     def __init__(self):
         super().__init__()
-        self.model = MedDiffFM(self.network, DiffusionConfig(), "test", SPACING_MM, WindowsConfig())
+        self.model = FoundationModel(self.network, DiffusionConfig(), "test", SPACING_MM, WindowsConfig())
 
 
 class WhereItIs(LesionNetwork):

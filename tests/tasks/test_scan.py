@@ -10,7 +10,7 @@ import torch
 from meddiff.anatomy.numbering import MaskFile
 from meddiff.config import Config, DiffusionConfig, Region, WindowsConfig
 from meddiff.errors import CaseError
-from meddiff.model.foundation import MedDiffFM
+from meddiff.model.foundation import FoundationModel
 from meddiff.model.unet import UNet
 from meddiff.tasks.scan import read_scan
 from meddiff.volumes.dicom.derived import write_derived_series
@@ -19,7 +19,7 @@ from meddiff.volumes.volumes import from_zyx, read_ct, read_image, to_zyx, write
 from tests.training import SMALL
 from tests.volumes.test_volumes import write_dicom_series
 
-MODEL = MedDiffFM(UNet(SMALL), DiffusionConfig(), "tiny", 6.0, WindowsConfig())
+MODEL = FoundationModel(UNet(SMALL), DiffusionConfig(), "tiny", 6.0, WindowsConfig())
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from meddiff.config import Config, DiffusionConfig, Region, WindowsConfig
 from meddiff.errors import CaseError
-from meddiff.model.foundation import MedDiffFM
+from meddiff.model.foundation import FoundationModel
 from meddiff.model.unet import UNet
 from meddiff.store.thick_slices import thicken
 from meddiff.tasks.super_resolution import pull, read_thick
@@ -61,7 +61,7 @@ def test_slices_of_another_thickness_than_the_model_learned_are_refused(tmp_path
     image = from_zyx(np.linspace(-900, 900, 800).reshape(8, 10, 10).astype(np.int16), 6.0)
     image.SetSpacing((6.0, 6.0, 12.0))
     write_image(image, tmp_path / "thick.nii.gz")
-    model = MedDiffFM(UNet(SMALL), DiffusionConfig(), "tiny", 6.0, WindowsConfig())
+    model = FoundationModel(UNet(SMALL), DiffusionConfig(), "tiny", 6.0, WindowsConfig())
     with pytest.raises(
         CaseError, match=r"slices of 12 mm, and the model was fine-tuned for 30 mm \(5 times its 6 mm\)"
     ):

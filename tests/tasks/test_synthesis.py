@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from meddiff.config import DiffusionConfig, MachineConfig, Region, RegionsConfig, SamplingConfig, WindowsConfig
 from meddiff.machine.shards import DONE, read_index
-from meddiff.model.foundation import WEIGHTS, MedDiffFM
+from meddiff.model.foundation import WEIGHTS, FoundationModel
 from meddiff.model.info import window_flops
 from meddiff.model.unet import UNet
 from meddiff.stages.synthesize import synthesize_records
@@ -44,7 +44,7 @@ def bundle(tmp_path_factory):
         "anatomy_weights": "demo",
         "validation": {},
     }
-    model = MedDiffFM(network, DiffusionConfig(prediction="sample"), "tiny", SPACING_MM, WindowsConfig())
+    model = FoundationModel(network, DiffusionConfig(prediction="sample"), "tiny", SPACING_MM, WindowsConfig())
     model.save(folder, training | {"regions_per_dataset": {}})
     (folder / "sampling.yaml").write_text(yaml.safe_dump({"sampling": SAMPLING, "machine": MACHINE}))
     return folder

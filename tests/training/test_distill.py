@@ -10,7 +10,7 @@ from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded
 from meddiff.machine.shards import DONE, Row
 from meddiff.machine.tsv import write_tsv
-from meddiff.model.foundation import MedDiffFM
+from meddiff.model.foundation import FoundationModel
 from meddiff.model.unet import UNet
 from meddiff.store.patches import Sample
 from meddiff.training.distill import distill, halvings
@@ -114,7 +114,7 @@ def case(tmp_path):
         rows.append(Row(split, DONE, record.folder / "meta.json", "0", 0.0, "").__dict__)
     write_tsv(rows, tuple(rows[0]), tmp_path / "shard.tsv")
     torch.manual_seed(0)
-    teacher = MedDiffFM(UNet(SMALL), DiffusionConfig(prediction="epsilon"), "tiny", 6.0, WindowsConfig())
+    teacher = FoundationModel(UNet(SMALL), DiffusionConfig(prediction="epsilon"), "tiny", 6.0, WindowsConfig())
     training = {"steps": 1, "samples_per_step": 1, "epochs": 1.0, "seed": 0, "run": "r", "anatomy_weights": "demo"}
     teacher.save(tmp_path / "teacher", training | {"validation": {}, "regions_per_dataset": {}})
     config = {
@@ -137,7 +137,7 @@ def test_a_model_is_halved_to_a_bundle_that_knows_its_steps(case):
         except TimeSliceEnded:
             stops += 1
     assert stops == 4  # two runs of three steps, a step at a time
-    model = MedDiffFM.from_pretrained(folder / "student")
+    model = FoundationModel.from_pretrained(folder / "student")
     assert (model.steps, model.diffusion.prediction, model.name) == (2, "v", "tiny")
     recipe = model.recipe(SamplingConfig(solver="unipc"))
     assert (recipe.solver, recipe.steps, recipe.spacing) == ("ddim", 2, "trailing")
@@ -146,5 +146,5 @@ def test_a_model_is_halved_to_a_bundle_that_knows_its_steps(case):
     assert len(list((folder / "runs").iterdir())) == 2
     whole = folder / "whole"
     distill(config, folder / "teacher", [folder / "shard.tsv"], whole / "runs", whole / "student", float("inf"))
-    for name, tensor in MedDiffFM.from_pretrained(whole / "student").network.state_dict().items():
+    for name, tensor in FoundationModel.from_pretrained(whole / "student").network.state_dict().items():
         assert torch.equal(tensor, model.network.state_dict()[name])

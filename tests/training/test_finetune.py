@@ -13,7 +13,7 @@ from meddiff.errors import TimeSliceEnded, UserError
 from meddiff.machine.shards import COLUMNS, DONE, Row, done_rows
 from meddiff.machine.tsv import write_tsv
 from meddiff.model.control_bundle import learned_slices, load_controlled
-from meddiff.model.foundation import MedDiffFM
+from meddiff.model.foundation import FoundationModel
 from meddiff.model.unet import UNet
 from meddiff.store.patches import LEVELS
 from meddiff.store.record import Record, save_array, write_record
@@ -60,7 +60,9 @@ def foundation(tmp_path_factory):
     network = UNet(SMALL)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
-    MedDiffFM(network, DiffusionConfig(prediction="v"), "meddiff-fm", SPACING_MM, WindowsConfig()).save(folder, FACTS)
+    FoundationModel(network, DiffusionConfig(prediction="v"), "meddiff-fm", SPACING_MM, WindowsConfig()).save(
+        folder, FACTS
+    )
     return folder
 
 
@@ -101,7 +103,7 @@ def validations(place):
 def test_the_first_validation_is_the_loss_of_the_pretrained_model(store, foundation, place):
     task = lesions(store)
     finetune(task, LESIONS, place)
-    model = MedDiffFM.from_pretrained(foundation)
+    model = FoundationModel.from_pretrained(foundation)
 
     class Pretrained(UNet):
         def encode_condition(self, anatomy, coordinates, target=None):
@@ -128,7 +130,7 @@ def test_lesions_are_learned_at_the_level_at_which_they_are_judged(store, founda
 def test_the_bundle_is_the_foundation_under_control(store, foundation, place):
     finetune(lesions(store), LESIONS, place)
     model = load_controlled(place.out, foundation)
-    before = MedDiffFM.from_pretrained(foundation).network.state_dict()
+    before = FoundationModel.from_pretrained(foundation).network.state_dict()
     assert all(torch.equal(before[name], tensor) for name, tensor in model.network.unet.state_dict().items())
     assert any(tensor.any() for tensor in model.network.control.zero_middle.state_dict().values())
     training = json.loads((place.out / "config.json").read_text())["training"]
@@ -138,7 +140,7 @@ def test_the_bundle_is_the_foundation_under_control(store, foundation, place):
 def test_from_scratch_nothing_is_locked_and_nothing_is_pretrained(store, foundation, place):
     train_from_scratch(lesions(store), LESIONS, place)
     model = load_controlled(place.out, place.out / "foundation")
-    before = MedDiffFM.from_pretrained(foundation).network.state_dict()
+    before = FoundationModel.from_pretrained(foundation).network.state_dict()
     after = model.network.unet.state_dict()
     assert not any(torch.equal(before[name], tensor) for name, tensor in after.items() if tensor.is_floating_point())
     with pytest.raises(UserError, match="belongs to a foundation model with sha256"):

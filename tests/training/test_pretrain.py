@@ -10,7 +10,7 @@ from meddiff.errors import UserError
 from meddiff.machine.files import read_json, sha256, write_json
 from meddiff.machine.shards import DONE, Row
 from meddiff.machine.tsv import write_tsv
-from meddiff.model.foundation import WEIGHTS, MedDiffFM
+from meddiff.model.foundation import WEIGHTS, FoundationModel
 from meddiff.model.packing import pack
 from meddiff.training import loop
 from meddiff.training.pretrain import pretrain
@@ -76,7 +76,7 @@ def trained(tmp_path, name, **changes):
     config = restrict(parse_config({**TREE, "training": TREE["training"] | changes}, ""), "pretrain")
     out = tmp_path / name
     pretrain(config, "tiny", [tmp_path / "store.tsv"], tmp_path / "runs", out, float("inf"))
-    return MedDiffFM.from_pretrained(out).network.state_dict()
+    return FoundationModel.from_pretrained(out).network.state_dict()
 
 
 def test_training_starts_from_the_weights_of_a_bundle(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from meddiff.config import DiffusionConfig, NetworkConfig, WindowsConfig
 from meddiff.model.control_bundle import save_control
 from meddiff.model.controlnet import ControlNet
-from meddiff.model.foundation import MedDiffFM
+from meddiff.model.foundation import FoundationModel
 from meddiff.model.unet import UNet
 
 SMALL = NetworkConfig(patch_vox=16, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), norm_groups=4)
@@ -29,13 +29,13 @@ def write_model(folder: Path, seed: int = 0, name: str = "tiny") -> Path:
     network = UNet(SMALL)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    MedDiffFM(network, DiffusionConfig(prediction="v"), name, SPACING_MM, WindowsConfig()).save(folder, TRAINING)
+    FoundationModel(network, DiffusionConfig(prediction="v"), name, SPACING_MM, WindowsConfig()).save(folder, TRAINING)
     return folder
 
 
 def write_control(folder: Path, foundation: Path, **facts: int) -> Path:
     torch.manual_seed(9)
-    control = ControlNet.from_unet(MedDiffFM.from_pretrained(foundation).network)
+    control = ControlNet.from_unet(FoundationModel.from_pretrained(foundation).network)
     for parameter in control.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     save_control(control, foundation, "tiny, controlled", TRAINING | facts, folder)
