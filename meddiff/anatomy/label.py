@@ -6,6 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from meddiff.anatomy.body import add_body, body_mask
+from meddiff.anatomy.labels import BODY, OUTSIDE
 from meddiff.anatomy.regions import bounding_box
 from meddiff.errors import CaseError
 from meddiff.volumes import volumes
@@ -26,6 +27,12 @@ def label_anatomy(ct: sitk.Image, segmenter: "Segmenter", body_threshold_hu: flo
     if not body_zyx.any():
         raise CaseError(f"no body above {body_threshold_hu:g} HU")
     return add_body(_segment_box(segmenter, ct, body_zyx), body_zyx)
+
+
+def complete(given_zyx: np.ndarray, labels_zyx: np.ndarray) -> np.ndarray:
+    """Return given structures with the rest of an anatomy around them; what else it calls like them is body."""
+    named_like_them = np.isin(labels_zyx, np.setdiff1d(given_zyx, [OUTSIDE, BODY]))
+    return np.where(np.isin(given_zyx, [OUTSIDE, BODY]), np.where(named_like_them, BODY, labels_zyx), given_zyx)
 
 
 def _segment_box(segmenter: "Segmenter", ct: sitk.Image, body_zyx: np.ndarray) -> np.ndarray:

@@ -5,58 +5,79 @@ import logging
 import numpy as np
 import SimpleITK as sitk
 
+from meddiff.anatomy.body import add_body
 from meddiff.anatomy.labels import BODY, OUTSIDE
 from meddiff.anatomy.numbering import IDS, MaskFile, names_in_file, names_of_version
+from meddiff.anatomy.structures import is_structure_folder, listed, read_structure_files, read_structure_regions
 from meddiff.errors import CaseError
 from meddiff.volumes import volumes
 from meddiff.volumes.files import read_file_grid
 from meddiff.volumes.geometry import Grid
+from meddiff.volumes.resample import isotropic_grid
 
 log = logging.getLogger(__name__)
 
 ROUNDING = 0.01  # of labels that were stored with a slope
-SHOWN = 4
+# Choice: a mask of TotalSegmentator has more in any region; with fewer, and without the body, they were chosen.
+FEWEST_CLASSES = 10
+LEAST_INSIDE = 0.9  # Choice: of a mask's structures, in the body of its scan
 
 
 def read_mask(file: MaskFile, spacing_mm: float) -> sitk.Image:
     """Return an anatomy mask that has no scan, uint8: TotalSegmentator's 1 to 117, the body 118.
 
-    It lies as in its file, but without the shear of a tilted gantry.
+    With the model's spacing it lies as in its file, but without the shear of a tilted gantry; else on axes of LPS.
 
     Args:
-        file: NIfTI, NRRD or MHA.
+        file: the mask.
         spacing_mm: what the model expects, along every axis.
 
     Raises:
-        CaseError: no readable volume, no geometry, other labels, no body, another spacing; the message is the reason.
+        CaseError: no readable labels, no geometry, other labels, no body; the message is the reason.
     """
-    mask, taken = _read_labels(file)
-    found = mask.GetSpacing()
-    if max(abs(side - spacing_mm) for side in found) > volumes.SPACING_TOLERANCE_MM:
-        raise CaseError(
-            f"the spacing is {'x'.join(f'{side:g}' for side in found)} mm and the model's is {spacing_mm:g} mm; "
-            f"resample the mask to {spacing_mm:g} mm"
-        )
-    if not has_body(volumes.to_zyx(mask)):
+    mask, taken = _read_labels(file, None)
+    if not has_body(sitk.GetArrayViewFromImage(mask)):
         raise CaseError(
             f"no voxel has the label {BODY}, the rest of the body, without which a scan has no muscle, fat and skin; "
-            f"TotalSegmentator's task `body` finds it: write {BODY} where it does and no other label is"
+            f"TotalSegmentator's task `body` finds it: write {BODY} where it does and no other label is, or, in a "
+            "folder of structures, put it in as body.nii.gz"
         )
     log.info(taken)
-    own_grid = read_file_grid(file.path)
+    if any(abs(side - spacing_mm) > volumes.SPACING_TOLERANCE_MM for side in mask.GetSpacing()):
+        log.info("the mask has voxels of %s mm; brought to the model's %g mm", _sides(mask), spacing_mm)
+        return _nearest(mask, isotropic_grid(mask, spacing_mm))
+    own_grid = read_file_grid(file.path) if volumes.is_volume_file(file.path) else Grid.of(mask)
     return mask if own_grid.is_sheared() else own_grid.put_on(mask)
 
 
-def read_mask_of(file: MaskFile, scan: sitk.Image) -> sitk.Image:
-    """Return the anatomy mask of a scan (as `volumes.read_ct` gives it), on the scan's grid; it may lack the body.
+def read_mask_of(file: MaskFile, scan: Grid, ct: sitk.Image, body_zyx: np.ndarray) -> np.ndarray:
+    """Return the anatomy of a scan by its mask, uint8 `zyx`; it may lack the body.
+
+    A mask with a body that ends before the scan does gets the rest of the body there.
+
+    Args:
+        file: the mask; its voxels may be others than the scan's.
+        scan: where the scan's voxels lie, upright.
+        ct: the scan on the grid where the labels are wanted.
+        body_zyx: the body on this grid, bool.
 
     Raises:
-        CaseError: no readable volume, no geometry, other labels, another grid than the scan's.
+        CaseError: no readable labels, no geometry, other labels, or labels that do not lie in this scan's body.
     """
-    mask, taken = _read_labels(file)
-    volumes.refuse_other_voxels(mask, Grid.of(scan))
+    mask, taken = _read_labels(file, scan)
     log.info(taken)
-    return sitk.Resample(mask, scan, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    labels_zyx = volumes.to_zyx(_nearest(mask, ct))
+    if Grid.of(mask).equals(scan):
+        return labels_zyx
+    log.info("the mask has other voxels than the scan, of %s mm; brought to the scan", _sides(mask))
+    _refuse_elsewhere(mask, volumes.like(labels_zyx * body_zyx, ct))
+    in_mask_zyx = volumes.to_zyx(_nearest(mask * 0 + 1, ct)) > 0
+    return add_body(labels_zyx, body_zyx & ~in_mask_zyx) if has_body(labels_zyx) else labels_zyx
+
+
+def has_few_structures(labels_zyx: np.ndarray) -> bool:
+    """Return whether a mask shows chosen structures only: without a body, and fewer than any region has."""
+    return not has_body(labels_zyx) and len(np.setdiff1d(labels_zyx, [OUTSIDE])) < FEWEST_CLASSES
 
 
 def has_body(labels_zyx: np.ndarray) -> bool:
@@ -64,8 +85,43 @@ def has_body(labels_zyx: np.ndarray) -> bool:
     return bool((labels_zyx == BODY).any())
 
 
-def _read_labels(file: MaskFile) -> tuple[sitk.Image, str]:
-    """Return the labels, and for what they were taken."""
+def _nearest(mask: sitk.Image, grid: sitk.Image) -> sitk.Image:
+    return sitk.Resample(mask, grid, sitk.Transform(), sitk.sitkNearestNeighbor, OUTSIDE)
+
+
+def _refuse_elsewhere(mask: sitk.Image, inside: sitk.Image) -> None:
+    """Check that the structures of a mask with voxels of its own lie in the scan's body."""
+    own_ml, inside_ml = (_structures_ml(image) for image in (mask, inside))
+    if inside_ml < LEAST_INSIDE * own_ml:
+        raise CaseError(
+            f"{inside_ml / own_ml:.0%} of its structures lie in the body of the scan: a mask of another scan, or with "
+            "another geometry in its header"
+        )
+
+
+def _structures_ml(labels: sitk.Image) -> float:
+    labels_zyx = sitk.GetArrayViewFromImage(labels)
+    return np.count_nonzero((labels_zyx > OUTSIDE) & (labels_zyx < BODY)) * float(np.prod(labels.GetSpacing())) / 1000
+
+
+def _sides(image: sitk.Image) -> str:
+    return "x".join(f"{side:g}" for side in image.GetSpacing())
+
+
+def _read_labels(file: MaskFile, scan: Grid | None) -> tuple[sitk.Image, str]:
+    """Return the ids, uint8, and for what the labels were taken."""
+    if volumes.is_volume_file(file.path):
+        return _read_label_map(file)
+    if is_structure_folder(file.path):
+        labels, taken = read_structure_files(file.path)
+    else:
+        labels, taken = read_structure_regions(file.path, scan)
+    if not sitk.GetArrayViewFromImage(labels).any():
+        raise CaseError("the mask is empty")
+    return labels, taken
+
+
+def _read_label_map(file: MaskFile) -> tuple[sitk.Image, str]:
     image = volumes.read_upright_labels(file.path)
     values_zyx = sitk.GetArrayViewFromImage(image)
     found = np.unique(values_zyx)
@@ -83,10 +139,10 @@ def _read_labels(file: MaskFile) -> tuple[sitk.Image, str]:
     if not present:
         raise CaseError("the mask is empty")
     ids = _ids(present)
-    taken = f"the mask names its labels itself: {_listed(present)}"
+    taken = f"the mask names its labels itself: {_of_numbers(present)}"
     if not named:
         advice = "of another version? --anatomy-version"
-        taken = f"labels of the mask are taken as TotalSegmentator {file.version}'s: {_listed(present)}; {advice}"
+        taken = f"labels of the mask are taken as TotalSegmentator {file.version}'s: {_of_numbers(present)}; {advice}"
     return volumes.like(ids[np.rint(values_zyx).astype(np.uint8)], image), taken
 
 
@@ -100,13 +156,14 @@ def _ids(names: dict[int, str]) -> np.ndarray:
     Where the mask has no body, such a class is left out, and added with it.
     """
     if not any(name in IDS for name in names.values()):
-        raise CaseError(f"its header calls the labels {_listed(names)}: no classes of TotalSegmentator's task total")
+        raise CaseError(
+            f"its header calls the labels {_of_numbers(names)}: no classes of TotalSegmentator's task total"
+        )
     ids = np.zeros(256, np.uint8)
     for number, name in names.items():
         ids[number] = IDS.get(name, BODY if "body" in names.values() else OUTSIDE)
     return ids
 
 
-def _listed(names: dict[int, str]) -> str:
-    first = ", ".join(f"{number} {name}" for number, name in list(names.items())[:SHOWN])
-    return first + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+def _of_numbers(names: dict[int, str]) -> str:
+    return listed(f"{number} {name}" for number, name in names.items())

@@ -21,10 +21,18 @@ IDS = CLASS_IDS | dict.fromkeys(HEART, CLASS_IDS["heart"]) | {"body": BODY}
 
 @dataclass(frozen=True)
 class MaskFile:
-    """An anatomy mask of a user, and the version of TotalSegmentator that counts where the file names no classes."""
+    """An anatomy mask of a user, and the version of TotalSegmentator that counts where the file names no classes.
+
+    A label map, a folder with a file for each structure, or an RTSTRUCT or SEG, or the DICOM folder with one of these.
+    """
 
     path: Path
     version: int = 2
+
+
+def class_of(name: str) -> str:
+    """Return what TotalSegmentator would call a structure: `Kidney Left` is `kidney_left`."""
+    return re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 def names_in_file(path: Path) -> dict[int, str]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Lesions by a fine-tuned model, from a mask of yours or a drawn one.", no_args_is_help=True)
 
-LesionMask = Annotated[Path | None, typer.Option("--lesion", help="Lesion mask on the same grid; none: a drawn one.")]
+LesionMask = Annotated[Path | None, typer.Option("--lesion", help="Lesion mask, RTSTRUCT or SEG; none: a drawn one.")]
 LesionOrgan = Annotated[Organ | None, typer.Option("--organ", help="Where to draw the mask.")]
 Diameter = Annotated[float, typer.Option("--diameter-mm", min=1, help="Size of the drawn mask.")]
 MaskOut = Annotated[Path | None, typer.Option(help="File for the lesion mask that was used.")]
@@ -38,7 +38,9 @@ MaskOut = Annotated[Path | None, typer.Option(help="File for the lesion mask tha
 
 @app.command("generate")
 def generate(
-    anatomy: Annotated[Path, typer.Option(help="Labels 0 to 118 at the model's spacing.")],
+    anatomy: Annotated[
+        Path, typer.Option(help="Labels 0 to 118, 118 the rest of the body, a folder of structures, or SEG.")
+    ],
     region: Annotated[Region, typer.Option(help="What the mask shows.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="CT to write, e.g. ct.nii.gz.")],
     lesion: LesionMask = None,

@@ -31,7 +31,8 @@ OwnModel = Annotated[
 ]
 ScanFile = Annotated[Path, typer.Argument(metavar="SCAN", help="NIfTI, NRRD or MHA file, or a DICOM folder.")]
 AnatomyMask = Annotated[
-    Path | None, typer.Option("--anatomy", help="Labels 0 to 118 on the scan's grid; none: TotalSegmentator.")
+    Path | None,
+    typer.Option("--anatomy", help="Labels 0 to 118, a folder of structures, RTSTRUCT or SEG; none: TotalSegmentator."),
 ]
 AnatomyVersion = Annotated[
     int,

@@ -27,7 +27,9 @@ from meddiff.config import Region
 
 
 def synthesize(
-    anatomy: Annotated[Path, typer.Option(help="Labels 0 to 118 at the model's spacing: NIfTI, NRRD or MHA.")],
+    anatomy: Annotated[
+        Path, typer.Option(help="Labels 0 to 118, 118 the rest of the body, a folder of structures, or SEG.")
+    ],
     region: Annotated[Region, typer.Option(help="What the mask shows.")],
     out: Annotated[Path, typer.Option(help="CT in HU to write, e.g. ct.nii.gz.")],
     anatomy_version: AnatomyVersion = 2,

@@ -22,6 +22,7 @@ from meddiff.tasks.scan import read_scan
 from meddiff.volumes import volumes
 from meddiff.volumes.geometry import Grid
 from meddiff.volumes.hu import air_hu
+from meddiff.volumes.lesion_labels import read_own_lesion
 
 
 @dataclass(frozen=True)
@@ -43,23 +44,20 @@ class Wanted:
         Args:
             labels_zyx: anatomy on the grid.
             grid: where the lesion is wanted.
-            source: the grid, without shear, that the mask file must have; in it every value but 0 is the lesion.
+            source: the scan's grid without shear, where an RTSTRUCT or SEG must lie.
             closing_mm: of the organ's mask.
 
         Raises:
-            CaseError: the mask has another geometry or is empty, or there is no such organ.
+            CaseError: the mask is empty or lies elsewhere, or there is no such organ.
         """
         spacing_mm = grid.GetSpacing()[0]
         if self.file is None:
             organ_zyx = organ_mask(labels_zyx, Organ(self.organ), spacing_mm, closing_mm)
             return draw_lesion(organ_zyx, self.diameter_mm, spacing_mm, np.random.default_rng(self.seed))
         try:
-            mask = volumes.read_label_map(self.file, source)
-            if not sitk.GetArrayViewFromImage(mask).any():
-                raise CaseError("the mask is empty")
+            return read_own_lesion(self.file, source, grid)
         except CaseError as error:
             raise CaseError(f"with the lesion mask {self.file}: {error}") from error
-        return volumes.to_zyx(sitk.Resample(mask, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0)) > 0
 
 
 def generate_file(

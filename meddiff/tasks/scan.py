@@ -8,9 +8,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from meddiff.anatomy.body import add_body, body_mask
-from meddiff.anatomy.label import label_anatomy
+from meddiff.anatomy.label import complete, label_anatomy
 from meddiff.anatomy.labels import BODY
-from meddiff.anatomy.masks import has_body, read_mask_of
+from meddiff.anatomy.masks import has_body, has_few_structures, read_mask_of
 from meddiff.anatomy.numbering import MaskFile
 from meddiff.anatomy.regions import find_region
 from meddiff.anatomy.segmenter import Segmenter
@@ -77,7 +77,7 @@ def read_scan(path: Path, region: Region, anatomy: MaskFile | None, model: Found
     Args:
         path: NIfTI, NRRD or MHA file, or DICOM folder.
         region: the part of the scan to work on.
-        anatomy: label map on the scan's grid; its ids are TotalSegmentator's and 118 for the body.
+        anatomy: see `read_anatomy`.
         model: gives spacing and window.
         config: for anatomy and region.
 
@@ -87,11 +87,7 @@ def read_scan(path: Path, region: Region, anatomy: MaskFile | None, model: Found
     acquired = volumes.read_acquired(path, config.data.allow_missing_slices)
     own_grid, upright = Grid.of(acquired), volumes.put_upright(acquired)
     resampled = resample_ct(upright, model.spacing_mm)
-    if anatomy:
-        labels_zyx = read_anatomy(anatomy, upright, resampled, config.anatomy.body_threshold_hu)
-    else:
-        with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
-            labels_zyx = label_anatomy(resampled, segmenter, config.anatomy.body_threshold_hu)
+    labels_zyx = read_anatomy(anatomy, upright, resampled, config)
     box = find_region(labels_zyx, model.spacing_mm, region, config.regions)
     grid = volumes.crop(resampled, box.start_zyx, box.stop_zyx)
     source = acquired if own_grid.is_sheared() else without_shear(acquired, volumes.AIR_HU)
@@ -99,24 +95,32 @@ def read_scan(path: Path, region: Region, anatomy: MaskFile | None, model: Found
     return Scan(**vars(view), source=source, own_grid=own_grid, grid=grid)
 
 
-def read_anatomy(file: MaskFile, scan: sitk.Image, ct: sitk.Image, body_threshold_hu: float) -> np.ndarray:
-    """Return the label ids of a mask, uint8 `zyx`; the body is added to a mask of TotalSegmentator, which has none.
+def read_anatomy(file: MaskFile | None, scan: sitk.Image, ct: sitk.Image, config: Config) -> np.ndarray:
+    """Return the label ids of a scan, uint8 `zyx`: of a mask, of TotalSegmentator, or of both.
 
     Args:
-        file: the mask.
-        scan: whose grid it must have; see `volumes.read_ct`.
+        file: the mask, if there is one; where it has a few structures only, TotalSegmentator labels the rest.
+        scan: in LPS; see `volumes.read_ct`.
         ct: the scan on the grid where the labels are wanted.
-        body_threshold_hu: what the body is above.
+        config: for anatomy.
 
     Raises:
-        CaseError: a mask of another geometry or with other labels.
+        CaseError: a mask that cannot be that of the scan, or one with other labels.
+        UserError: TotalSegmentator is needed, and its weights are not here.
     """
-    try:
-        mask = read_mask_of(file, scan)
-    except CaseError as error:
-        raise CaseError(f"with the mask {file.path}: {error}") from error
-    labels_zyx = volumes.to_zyx(sitk.Resample(mask, ct, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
-    if has_body(labels_zyx):
-        return labels_zyx
-    log.info("the mask has no label %d, the rest of the body: it is what is above %g HU", BODY, body_threshold_hu)
-    return add_body(labels_zyx, body_mask(volumes.to_zyx(ct), ct.GetSpacing()[0], body_threshold_hu))
+    threshold_hu, given_zyx = config.anatomy.body_threshold_hu, None
+    if file:
+        body_zyx = body_mask(volumes.to_zyx(ct), ct.GetSpacing()[0], threshold_hu)
+        try:
+            given_zyx = read_mask_of(file, Grid.of(scan), ct, body_zyx)
+        except CaseError as error:
+            raise CaseError(f"with the mask {file.path}: {error}") from error
+        if has_body(given_zyx):
+            return given_zyx
+        if not has_few_structures(given_zyx):
+            log.info("the mask has no label %d, the rest of the body: it is what is above %g HU", BODY, threshold_hu)
+            return add_body(given_zyx, body_zyx)
+        log.info("the mask has a few structures and no label %d: TotalSegmentator labels the rest", BODY)
+    with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
+        labels_zyx = label_anatomy(ct, segmenter, threshold_hu)
+    return labels_zyx if given_zyx is None else complete(given_zyx, labels_zyx)

@@ -8,16 +8,13 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from meddiff.anatomy.label import label_anatomy
 from meddiff.anatomy.numbering import MaskFile
 from meddiff.anatomy.regions import find_region
-from meddiff.anatomy.segmenter import Segmenter
 from meddiff.config import Config, Region, SuperResolutionConfig, Window
 from meddiff.diffusion.diffpir import Pull, evenly_spaced, restore
 from meddiff.diffusion.sampling import sample_volume
 from meddiff.diffusion.sliding import SlidingWindows
 from meddiff.errors import CaseError
-from meddiff.machine.device import choose_device
 from meddiff.machine.progress import showing
 from meddiff.model.foundation import FoundationModel
 from meddiff.store.thick_slices import interpolate, interpolated, repeat, thicken, thin_grid
@@ -95,7 +92,7 @@ def read_thick(
     Args:
         path: NIfTI, NRRD or MHA file, or DICOM folder.
         region: the part to work on.
-        anatomy: label map on the scan's grid; without one TotalSegmentator labels the interpolated scan.
+        anatomy: see `read_anatomy`; TotalSegmentator labels the interpolated scan.
         model: gives spacing and window.
         config: for factor, anatomy and region.
 
@@ -113,11 +110,7 @@ def read_thick(
     thick = resample_onto(source, axis_aligned_grid(source, (spacing_mm, spacing_mm, spacing_mm * factor)))
     thin = thin_grid(thick, factor)
     ct = interpolated(thick, factor)
-    if anatomy:
-        labels_zyx = read_anatomy(anatomy, source, ct, config.anatomy.body_threshold_hu)
-    else:
-        with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
-            labels_zyx = label_anatomy(ct, segmenter, config.anatomy.body_threshold_hu)
+    labels_zyx = read_anatomy(anatomy, source, ct, config)
     box = find_region(labels_zyx, spacing_mm, region, config.regions)
     start, stop = list(box.start_zyx), list(box.stop_zyx)
     start[0], stop[0] = start[0] // factor * factor, min(-(-stop[0] // factor) * factor, len(labels_zyx))

@@ -56,7 +56,6 @@ def test_a_file_without_geometry_is_refused(tmp_path, write):
         ([0, 0], 2.0, "the mask is empty"),
         ([0, np.nan], 2.0, "labels that are not finite numbers"),
         ([0, 5, 117], 2.0, "no voxel has the label 118, the rest of the body"),
-        ([0, 5], 1.0, "the spacing is 2x2x2 mm and the model's is 1 mm; resample the mask to 1 mm"),
     ],
 )
 def test_what_a_model_cannot_use_is_refused(tmp_path, values, spacing_mm, words):
@@ -65,6 +64,17 @@ def test_what_a_model_cannot_use_is_refused(tmp_path, values, spacing_mm, words)
     sitk.WriteImage(from_zyx(voxels, 2.0), str(tmp_path / "mask.nii.gz"))
     with pytest.raises(CaseError, match=words):
         read_mask(MaskFile(tmp_path / "mask.nii.gz"), spacing_mm)
+
+
+def test_a_mask_of_another_spacing_is_brought_to_the_models(tmp_path, caplog):
+    written = from_zyx(np.full((4, 5, 6), 118, np.uint8), 2.0, (1.0, 2.0, 3.0))
+    written[2:, :, :] = 5
+    sitk.WriteImage(sitk.DICOMOrient(written, "RAS"), str(tmp_path / "mask.nii.gz"))
+    with caplog.at_level("INFO"):
+        mask = read_mask(MaskFile(tmp_path / "mask.nii.gz"), 1.0)
+    assert "the mask has voxels of 2x2x2 mm; brought to the model's 1 mm" in caplog.text
+    np.testing.assert_array_equal(to_zyx(mask), np.repeat(to_zyx(sitk.Expand(written, (1, 2, 2))), 2, 2))
+    assert mask.GetOrigin() == pytest.approx((0.5, 1.5, 2.5))
 
 
 def test_labels_that_were_stored_with_a_slope_are_whole_numbers(tmp_path):

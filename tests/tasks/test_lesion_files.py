@@ -41,7 +41,9 @@ def files(body, labels_zyx, tmp_path_factory):
             volumes.from_zyx(array[48:100], SPACING_MM, (-200.0, -150.0, 290.0)), folder / f"{name}.nii.gz"
         )
     image = volumes.read_image(folder / "lesion.nii.gz")
-    volumes.write_image(image[:, :, 1:], folder / "other.nii.gz")
+    elsewhere = sitk.Image(image)
+    elsewhere.SetOrigin((900.0, 0.0, 0.0))
+    volumes.write_image(elsewhere, folder / "elsewhere.nii.gz")
     outside = volumes.to_zyx(image) * 0
     row = labels_zyx[48 + 25, 25]
     outside[25, 25, np.flatnonzero(row)[0] - 1] = 1  # beside the body
@@ -119,7 +121,7 @@ def test_a_field_of_view_of_any_size_gives_the_same_ct_in_a_frame_of_air(files, 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("other", "the labels lie on other voxels than the scan"),
+        ("elsewhere", "none of it lies in the region that is worked on"),
         ("empty", "the mask is empty"),
         ("outside", "the lesion mask lies outside of the body"),
     ],
@@ -158,6 +160,15 @@ def test_a_generated_ct_has_the_order_of_the_anatomys_voxels(files, tmp_path):
     for path in (out, mask_out):
         written = volumes.read_image(path)
         assert (written.GetSize(), written.GetDirection()) == (given.GetSize(), given.GetDirection())
+
+
+def test_a_lesion_mask_may_have_other_voxels_than_the_scan(files, tmp_path):
+    lesion = volumes.read_image(files / "lesion.nii.gz")
+    finer = sitk.DICOMOrient(sitk.Expand(lesion, (3, 3, 1), sitk.sitkNearestNeighbor)[6:, 9:, 2:], "RSP")
+    volumes.write_image(finer, tmp_path / "finer.nrrd")
+    inpaint(files, tmp_path / "out.nii.gz", Wanted(tmp_path / "finer.nrrd", None, 0.0, 0), tmp_path / "mask.nii.gz")
+    used = volumes.to_zyx(volumes.read_image(tmp_path / "mask.nii.gz"))
+    np.testing.assert_array_equal(used, volumes.to_zyx(lesion))
 
 
 @pytest.mark.parametrize("both", [(None, None), ("lesion.nii.gz", Organ.LUNG)])

@@ -1,5 +1,7 @@
 """A user's scan: prepared at the model's spacing, and back on its own grid with only what was changed."""
 
+import contextlib
+
 import nibabel
 import numpy as np
 import pydicom
@@ -7,15 +9,17 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from meddiff.anatomy.labels import LUNG, ids
 from meddiff.anatomy.numbering import MaskFile
 from meddiff.config import Config, DiffusionConfig, Region, WindowsConfig
 from meddiff.errors import CaseError
 from meddiff.model.foundation import FoundationModel
 from meddiff.model.unet import UNet
+from meddiff.tasks import scan as scan_module
 from meddiff.tasks.scan import read_scan
 from meddiff.volumes.dicom.derived import write_derived_series
 from meddiff.volumes.geometry import Grid
-from meddiff.volumes.volumes import from_zyx, read_ct, read_image, to_zyx, write_image
+from meddiff.volumes.volumes import from_zyx, like, read_ct, read_image, to_zyx, write_image
 from tests.training import SMALL
 from tests.volumes.test_volumes import write_dicom_series
 
@@ -71,14 +75,36 @@ def sitk_like(array, reference):
     return image
 
 
-def test_a_mask_of_another_geometry_is_refused(files):
+def test_a_mask_that_does_not_lie_in_the_body_of_its_scan_is_refused(files):
     mask = sitk.ReadImage(str(files / "mask.nii.gz"))
-    mask.SetOrigin((0, 0, 0))
-    sitk.WriteImage(mask, str(files / "moved.nii.gz"))
-    sitk.WriteImage(mask[:, :, 1:], str(files / "short.nii.gz"))
-    for name in ("moved", "short"):
-        with pytest.raises(CaseError, match=f"with the mask .*{name}.nii.gz: .*other voxels than the scan"):
+    for name, origin_mm in {"far": (0, 0, 0), "beside": (-100.0, -150.0, 290.0)}.items():
+        mask.SetOrigin(origin_mm)
+        sitk.WriteImage(mask, str(files / f"{name}.nii.gz"))
+        with pytest.raises(CaseError, match=rf"with the mask .*{name}.nii.gz: \d+% of its structures lie in the body"):
             read_scan(files / "ct.nii.gz", Region.CHEST, MaskFile(files / f"{name}.nii.gz"), MODEL, Config())
+
+
+def test_a_mask_may_have_other_voxels_than_its_scan(files, caplog):
+    mask = sitk.ReadImage(str(files / "mask.nii.gz"))
+    finer = sitk.DICOMOrient(sitk.Expand(mask, (2, 2, 1), sitk.sitkNearestNeighbor), "RSP")
+    sitk.WriteImage(finer, str(files / "finer.nrrd"))
+    given = read_scan(files / "ct.nii.gz", Region.CHEST, MaskFile(files / "mask.nii.gz"), MODEL, Config())
+    with caplog.at_level("INFO"):
+        found = read_scan(files / "ct.nii.gz", Region.CHEST, MaskFile(files / "finer.nrrd"), MODEL, Config())
+    np.testing.assert_array_equal(found.anatomy_zyx, given.anatomy_zyx)
+    assert "the mask has other voxels than the scan" in caplog.text
+
+
+def test_where_a_mask_ends_before_its_scan_the_body_goes_on(files):
+    given = read_scan(files / "ct.nii.gz", Region.CHEST, MaskFile(files / "mask.nii.gz"), MODEL, Config())
+    mask = sitk.ReadImage(str(files / "mask.nii.gz"))
+    sitk.WriteImage(mask[12:, :, :], str(files / "part.nii.gz"))
+    found = read_scan(files / "ct.nii.gz", Region.CHEST, MaskFile(files / "part.nii.gz"), MODEL, Config())
+    assert found.anatomy_zyx.shape == given.anatomy_zyx.shape
+    assert ((found.anatomy_zyx > 0) == (given.anatomy_zyx > 0)).mean() > 0.999
+    changed = found.anatomy_zyx != given.anatomy_zyx
+    assert changed.any()
+    assert np.argwhere(changed)[:, 2].max() < 12
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +164,30 @@ def test_the_body_is_added_to_a_mask_of_totalsegmentator(files, caplog):
     assert (made.anatomy_zyx[rest] == 118).mean() > 0.98
     organs = ~rest & (given.anatomy_zyx > 0)
     np.testing.assert_array_equal(made.anatomy_zyx[organs], given.anatomy_zyx[organs])
+
+
+def test_of_a_mask_with_a_few_structures_totalsegmentator_labels_the_rest(files, monkeypatch, caplog):
+    whole = read_image(files / "mask.nii.gz")
+    few_zyx = to_zyx(whole) * np.isin(to_zyx(whole), ids(*LUNG))
+    few_zyx[:, :20] = 0  # and less of them than TotalSegmentator finds
+    write_image(like(few_zyx, whole), files / "lungs.nii.gz")
+    made = read_scan(files / "ct.nii.gz", Region.CHEST, MaskFile(files / "mask.nii.gz"), MODEL, Config()).anatomy_zyx
+
+    class Tool(contextlib.nullcontext):
+        def segment(self, ct):
+            return to_zyx(sitk.Resample(whole * sitk.Cast(whole != 118, 1), ct, sitk.Transform(), 1, 0))
+
+    monkeypatch.setattr(scan_module, "Segmenter", lambda *_: Tool(Tool()))
+    with caplog.at_level("INFO"):
+        scan = read_scan(files / "ct.nii.gz", Region.CHEST, MaskFile(files / "lungs.nii.gz"), MODEL, Config())
+    assert "a few structures and no label 118: TotalSegmentator labels the rest" in caplog.text
+    given = to_zyx(sitk.Resample(read_image(files / "lungs.nii.gz"), scan.grid, sitk.Transform(), 1, 0))
+    lungs = np.isin(scan.anatomy_zyx, ids(*LUNG))
+    np.testing.assert_array_equal(lungs, given > 0)
+    cut = np.isin(made, ids(*LUNG)) & ~lungs
+    assert cut.any()
+    assert set(scan.anatomy_zyx[cut]) == {118}
+    assert (scan.anatomy_zyx == made)[~cut].mean() > 0.98
 
 
 def test_a_dicom_series_becomes_a_derived_one(tmp_path):

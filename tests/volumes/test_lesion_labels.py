@@ -5,10 +5,11 @@ import pytest
 import SimpleITK as sitk
 
 from meddiff.errors import CaseError
-from meddiff.volumes.lesion_labels import read_lesion
+from meddiff.volumes.geometry import Grid
+from meddiff.volumes.lesion_labels import read_lesion, read_own_lesion
 from meddiff.volumes.resample import isotropic_grid
 from meddiff.volumes.volumes import from_zyx, read_ct
-from tests.volumes.dicom.files import write_contours, write_segments
+from tests.volumes.dicom.files import write_contours, write_segments, write_series
 from tests.volumes.test_volumes import write_dicom_series
 
 
@@ -94,3 +95,18 @@ def test_segments_called_lesions_are_lesions_whatever_their_number(series):
     found = read_lesion(series / "seg", (7,), series, read_ct(series))
     np.testing.assert_array_equal(found, masks["Nodule 1"] | masks["nodule 2"])
     np.testing.assert_array_equal(read_lesion(series, (7,), series, read_ct(series)), found)
+
+
+@pytest.mark.parametrize("kind", ["seg", "rtstruct"])
+def test_the_lesion_of_a_user_may_be_a_seg_or_an_rtstruct(tmp_path, kind):
+    write_series(tmp_path / "ct", np.arange(5 * 16 * 18).reshape(5, 16, 18) - 1000)
+    lesion = np.zeros((5, 16, 18), bool)
+    lesion[2, 4:8, 5:9] = True
+    if kind == "seg":
+        write_segments(tmp_path / "labels", tmp_path / "ct", {"Lung": ~lesion, "GTV": lesion})
+    else:
+        square = np.array([[9, 7, 6], [17, 7, 6], [17, 15, 6], [9, 15, 6]], float)
+        write_contours(tmp_path / "labels", {"Heart": [np.add(square, (0, 0, 3))], "GTV": [square]})
+    image = read_ct(tmp_path / "ct")
+    found = read_own_lesion(tmp_path / "labels", Grid.of(image), image)
+    np.testing.assert_array_equal(found, lesion)

@@ -16,12 +16,12 @@ from meddiff.volumes.geometry import Grid
 MODALITIES = ("RTSTRUCT", "SEG")
 
 
-def read_dicom_labels(path: Path, scan: Grid, names: Sequence[str] = ()) -> sitk.Image:
+def read_dicom_labels(path: Path, scan: Grid | None, names: Sequence[str] = ()) -> sitk.Image:
     """Return the labels of a DICOM file, or of the one such file in a folder, uint8.
 
     Args:
         path: an RTSTRUCT or SEG, or a folder that may hold the scan, too.
-        scan: where the labels must lie.
+        scan: where the labels must lie; none: where a SEG has its voxels.
         names: which regions or segments (in any case of letters) become 1, 2, ...; by default all, as the file has
             them. Where two overlap, the later one is seen.
 
@@ -37,6 +37,8 @@ def read_dicom_labels(path: Path, scan: Grid, names: Sequence[str] = ()) -> sitk
         raise CaseError(f"{len(wanted)} regions; at most 255 fit into a label map")
     if _modality(file) == "SEG":
         return _read_segments(file, scan, wanted)
+    if scan is None:
+        raise CaseError("an RTSTRUCT has outlines on the slices of its scan and no voxels; give a SEG or a label map")
     with damage_means("the RTSTRUCT is damaged"):
         return _read_contours(file, scan, wanted)
 
@@ -110,7 +112,7 @@ def _read_contours(file: Path, scan: Grid, wanted: list[str]) -> sitk.Image:
     return scan.put_on(sitk.GetImageFromArray(labels_zyx))
 
 
-def _read_segments(file: Path, scan: Grid, wanted: list[str]) -> sitk.Image:
+def _read_segments(file: Path, scan: Grid | None, wanted: list[str]) -> sitk.Image:
     """Return the segments; the file may hold only the slices on which there is one."""
     import highdicom
 
@@ -128,6 +130,6 @@ def _read_segments(file: Path, scan: Grid, wanted: list[str]) -> sitk.Image:
     if not labels_zyx.any():
         raise CaseError("the DICOM SEG is empty")
     grid = Grid(labels_zyx.shape[::-1], affine[:3, 3], affine[:3, 2::-1])
-    if not grid.lies_on(scan):
+    if scan is not None and not grid.lies_on(scan):
         raise CaseError("the segments lie on other voxels than the scan (spacing, place or directions differ)")
     return grid.put_on(sitk.GetImageFromArray(labels_zyx))
