@@ -46,7 +46,8 @@ def as_markdown() -> str:
     for dataset in PUBLISHED:
         image = ", ".join(f"`{pattern}`" for pattern in dataset.image)
         get = f"[page]({dataset.page}): {dataset.steps or f'`meddiff download {dataset.name}`'}"
-        facts = (dataset.region.value, str(dataset.cases_expected), image, _lesions(dataset), dataset.licence, get)
+        licence = f"{dataset.licence} ✓" if dataset.weights_may_be_shared else dataset.licence
+        facts = (dataset.region.value, str(dataset.cases_expected), image, _lesions(dataset), licence, get)
         lines.append(f"| `{dataset.name}` | {dataset.title} | {' | '.join(facts)} |")
     return "\n".join(lines) + "\n"
 

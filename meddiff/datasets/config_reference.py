@@ -2,6 +2,7 @@
 
 import json
 import types
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -21,27 +22,33 @@ from meddiff.config.machine import MOVED
 from meddiff.config.model import ABLATION
 from meddiff.config.schema import config_schema
 from meddiff.config.stages import STAGES
-from meddiff.datasets import REGISTRY
+from meddiff.datasets import REGISTRY, Dataset
 from meddiff.machine.files import write_text
 
 README_HEAD = """# Configuration
 
 `config.yaml` is the demo and the default; `phantom.yaml` runs without any download; `small.yaml` is a model of 4.4
 million parameters at 2 mm, on scans out of public packages; `my-scans.yaml` is for scans of one's own; `paper.yaml`
-holds the paper's numbers. A configuration names only what differs from the defaults, and the defaults are the paper's.
-It replaces `config.yaml` as a whole, and has an `output_dir` of its own. Choose one with
-`snakemake --configfile config/paper.yaml`, check one with `meddiff config config/paper.yaml`.
+holds the paper's numbers, `open.yaml` is the same on those of its datasets whose licences let the weights be shared.
+A configuration names only what differs from the defaults, and the defaults are the paper's. It replaces `config.yaml`
+as a whole, and has an `output_dir` of its own. Choose one with `snakemake --configfile config/paper.yaml`, check one
+with `meddiff config config/paper.yaml`.
 
 In brackets stands where a value comes from: a section or equation of the paper, v3 for its third version, or Choice
 where the paper is silent.
 
-This page, `paper.yaml` and the files in `workflow/schemas/` are generated: `meddiff config --write`.
+This page, `paper.yaml`, `open.yaml` and the files in `workflow/schemas/` are generated: `meddiff config --write`.
 """
 PAPER_HEAD = """# The paper's numbers, complete; the models follow from `ablation`.
 # Generated from meddiff/config/: `meddiff config --write`.
 # Before a run, give each dataset the root folder where it lies on your disk.
 """
 PAPER_ROOT, PAPER_RESULTS = "/data/ct", "results/paper"
+OPEN_HEAD = """# The paper's model on those of its datasets whose licences let anybody have the weights (docs/data.md).
+# What is not here has the paper's numbers. Generated from meddiff/datasets/: `meddiff config --write`.
+# Before a run, give each dataset the root folder where it lies on your disk.
+"""
+OPEN_RESULTS = "results/open"
 GENERATED = "# Generated from meddiff/: `meddiff config --write`.\n"
 
 
@@ -56,6 +63,7 @@ def documents() -> dict[str, str]:
     return {
         "config/README.md": readme(),
         "config/paper.yaml": paper_yaml(),
+        "config/open.yaml": open_yaml(),
         "workflow/schemas/config.schema.yaml": GENERATED + _yaml(config_schema()),
         "workflow/schemas/package.yaml": package_yaml(),
     }
@@ -98,13 +106,22 @@ def readme() -> str:
 
 def paper_yaml() -> str:
     """Return a configuration that spells out every value but `models`, which would outdo `ablation`."""
-    names = [dataset.name for dataset in REGISTRY.values() if dataset.cases_paper]
-    datasets = tuple({"name": name, "root": f"{PAPER_ROOT}/{name}"} for name in names)
+    datasets = _of_the_paper(REGISTRY.values())
     config = Config.model_validate({"output_dir": PAPER_RESULTS, "data": {"datasets": datasets}})
     tree = config.model_dump(mode="json", exclude={"models"})
     tree["sampling"] |= config.sampling.recipe(config.diffusion.prediction)._asdict()
-    tree["data"]["datasets"] = list(datasets)
+    tree["data"]["datasets"] = datasets
     return PAPER_HEAD + _yaml(tree)
+
+
+def open_yaml() -> str:
+    """Return the configuration of a model whose weights may be shared; it names only what differs from the defaults."""
+    datasets = _of_the_paper(dataset for dataset in REGISTRY.values() if dataset.weights_may_be_shared)
+    return OPEN_HEAD + _yaml({"output_dir": OPEN_RESULTS, "data": {"datasets": datasets}})
+
+
+def _of_the_paper(known: Iterable[Dataset]) -> list[dict[str, str]]:
+    return [{"name": dataset.name, "root": f"{PAPER_ROOT}/{dataset.name}"} for dataset in known if dataset.cases_paper]
 
 
 def _yaml(tree: dict[str, Any]) -> str:

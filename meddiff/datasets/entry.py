@@ -1,11 +1,13 @@
 """What an entry of the registry says."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from meddiff.config import Organ, Region
 
 SPLITS = ("train", "val", "test")
+SHAREABLE = re.compile(r"CC BY(-SA)? \d\.\d")
 LUNG_LESION_HU = (-700.0, 200.0)  # also of small ones with air around; the lung itself is darker
 PROVIDER_FILE = "SOURCE.json"  # written last by whoever provides the data, so never a case
 
@@ -102,6 +104,15 @@ class Dataset:
     steps: str = ""
     files: tuple[Remote, ...] = ()
     root: Path | None = None
+
+    @property
+    def weights_may_be_shared(self) -> bool:
+        """Whether the licence lets anybody have what was made of the scans, for any purpose, if the source is named.
+
+        Choice: Creative Commons BY and BY-SA do; what is for research alone, is signed for or states no licence counts
+        as closed.
+        """
+        return SHAREABLE.fullmatch(self.licence) is not None
 
     @property
     def cases_expected(self) -> int | None:
