@@ -6,7 +6,7 @@ CORES ?= all
 BIN := .venv/bin
 INSTALLED := .venv/requirements.lock
 
-.PHONY: demo phantom test test-slurm bench lint lock clean
+.PHONY: demo phantom test test-slurm bench lint docs lock clean
 
 demo: $(INSTALLED)
 	@$(BIN)/snakemake --cores $(CORES) all
@@ -38,6 +38,11 @@ bench: $(INSTALLED)
 	@$(BIN)/python benchmarks/resample.py --quick
 	@$(BIN)/python benchmarks/store.py --quick
 	@$(BIN)/python benchmarks/dag.py --quick
+
+# The documents as a site that opens without a network.
+docs: $(INSTALLED)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --site-dir site
+	@echo "site: $(CURDIR)/site/index.html"
 
 # The complete pinned set, without the address of any package index.
 lock: $(INSTALLED)
