@@ -26,6 +26,7 @@ from meddiff.errors import UserError
 from meddiff.weights import default_bundle
 
 if TYPE_CHECKING:
+    from meddiff.tasks.lesion_files import WithLesion
     from meddiff.tasks.sampler import Sampler
 
 app = typer.Typer(help="Lesions by a fine-tuned model, from a mask of yours or a drawn one.", no_args_is_help=True)
@@ -70,9 +71,9 @@ def generate(
     sampler = _sampler(model, control, settings)
     wanted = lesion_files.Wanted(lesion, organ, diameter_mm, seed)
     with naming(anatomy):
-        lesion_files.generate_file(
-            sampler, MaskFile(anatomy, anatomy_version), region, wanted, settings, out, mask_out, patch
-        )
+        mask = MaskFile(anatomy, anatomy_version)
+        made = lesion_files.generate_for_file(sampler, mask, region, wanted, settings, patch)
+    _write(made, out, mask_out)
 
 
 @app.command("inpaint")
@@ -107,7 +108,16 @@ def inpaint(
     wanted = lesion_files.Wanted(lesion, organ, diameter_mm, seed)
     mask = mask_file(anatomy, anatomy_version)
     with naming(scan):
-        lesion_files.inpaint_file(sampler, scan, region, mask, wanted, settings, out, mask_out)
+        made = lesion_files.inpaint_file(sampler, scan, region, mask, wanted, settings)
+    _write(made, out, mask_out)
+
+
+def _write(made: "WithLesion", out: Path, mask_out: Path | None) -> None:
+    from meddiff.volumes import volumes
+
+    volumes.write_image(made.ct, out)
+    if mask_out:
+        volumes.write_image(made.mask, mask_out)
 
 
 def _sampler(model: str, control: Path, config: Config) -> "Sampler":

@@ -46,6 +46,7 @@ def synthesize(
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.synthesis import synthesize_mask
+    from meddiff.volumes import volumes
 
     model = own_model(model)
     settings = own_config(config, model)
@@ -53,7 +54,7 @@ def synthesize(
     sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(anatomy):
         mask = read_mask(MaskFile(anatomy, anatomy_version), sampler.model.spacing_mm)
-    synthesize_mask(sampler, mask, region, settings.regions, seed, out)
+    volumes.write_image(synthesize_mask(sampler, mask, region, settings.regions, seed, out), out)
 
 
 def synthesize_shard(

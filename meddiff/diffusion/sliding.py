@@ -28,6 +28,7 @@ from meddiff.diffusion.windows import (
     window_weight,
 )
 from meddiff.errors import UserError
+from meddiff.machine.progress import OnStep, silent
 from meddiff.machine.seeds import seed_from
 from meddiff.model.controlnet import ControlledUNet
 from meddiff.model.graphed import Graphed
@@ -156,7 +157,7 @@ class SlidingWindows:
         return volume_ZYX[tuple(slice(b, b + n) for b, n in zip(self._before, self._inner_size, strict=True))]
 
     @torch.inference_mode()
-    def estimate_x0(self, x_ZYX: Tensor, t: int, step: int | None = None) -> Tensor:
+    def estimate_x0(self, x_ZYX: Tensor, t: int, step: int | None = None, on_window: OnStep = silent) -> Tensor:
         """Return the averaged estimate of x_0, float32 on `device`.
 
         Choice: clipped to [-1, 1] unless configured otherwise, because at the cosine schedule's last timestep x_0 is
@@ -166,6 +167,7 @@ class SlidingWindows:
             x_ZYX: the volume at timestep t.
             t: the timestep.
             step: decides where windows that move lie; None is the last or only step.
+            on_window: called after every window.
         """
         starts = self.starts_zyx(step)
         mean = torch.zeros(self.size_zyx, device=self.device)
@@ -176,8 +178,9 @@ class SlidingWindows:
                 mean[window_slices(corner, self._window)] += self._air * self._weight
         computed = [corner for corner in corners if shows_body[corner]]
         self.cost.estimates += len(computed)
-        for corner, window in self._windows(computed, x_ZYX, t):
+        for done, (corner, window) in enumerate(self._windows(computed, x_ZYX, t), start=1):
             mean[window_slices(corner, self._window)] += self._weight * window
+            on_window(done, len(computed))
         for axis in range(3):
             total = total_profile(self.size_zyx[axis], self._window, starts[axis])
             mean /= total.view([-1 if other == axis else 1 for other in range(3)]).to(self.device)

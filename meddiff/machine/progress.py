@@ -1,14 +1,20 @@
-"""Progress of long work: plain lines with a bar, a count and the time left."""
+"""Progress of long work: plain lines with a bar, a count and the time left, or whoever watches is told."""
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 
 log = logging.getLogger(__name__)
 
 BAR_WIDTH = 20
 STATUS_SECONDS = 5.0
 OnStep = Callable[[int, int], None]  # told after every step how many are done, and of how many
+Watcher = Callable[[str, int, int], None]  # the same, and first what is being done
+
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)  # of this thread
 
 
 class Progress:
@@ -31,8 +37,20 @@ class Progress:
         log.info("%s [%-*s] %d/%d %s%s", self.name, BAR_WIDTH, bar, self.done, self.total, message, ending)
 
 
+@contextmanager
+def watched_by(watcher: Watcher | None) -> Iterator[None]:
+    """Let a watcher be told, in place of lines, of what goes on in this thread; what it raises ends the work."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
 def showing(name: str) -> OnStep:
     """Return what shows a sampler's steps as they are taken; those of before an interruption are not counted."""
+    if watcher := _watcher.get():
+        return partial(watcher, name)
     progress: Progress | None = None
 
     def step(done: int, total: int) -> None:

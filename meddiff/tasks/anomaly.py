@@ -10,6 +10,7 @@ from meddiff.anatomy.labels import LUNG, ids
 from meddiff.config import AnomalyConfig, Organ
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import CaseError, UserError
+from meddiff.machine.progress import showing
 from meddiff.store.view import View
 from meddiff.tasks.sampler import Sampler
 from meddiff.volumes.hu import air_scaled, normalise
@@ -80,7 +81,7 @@ def anomaly_map(sampler: Sampler, view: View, organ_zyx: np.ndarray, probe: Prob
     mean = torch.zeros_like(seen)
     for _ in range(probe.draws):
         x_t = alpha * seen + sigma * windows.noise(generator)
-        mean += windows.estimate_x0(x_t, timestep) / probe.draws
+        mean += windows.estimate_x0(x_t, timestep, on_window=showing("anomaly map")) / probe.draws
     return np.where(organ_zyx, scaled - windows.inner(mean).cpu().numpy(), 0).astype(np.float32)
 
 

@@ -85,7 +85,7 @@ def one_step(
     """Return x_0 as the network sees it at the timestep that has the scan's noise."""
     schedule = Schedule(windows.diffusion.timesteps)
     t = schedule.timestep_of(sigma_n)
-    return windows.estimate_x0(schedule.at(t)[0] * noisy_ZYX, t)
+    return windows.estimate_x0(schedule.at(t)[0] * noisy_ZYX, t, on_window=showing("denoise"))
 
 
 def reverse(

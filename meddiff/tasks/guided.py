@@ -19,6 +19,7 @@ import SimpleITK as sitk
 import torch
 
 from meddiff.diffusion.schedule import Schedule
+from meddiff.machine.progress import showing
 from meddiff.tasks.contrast import keep_contrast
 from meddiff.tasks.noise_spectrum import NoiseSpectrum
 from meddiff.tasks.sampler import Sampler
@@ -91,7 +92,7 @@ def _change(sampler: Sampler, scan: Scan, filtered: sitk.Image, own: slice, seed
     alpha, sigma_t = schedule.at(t)
     noise = windows.noise(torch.Generator().manual_seed(seed))
     scaled = torch.from_numpy(normalise(seen_zyx, window))
-    drawn = windows.estimate_x0(alpha * windows.padded(scaled) + sigma_t * noise, t)
+    drawn = windows.estimate_x0(alpha * windows.padded(scaled) + sigma_t * noise, t, on_window=showing("denoise"))
     drawn_hu = windows.inner(drawn).cpu().numpy() * half_hu + window.level_hu
     inside = (seen_zyx[own] > window.low_hu) & (seen_zyx[own] < window.high_hu)
     change_zyx[own] = np.where(inside, drawn_hu[own] - seen_zyx[own], 0)

@@ -1,7 +1,8 @@
-"""Lesions for one file of a user: masks read or drawn, results written on their own grid."""
+"""Lesions for one file of a user: masks read or drawn, results on their own grid."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -60,17 +61,17 @@ class Wanted:
             raise CaseError(f"with the lesion mask {self.file}: {error}") from error
 
 
-def generate_file(
-    sampler: Sampler,
-    anatomy: MaskFile,
-    region: Region,
-    wanted: Wanted,
-    config: Config,
-    out: Path,
-    mask_out: Path | None,
-    patch: bool,
-) -> None:
-    """Write a synthetic CT with a lesion, on the grid of the anatomy or of the patch around the lesion.
+class WithLesion(NamedTuple):
+    """A CT in HU, and on its voxels the mask of the lesion that was drawn, uint8."""
+
+    ct: sitk.Image
+    mask: sitk.Image
+
+
+def generate_for_file(
+    sampler: Sampler, anatomy: MaskFile, region: Region, wanted: Wanted, config: Config, patch: bool = False
+) -> WithLesion:
+    """Return a synthetic CT with a lesion, on the grid of the anatomy or of the patch around the lesion.
 
     What is drawn is the box of the region; around it is air.
 
@@ -97,22 +98,13 @@ def generate_file(
             sitk.Resample(image, given, sitk.Transform(), sitk.sitkNearestNeighbor, outside)
             for image, outside in ((ct, air_hu(window)), (mask, 0))
         )
-    volumes.write_image(volumes.in_order_of(ct, Grid.of(own)), out)
-    if mask_out:
-        volumes.write_image(volumes.in_order_of(mask, Grid.of(own)), mask_out)
+    return WithLesion(*(volumes.in_order_of(image, Grid.of(own)) for image in (ct, mask)))
 
 
 def inpaint_file(
-    sampler: Sampler,
-    path: Path,
-    region: Region,
-    anatomy: MaskFile | None,
-    wanted: Wanted,
-    config: Config,
-    out: Path,
-    mask_out: Path | None,
-) -> None:
-    """Write a scan with a lesion drawn into it, on its own grid; beyond the margin every voxel is as it was.
+    sampler: Sampler, path: Path, region: Region, anatomy: MaskFile | None, wanted: Wanted, config: Config
+) -> WithLesion:
+    """Return a scan with a lesion drawn into it, on its own grid; beyond the margin every voxel is as it was.
 
     Raises:
         CaseError: the scan or a mask cannot be used.
@@ -126,9 +118,7 @@ def inpaint_file(
     allowed = scan.as_mask(blend_share(lesion_zyx, config.lesions.margin_mm / scan.spacing_mm) > 0)
     changed_zyx = volumes.to_zyx(scan.with_changes(drawn_zyx))
     result_zyx = np.where(volumes.to_zyx(allowed) > 0, changed_zyx, volumes.to_zyx(scan.source))
-    volumes.write_image(scan.own(result_zyx), out)
-    if mask_out:
-        volumes.write_image(scan.as_mask(lesion_zyx), mask_out)
+    return WithLesion(scan.own(result_zyx), scan.as_mask(lesion_zyx))
 
 
 def _placed(values_zyx: np.ndarray, place: Place, region: sitk.Image) -> sitk.Image:

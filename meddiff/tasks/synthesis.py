@@ -43,7 +43,7 @@ class Drawing:
 
 
 def synthesize(
-    sampler: Sampler, anatomy_zyx: np.ndarray, region: Region, window: Window, seed: int, out: Path
+    sampler: Sampler, anatomy_zyx: np.ndarray, region: Region, window: Window, seed: int, out: Path | None = None
 ) -> Drawing:
     """Return a synthetic CT with the given anatomy.
 
@@ -53,11 +53,11 @@ def synthesize(
         region: what the volume shows.
         window: the region's HU window.
         seed: of the noise.
-        out: where the CT will go; a long volume keeps its state beside it.
+        out: where the CT will go; a long volume keeps its state beside it, and goes on from there.
     """
     windows = sampler.windows(anatomy_zyx, region, seed)
     identity = digest([sampler.identity, region, seed, hashlib.sha256(anatomy_zyx.tobytes()).hexdigest()])
-    saved = SavedState(out.with_name(f"{out.name}.state.pt"), identity)
+    saved = SavedState(out.with_name(f"{out.name}.state.pt"), identity) if out else None
     volume = sample_volume(windows, seed, saved, on_step=showing(f"{sampler.model.name} {region}"))
     per_estimate, per_encoding = window_flops(sampler.model.network.config)
     tflop = (windows.cost.estimates * per_estimate + windows.cost.encodings * per_encoding) / 1e12
@@ -66,12 +66,12 @@ def synthesize(
 
 
 def synthesize_mask(
-    sampler: Sampler, mask: sitk.Image, region: Region, config: RegionsConfig, seed: int, out: Path
-) -> None:
-    """Write a synthetic CT on the grid of an anatomy mask; what is drawn is the box of the region, around it is air."""
+    sampler: Sampler, mask: sitk.Image, region: Region, config: RegionsConfig, seed: int, out: Path | None = None
+) -> sitk.Image:
+    """Return a CT on the grid of an anatomy mask; what is drawn is the box of the region, around it is air."""
     oriented = sitk.DICOMOrient(mask, "LPS")
     labels_zyx, window = volumes.to_zyx(oriented), sampler.model.windows.of(region)
     inside = find_region(labels_zyx, sampler.model.spacing_mm, region, config).slices
     hu_zyx = np.full(labels_zyx.shape, air_hu(window), np.int16)
     hu_zyx[inside] = synthesize(sampler, labels_zyx[inside], region, window, seed, out).hu_zyx
-    volumes.write_image(volumes.in_order_of(volumes.like(hu_zyx, oriented), Grid.of(mask)), out)
+    return volumes.in_order_of(volumes.like(hu_zyx, oriented), Grid.of(mask))

@@ -8,7 +8,7 @@ from meddiff.anatomy.numbering import MaskFile
 from meddiff.config import Config, DiffusionConfig, Organ, Region, WindowsConfig
 from meddiff.errors import CaseError, UserError
 from meddiff.model.foundation import FoundationModel
-from meddiff.tasks.lesion_files import Wanted, generate_file, inpaint_file
+from meddiff.tasks.lesion_files import Wanted, generate_for_file, inpaint_file
 from meddiff.volumes import volumes
 from tests.tasks.test_lesions import LesionNetwork, LesionSampler
 
@@ -57,7 +57,13 @@ def wanted(files, name):
 
 def inpaint(files, out, lesion, mask_out=None):
     inputs = (files / "ct.nii.gz", Region.CHEST, MaskFile(files / "anatomy.nii.gz"))
-    inpaint_file(Sampler(), *inputs, lesion, CONFIG, out, mask_out)
+    written(inpaint_file(Sampler(), *inputs, lesion, CONFIG), out, mask_out)
+
+
+def written(made, out, mask_out):
+    volumes.write_image(made.ct, out)
+    if mask_out:
+        volumes.write_image(made.mask, mask_out)
 
 
 def test_beyond_the_margin_the_file_is_bit_identical_and_in_the_lesion_it_is_not(files, tmp_path):
@@ -87,7 +93,8 @@ def test_a_drawn_lesion_lies_in_the_organ(files, tmp_path, labels_zyx):
 def test_a_generated_ct_and_its_mask_lie_on_one_grid_in_the_anatomys_space(files, tmp_path, patch):
     out, mask_out = tmp_path / "ct.nii.gz", tmp_path / "mask.nii.gz"
     lesion = wanted(files, "lesion")
-    generate_file(Sampler(), MaskFile(files / "anatomy.nii.gz"), Region.CHEST, lesion, CONFIG, out, mask_out, patch)
+    mask = MaskFile(files / "anatomy.nii.gz")
+    written(generate_for_file(Sampler(), mask, Region.CHEST, lesion, CONFIG, patch), out, mask_out)
     ct, mask = volumes.read_image(out), volumes.read_image(mask_out)
     assert (ct.GetSize(), ct.GetOrigin()) == (mask.GetSize(), mask.GetOrigin())
     assert (ct.GetSize() == (16, 16, 16)) == patch
@@ -108,11 +115,9 @@ def test_a_field_of_view_of_any_size_gives_the_same_ct_in_a_frame_of_air(files, 
     sampler, found = Sampler(), []
     sampler.network = WhereItIs(sampler.network.values)
     for folder in (files, wide):
-        out, mask_out = tmp_path / "ct.nii.gz", tmp_path / "mask.nii.gz"
-        lesion = wanted(folder, "lesion")
-        generate_file(sampler, MaskFile(folder / "anatomy.nii.gz"), Region.CHEST, lesion, CONFIG, out, mask_out, patch)
-        assert volumes.read_image(out).GetSize() == volumes.read_image(mask_out).GetSize()
-        found.append([volumes.read_image(path) for path in (out, mask_out)])
+        lesion, mask = wanted(folder, "lesion"), MaskFile(folder / "anatomy.nii.gz")
+        found.append(generate_for_file(sampler, mask, Region.CHEST, lesion, CONFIG, patch))
+        assert found[-1].ct.GetSize() == found[-1].mask.GetSize()
     for narrow_image, wide_image, outside in zip(*found, (-1000, 0), strict=True):
         back = sitk.Resample(narrow_image, wide_image, sitk.Transform(), sitk.sitkNearestNeighbor, outside)
         np.testing.assert_array_equal(volumes.to_zyx(wide_image), volumes.to_zyx(back))
@@ -145,21 +150,10 @@ def test_a_generated_ct_has_the_order_of_the_anatomys_voxels(files, tmp_path):
     for name in ("anatomy", "lesion"):
         image = sitk.DICOMOrient(volumes.read_image(files / f"{name}.nii.gz"), "RSA")
         volumes.write_image(image, tmp_path / f"{name}.nii.gz")
-    out, mask_out = tmp_path / "ct.nii.gz", tmp_path / "mask.nii.gz"
-    inputs = (
-        MaskFile(tmp_path / "anatomy.nii.gz"),
-        Region.CHEST,
-        wanted(tmp_path, "lesion"),
-        CONFIG,
-        out,
-        mask_out,
-        False,
-    )
-    generate_file(Sampler(), *inputs)
+    inputs = (MaskFile(tmp_path / "anatomy.nii.gz"), Region.CHEST, wanted(tmp_path, "lesion"), CONFIG)
     given = volumes.read_image(tmp_path / "anatomy.nii.gz")
-    for path in (out, mask_out):
-        written = volumes.read_image(path)
-        assert (written.GetSize(), written.GetDirection()) == (given.GetSize(), given.GetDirection())
+    for image in generate_for_file(Sampler(), *inputs):
+        assert (image.GetSize(), image.GetDirection()) == (given.GetSize(), given.GetDirection())
 
 
 def test_a_lesion_mask_may_have_other_voxels_than_the_scan(files, tmp_path):
