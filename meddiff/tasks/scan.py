@@ -121,6 +121,7 @@ def read_anatomy(file: MaskFile | None, scan: sitk.Image, ct: sitk.Image, config
             log.info("the mask has no label %d, the rest of the body: it is what is above %g HU", BODY, threshold_hu)
             return add_body(given_zyx, body_zyx)
         log.info("the mask has a few structures and no label %d: TotalSegmentator labels the rest", BODY)
+    log.info("TotalSegmentator labels the scan with its %s weights", config.anatomy.weights)
     with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
         labels_zyx = label_anatomy(ct, segmenter, threshold_hu)
     return labels_zyx if given_zyx is None else complete(given_zyx, labels_zyx)
