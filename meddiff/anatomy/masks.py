@@ -80,6 +80,11 @@ def has_few_structures(labels_zyx: np.ndarray) -> bool:
     return not has_body(labels_zyx) and len(np.setdiff1d(labels_zyx, [OUTSIDE])) < FEWEST_CLASSES
 
 
+def upright_labels(mask: sitk.Image) -> np.ndarray:
+    """Return a mask's label ids, uint8 `zyx`, from below upwards."""
+    return volumes.to_zyx(sitk.DICOMOrient(mask, "LPS"))
+
+
 def has_body(labels_zyx: np.ndarray) -> bool:
     """Return whether the rest of the body is labelled, which TotalSegmentator's own masks lack."""
     return bool((labels_zyx == BODY).any())

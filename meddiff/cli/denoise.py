@@ -9,6 +9,7 @@ import typer
 from meddiff.cli.options import (
     AnatomyMask,
     AnatomyVersion,
+    Anyway,
     ConfigFile,
     ModelBundle,
     OwnConfig,
@@ -46,7 +47,7 @@ def denoise(
         float | None,
         typer.Option(min=0, help="Standard deviation of the scan's noise, HU; none: measured in its soft tissue."),
     ] = None,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Write a result also that is worse than the scan.")] = False,
+    anyway: Anyway = False,
     model: OwnModel = None,
     config: OwnConfig = None,
     seed: Seed = 0,
@@ -71,11 +72,11 @@ def denoise(
     settings = own_config(config, model)
     changes = {"method": method} if method else {}
     how = parse_section(DenoisingConfig, settings.denoising.model_dump() | changes, "denoising")
+    from meddiff.anatomy.noise import measure_noise_hu
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import denoising
-    from meddiff.tasks.fit import tell_misfits
+    from meddiff.tasks.fit import check_fit, scan_misfits
     from meddiff.tasks.guided import Shown, guided
-    from meddiff.tasks.noise import measure_noise_hu
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.scan import read_scan
     from meddiff.volumes import volumes
@@ -85,7 +86,8 @@ def denoise(
     sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(scan):
         prepared = read_scan(scan, region, mask_file(anatomy, anatomy_version), sampler.model, settings)
-        tell_misfits(prepared)
+        # Of a guided filter nothing comes out that the scan does not hold.
+        check_fit(scan_misfits(prepared, sampler.model.scans), anyway or how.method == "guided")
         if how.method == "guided":
             result = prepared.own(guided(sampler, prepared.source, [Shown(prepared)], noise_hu, seed))
         else:

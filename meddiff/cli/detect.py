@@ -8,6 +8,7 @@ import typer
 from meddiff.cli.options import (
     AnatomyMask,
     AnatomyVersion,
+    Anyway,
     OwnConfig,
     OwnModel,
     ScanFile,
@@ -36,6 +37,7 @@ def detect(
     brighter_only: Annotated[bool, typer.Option(help="For --mask-out: what is brighter, not what differs.")] = False,
     threshold_hu: Annotated[float | None, typer.Option(min=1, help="Of the map's size, for --mask-out.")] = None,
     mask_out: Annotated[Path | None, typer.Option(help="Mask to write: where the map reaches the threshold.")] = None,
+    anyway: Anyway = False,
     model: OwnModel = None,
     config: OwnConfig = None,
     seed: Seed = 0,
@@ -55,7 +57,7 @@ def detect(
 
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import anomaly
-    from meddiff.tasks.fit import tell_misfits
+    from meddiff.tasks.fit import check_fit, scan_misfits
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.scan import read_scan
     from meddiff.volumes import volumes
@@ -66,7 +68,7 @@ def detect(
     sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(scan):
         prepared = read_scan(scan, region, mask_file(anatomy, anatomy_version), sampler.model, settings)
-        tell_misfits(prepared)
+        check_fit(scan_misfits(prepared, sampler.model.scans), anyway)
         mask = anomaly.organ_mask(prepared.anatomy_zyx, organ, prepared.spacing_mm, settings.anomaly.closing_mm)
     t = anomaly.timesteps(settings.anomaly, organ)[-1] if timestep is None else timestep
     found = anomaly.anomaly_map(sampler, prepared, mask, anomaly.Probe(t, settings.anomaly.draws, masked), seed)

@@ -8,6 +8,7 @@ import typer
 from meddiff.cli.options import (
     AnatomyMask,
     AnatomyVersion,
+    Anyway,
     OwnConfig,
     OwnControl,
     OwnModel,
@@ -50,6 +51,7 @@ def generate(
     mask_out: MaskOut = None,
     anatomy_version: AnatomyVersion = 2,
     patch: Annotated[bool, typer.Option(help="Draw the patch around the lesion alone.")] = False,
+    anyway: Anyway = False,
     model: OwnModel = None,
     control: OwnControl = None,
     config: OwnConfig = None,
@@ -61,9 +63,11 @@ def generate(
     if mask_out:
         check_volume_out(mask_out, anatomy, lesion, out, option="--mask-out")
     check_region(region)
+    from meddiff.anatomy.masks import read_mask, upright_labels
     from meddiff.anatomy.numbering import MaskFile
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import lesion_files
+    from meddiff.tasks.fit import anatomy_misfits, check_fit
 
     set_up_cpu(threads)
     model, control = own_model(model), control or default_bundle("lesions")
@@ -71,9 +75,9 @@ def generate(
     sampler = _sampler(model, control, settings)
     wanted = lesion_files.Wanted(lesion, organ, diameter_mm, seed)
     with naming(anatomy):
-        mask = MaskFile(anatomy, anatomy_version)
-        made = lesion_files.generate_for_file(sampler, mask, region, wanted, settings, patch)
-    _write(made, out, mask_out)
+        mask = read_mask(MaskFile(anatomy, anatomy_version), sampler.model.spacing_mm)
+        check_fit(anatomy_misfits(upright_labels(mask), region, sampler.model.scans), anyway)
+        _write(lesion_files.generate_lesion(sampler, mask, region, wanted, settings, patch), out, mask_out)
 
 
 @app.command("inpaint")
@@ -87,6 +91,7 @@ def inpaint(
     mask_out: MaskOut = None,
     anatomy: AnatomyMask = None,
     anatomy_version: AnatomyVersion = 2,
+    anyway: Anyway = False,
     model: OwnModel = None,
     control: OwnControl = None,
     config: OwnConfig = None,
@@ -100,24 +105,27 @@ def inpaint(
     check_region(region)
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import lesion_files
+    from meddiff.tasks.fit import check_fit, scan_misfits
+    from meddiff.tasks.scan import read_scan
 
     set_up_cpu(threads)
     model, control = own_model(model), control or default_bundle("lesions")
     settings = own_config(config, model)
     sampler = _sampler(model, control, settings)
     wanted = lesion_files.Wanted(lesion, organ, diameter_mm, seed)
-    mask = mask_file(anatomy, anatomy_version)
     with naming(scan):
-        made = lesion_files.inpaint_file(sampler, scan, region, mask, wanted, settings)
-    _write(made, out, mask_out)
+        prepared = read_scan(scan, region, mask_file(anatomy, anatomy_version), sampler.model, settings)
+        check_fit(scan_misfits(prepared, sampler.model.scans), anyway)
+        _write(lesion_files.inpaint_scan(sampler, prepared, wanted, settings), out, mask_out)
 
 
 def _write(made: "WithLesion", out: Path, mask_out: Path | None) -> None:
-    from meddiff.volumes import volumes
+    """Write a CT, and the mask of its lesion where it is asked for."""
+    from meddiff.volumes.volumes import write_image
 
-    volumes.write_image(made.ct, out)
+    write_image(made.ct, out)
     if mask_out:
-        volumes.write_image(made.mask, mask_out)
+        write_image(made.mask, mask_out)
 
 
 def _sampler(model: str, control: Path, config: Config) -> "Sampler":

@@ -42,6 +42,10 @@ def info(
 def pack(
     bundles: Annotated[list[str], typer.Argument(metavar="NAME=FOLDER...", help="Bundles of models and ControlNets.")],
     out: Annotated[Path, typer.Option(help="Folder to write; meddiff/weights is that of the package.")],
+    store: Annotated[
+        list[Path] | None,
+        typer.Option(help="Indices of the store of the training, for bundles that do not say what scans they know."),
+    ] = None,
 ) -> None:
     """Write bundles in half precision into folders of their names, with checksums, as they come with the package.
 
@@ -51,6 +55,9 @@ def pack(
     if bad := [b for b in bundles if not re.fullmatch(r"[a-z0-9-]+=.+", b)]:
         raise UserError(f"{bad[0]}: give each bundle as NAME=FOLDER, the name in small letters, digits and hyphens")
     from meddiff.model.packing import pack as write
+    from meddiff.store.known import known_regions
+    from meddiff.store.query import open_store, where
 
-    for name, size_mb in write(named, out).items():
+    training = where(open_store(store or []), role="pretraining", split="train")
+    for name, size_mb in write(named, out, known_regions(training)).items():
         typer.echo(f"{name:24}{size_mb:8.1f} MB")

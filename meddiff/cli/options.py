@@ -44,6 +44,7 @@ OwnControl = Annotated[
 OwnConfig = Annotated[
     Path | None, typer.Option("--config", help="Configuration; none: the defaults, with the model's anatomy.")
 ]
+Anyway = Annotated[bool, typer.Option("--anyway", help="Go on also where the scan or the mask spoils the result.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the noise.")]
 Runs = Annotated[Path, typer.Option(help="Folder of checkpoints and statistics.")]
 MaxMinutes = Annotated[float, typer.Option(help="Stop with a checkpoint and exit 75 after this time.")]

@@ -8,6 +8,7 @@ import typer
 from meddiff.cli.options import (
     AnatomyMask,
     AnatomyVersion,
+    Anyway,
     ConfigFile,
     IndexOut,
     Manifest,
@@ -41,6 +42,7 @@ def superres(
     region: Annotated[Region, typer.Option(help="The part of the scan to work on; the result holds it alone.")],
     anatomy: AnatomyMask = None,
     anatomy_version: AnatomyVersion = 2,
+    anyway: Anyway = False,
     model: OwnModel = None,
     control: OwnControl = None,
     config: OwnConfig = None,
@@ -56,6 +58,7 @@ def superres(
     from meddiff.machine.device import set_up_cpu
     from meddiff.model.control_bundle import slice_factor
     from meddiff.tasks import super_resolution
+    from meddiff.tasks.fit import anatomy_misfits, check_fit, thinning_misfits
     from meddiff.tasks.sampler import Sampler
     from meddiff.volumes import volumes
 
@@ -69,9 +72,11 @@ def superres(
     sampler = Sampler(model, settings.sampling, settings.machine, control)
     with naming(scan):
         own_grid = volumes.read_grid(scan)
+        check_fit(thinning_misfits(own_grid.spacing_mm.tolist(), sampler.model.spacing_mm), anyway)
         thick, grid = super_resolution.read_thick(
             scan, region, mask_file(anatomy, anatomy_version), sampler.model, settings
         )
+        check_fit(anatomy_misfits(thick.anatomy_zyx, region, sampler.model.scans), anyway)
     result = super_resolution.super_resolve(sampler, thick, settings.super_resolution, seed)
     volumes.write_image(volumes.in_order_of(volumes.like(result, grid), own_grid), out)
 

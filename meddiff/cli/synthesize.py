@@ -7,6 +7,7 @@ import typer
 
 from meddiff.cli.options import (
     AnatomyVersion,
+    Anyway,
     ConfigFile,
     IndexOut,
     ModelBundle,
@@ -33,6 +34,7 @@ def synthesize(
     region: Annotated[Region, typer.Option(help="What the mask shows.")],
     out: Annotated[Path, typer.Option(help="CT in HU to write, e.g. ct.nii.gz.")],
     anatomy_version: AnatomyVersion = 2,
+    anyway: Anyway = False,
     model: OwnModel = None,
     config: OwnConfig = None,
     seed: Seed = 0,
@@ -41,9 +43,10 @@ def synthesize(
     """Draw a CT with the anatomy of a mask, on its grid; after an interruption the same command goes on."""
     check_volume_out(out, anatomy)
     check_region(region)
-    from meddiff.anatomy.masks import read_mask
+    from meddiff.anatomy.masks import read_mask, upright_labels
     from meddiff.anatomy.numbering import MaskFile
     from meddiff.machine.device import set_up_cpu
+    from meddiff.tasks.fit import anatomy_misfits, check_fit
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.synthesis import synthesize_mask
     from meddiff.volumes import volumes
@@ -54,6 +57,7 @@ def synthesize(
     sampler = Sampler(model, settings.sampling, settings.machine)
     with naming(anatomy):
         mask = read_mask(MaskFile(anatomy, anatomy_version), sampler.model.spacing_mm)
+        check_fit(anatomy_misfits(upright_labels(mask), region, sampler.model.scans), anyway)
     volumes.write_image(synthesize_mask(sampler, mask, region, settings.regions, seed, out), out)
 
 

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 import torch
 from pydantic import BaseModel, ValidationError
 
-from meddiff.config import DiffusionConfig, NetworkConfig, WindowsConfig
+from meddiff.anatomy.appearance import KnownScans
+from meddiff.config import DiffusionConfig, NetworkConfig, Region, WindowsConfig
 from meddiff.errors import UserError
 from meddiff.machine.files import read_json
 
@@ -17,7 +18,7 @@ INSTEAD = {  # how a file begins that came in place of the weights
 
 
 class BundleConfig(BaseModel):
-    """`config.json` of a foundation model; the oldest bundles know no `steps`."""
+    """`config.json` of a foundation model; the oldest bundles know no `steps`, older ones no `scans`."""
 
     name: str
     network: NetworkConfig
@@ -25,6 +26,7 @@ class BundleConfig(BaseModel):
     spacing_mm: float
     windows: WindowsConfig
     steps: int | None = None
+    scans: dict[Region, KnownScans] = {}
     training: dict[str, Any] = {}
 
 

@@ -1,14 +1,15 @@
 """The foundation model as it is saved and loaded: weights, configuration and a model card in one folder."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from meddiff.config import AnatomyConfig, DiffusionConfig, NetworkConfig, SamplingConfig, WindowsConfig
+from meddiff.anatomy.appearance import KnownScans
+from meddiff.config import AnatomyConfig, DiffusionConfig, NetworkConfig, Region, SamplingConfig, WindowsConfig
 from meddiff.errors import UserError
 from meddiff.machine.files import temporary_beside, write_json, write_text
 from meddiff.model.blocks import parameter_count
@@ -27,7 +28,8 @@ class FoundationModel:
     The network of a fine-tuned model is a `ControlledUNet`, which has the interface of a U-Net
     (`control_bundle.load_controlled`).
 
-    A model that was distilled draws in `steps` steps of DDIM; None is one that is free to use any solver.
+    A model that was distilled draws in `steps` steps of DDIM; None is one that is free to use any solver. `scans` is
+    what those of its training look like; an older bundle does not say.
     """
 
     network: UNet
@@ -36,6 +38,7 @@ class FoundationModel:
     spacing_mm: float
     windows: WindowsConfig
     steps: int | None = None
+    scans: dict[Region, KnownScans] = field(default_factory=dict)
 
     @classmethod
     def from_pretrained(
@@ -59,7 +62,8 @@ class FoundationModel:
         check_fit(folder / WEIGHTS, network, weights)
         network.load_state_dict(weights)
         network = network.to(device, dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        return cls(network.eval(), config.diffusion, config.name, config.spacing_mm, config.windows, config.steps)
+        purpose = (config.spacing_mm, config.windows, config.steps, config.scans)
+        return cls(network.eval(), config.diffusion, config.name, *purpose)
 
     def recipe(self, config: SamplingConfig) -> SamplingConfig:
         """Return how to sample from this model: as configured, but for the steps of one that was distilled."""
@@ -83,18 +87,20 @@ class FoundationModel:
             "spacing_mm": self.spacing_mm,
             "windows": self.windows.model_dump(),
             "steps": self.steps,
+            "scans": {region: asdict(scans) for region, scans in self.scans.items()},
             "training": training,
         }
         write_text(self._card(training), folder / CARD)
         write_json(config, folder / CONFIG)
 
     def _card(self, training: dict[str, Any]) -> str:
-        facts = (
+        facts = [
             f"Parameters: {parameter_count(self.network):,}",
             f"Patch: {self.network.config.patch_vox}^3 voxels of {self.spacing_mm:g} mm",
             f"Estimates: {self.diffusion.prediction}, T = {self.diffusion.timesteps}, cosine schedule",
             f"Sampling: {f'{self.steps} steps of DDIM (distilled)' if self.steps else 'any solver'}",
-        )
+            *(f"Looked at: {scans.described(region)}" for region, scans in self.scans.items()),
+        ]
         return model_card(self.name, "A 3-D diffusion model for CT, made by MedDiff-FM.", facts, training)
 
 

@@ -1,10 +1,13 @@
 """Bundles in half precision, in one folder with their checksums: the form in which models come with the package."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from meddiff.anatomy.appearance import KnownScans
+from meddiff.config import Region
 from meddiff.errors import UserError
 from meddiff.machine.files import sha256, write_json
 from meddiff.model.bundle_files import BundleConfig, read_config
@@ -15,7 +18,7 @@ from meddiff.weights import CHECKSUMS
 LARGEST_MB = 40  # of all files together, so that the package stays one that is quickly installed
 
 
-def pack(bundles: Mapping[str, Path], out: Path) -> dict[str, float]:
+def pack(bundles: Mapping[str, Path], out: Path, scans: Mapping[Region, KnownScans] | None = None) -> dict[str, float]:
     """Write bundles in half precision, and the sha256 of all their files.
 
     A ControlNet belongs to its model in half precision then, and needs that among the bundles.
@@ -23,6 +26,7 @@ def pack(bundles: Mapping[str, Path], out: Path) -> dict[str, float]:
     Args:
         bundles: name -> folder of a model or of a ControlNet; each goes into a folder of its name.
         out: where to write.
+        scans: what those of the training look like, for bundles that do not say.
 
     Returns:
         The size of each bundle in MB.
@@ -37,7 +41,8 @@ def pack(bundles: Mapping[str, Path], out: Path) -> dict[str, float]:
         if name not in controls:
             packed[sha256(find_bundle(folder) / WEIGHTS)] = out / name
             facts = read_config(folder / CONFIG, BundleConfig).training
-            FoundationModel.from_pretrained(folder).save(out / name, facts, torch.float16)
+            model = FoundationModel.from_pretrained(folder)
+            replace(model, scans=model.scans or dict(scans or {})).save(out / name, facts, torch.float16)
     for name, folder in controls.items():
         config = read_control_config(folder)
         if config.foundation not in packed:

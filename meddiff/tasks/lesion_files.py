@@ -1,4 +1,4 @@
-"""Lesions for one file of a user: masks read or drawn, results on their own grid."""
+"""Lesions for one scan or anatomy of a user: masks read or drawn, results on the grid of what was given."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +9,14 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from meddiff.anatomy.drawn_lesions import draw_lesion
-from meddiff.anatomy.masks import read_mask
-from meddiff.anatomy.numbering import MaskFile
 from meddiff.anatomy.regions import find_region
 from meddiff.config import Config, Organ, Region
 from meddiff.diffusion.sliding import Place
 from meddiff.errors import CaseError, UserError
 from meddiff.tasks.anomaly import organ_mask
-from meddiff.tasks.fit import tell_misfits
 from meddiff.tasks.lesions import LesionView, blend_share, generate, inpaint_lesion
 from meddiff.tasks.sampler import Sampler
-from meddiff.tasks.scan import read_scan
+from meddiff.tasks.scan import Scan
 from meddiff.volumes import volumes
 from meddiff.volumes.geometry import Grid
 from meddiff.volumes.hu import air_hu
@@ -68,20 +65,27 @@ class WithLesion(NamedTuple):
     mask: sitk.Image
 
 
-def generate_for_file(
-    sampler: Sampler, anatomy: MaskFile, region: Region, wanted: Wanted, config: Config, patch: bool = False
+def generate_lesion(
+    sampler: Sampler, mask: sitk.Image, region: Region, wanted: Wanted, config: Config, patch: bool
 ) -> WithLesion:
-    """Return a synthetic CT with a lesion, on the grid of the anatomy or of the patch around the lesion.
+    """Return a synthetic CT with a lesion and the lesion's mask, on the grid of the anatomy or of the lesion's patch.
 
     What is drawn is the box of the region; around it is air.
+
+    Args:
+        sampler: a model that was fine-tuned for lesions.
+        mask: the anatomy, as `read_mask` gives it.
+        region: what it shows.
+        wanted: which lesion.
+        config: for the organ's mask and the region.
+        patch: draw the patch around the lesion alone.
 
     Raises:
         CaseError: a mask cannot be used.
     """
-    own = read_mask(anatomy, sampler.model.spacing_mm)
-    given = sitk.DICOMOrient(own, "LPS")
+    own_grid, given = Grid.of(mask), sitk.DICOMOrient(mask, "LPS")
     labels_zyx, window = volumes.to_zyx(given), sampler.model.windows.of(region)
-    lesion_zyx = wanted.mask(labels_zyx, given, Grid.of(own).orthogonal(), config.anomaly.closing_mm)
+    lesion_zyx = wanted.mask(labels_zyx, given, own_grid.orthogonal(), config.anomaly.closing_mm)
     box = find_region(labels_zyx, sampler.model.spacing_mm, region, config.regions)
     labels_zyx, lesion_zyx = labels_zyx[box.slices], lesion_zyx[box.slices]
     air_zyx = np.full(labels_zyx.shape, air_hu(window), np.int16)
@@ -92,29 +96,33 @@ def generate_for_file(
         view = view.patch(lesion_box, sampler.patch_vox)
     grid = volumes.crop(given, box.start_zyx, box.stop_zyx)
     ct = _placed(generate(sampler, view, wanted.seed, f"lesion in the {region}"), view.place, grid)
-    mask = _placed(view.lesion_zyx.astype(np.uint8), view.place, grid)
+    lesion = _placed(view.lesion_zyx.astype(np.uint8), view.place, grid)
     if not patch:
-        ct, mask = (
+        ct, lesion = (
             sitk.Resample(image, given, sitk.Transform(), sitk.sitkNearestNeighbor, outside)
-            for image, outside in ((ct, air_hu(window)), (mask, 0))
+            for image, outside in ((ct, air_hu(window)), (lesion, 0))
         )
-    return WithLesion(*(volumes.in_order_of(image, Grid.of(own)) for image in (ct, mask)))
+    return WithLesion(volumes.in_order_of(ct, own_grid), volumes.in_order_of(lesion, own_grid))
 
 
-def inpaint_file(
-    sampler: Sampler, path: Path, region: Region, anatomy: MaskFile | None, wanted: Wanted, config: Config
-) -> WithLesion:
-    """Return a scan with a lesion drawn into it, on its own grid; beyond the margin every voxel is as it was.
+def inpaint_scan(sampler: Sampler, scan: Scan, wanted: Wanted, config: Config) -> WithLesion:
+    """Return a scan with a lesion drawn into it and the lesion's mask, on the scan's own grid.
+
+    Beyond the margin every voxel is as it was.
+
+    Args:
+        sampler: a model that was fine-tuned for lesions.
+        scan: the scan.
+        wanted: which lesion.
+        config: for the organ's mask and the inpainting.
 
     Raises:
-        CaseError: the scan or a mask cannot be used.
+        CaseError: the lesion's mask cannot be used.
     """
-    scan = read_scan(path, region, anatomy, sampler.model, config)
-    tell_misfits(scan)
     lesion_zyx = wanted.mask(scan.anatomy_zyx, scan.grid, scan.own_grid.orthogonal(), config.anomaly.closing_mm)
     place = Place((0, 0, 0), scan.hu_zyx.shape)
-    view = LesionView(scan.hu_zyx, scan.anatomy_zyx, region, scan.window, scan.spacing_mm, lesion_zyx, place)
-    drawn_zyx = inpaint_lesion(sampler, view, config.lesions, wanted.seed, f"lesion in the {region}")
+    view = LesionView(scan.hu_zyx, scan.anatomy_zyx, scan.region, scan.window, scan.spacing_mm, lesion_zyx, place)
+    drawn_zyx = inpaint_lesion(sampler, view, config.lesions, wanted.seed, f"lesion in the {scan.region}")
     allowed = scan.as_mask(blend_share(lesion_zyx, config.lesions.margin_mm / scan.spacing_mm) > 0)
     changed_zyx = volumes.to_zyx(scan.with_changes(drawn_zyx))
     result_zyx = np.where(volumes.to_zyx(allowed) > 0, changed_zyx, volumes.to_zyx(scan.source))

@@ -13,6 +13,7 @@ from meddiff.machine.files import digest, sha256
 from meddiff.model.foundation import WEIGHTS, FoundationModel, find_bundle
 from meddiff.model.unet import UNet
 from meddiff.store.augmentation import augmented
+from meddiff.store.known import known_regions
 from meddiff.store.query import open_store
 from meddiff.training import distributed
 from meddiff.training.loop import train
@@ -63,7 +64,8 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
     with distributed.process_group(device):
         averaged = train(run, objective, data, training, monitor)
     if distributed.rank() == 0:
-        model = FoundationModel(averaged, diffusion, name, records.spacing_mm, config.windows)  # type: ignore[arg-type]
+        known = {"windows": config.windows, "scans": known_regions(records.training)}
+        model = FoundationModel(averaged, diffusion, name, records.spacing_mm, **known)  # type: ignore[arg-type]
         model.save(out, records.facts(run, training.samples_per_step) | {"started_from": "".join(begun_with) or None})
 
 

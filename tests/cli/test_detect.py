@@ -26,13 +26,13 @@ def detect(tmp_path, monkeypatch):
         seen["masked"] = arguments[-2].masked
         return MAP
 
-    sampler = SimpleNamespace(model=None, config=SamplingConfig())
+    sampler = SimpleNamespace(model=SimpleNamespace(scans={}), config=SamplingConfig())
     monkeypatch.setattr("meddiff.cli.detect.own_model", lambda _: "model")
     monkeypatch.setattr("meddiff.cli.detect.own_config", lambda *_: Config())
     monkeypatch.setattr("meddiff.tasks.sampler.Sampler", lambda *_: sampler)
     monkeypatch.setattr("meddiff.tasks.scan.read_scan", lambda *_: scan)
     monkeypatch.setattr("meddiff.tasks.anomaly.organ_mask", lambda *_: MAP)
-    monkeypatch.setattr("meddiff.tasks.fit.tell_misfits", lambda *_: None)
+    monkeypatch.setattr("meddiff.tasks.fit.scan_misfits", lambda *_: [])
     monkeypatch.setattr("meddiff.tasks.anomaly.anomaly_map", anomaly_map)
     (tmp_path / "ct.nii.gz").touch()
 

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from meddiff.anatomy.masks import read_mask
 from meddiff.anatomy.numbering import MaskFile
 from meddiff.config import Config, DiffusionConfig, Organ, Region, WindowsConfig
 from meddiff.errors import CaseError, UserError
 from meddiff.model.foundation import FoundationModel
-from meddiff.tasks.lesion_files import Wanted, generate_for_file, inpaint_file
+from meddiff.tasks.lesion_files import Wanted, generate_lesion, inpaint_scan
+from meddiff.tasks.scan import read_scan
 from meddiff.volumes import volumes
 from tests.tasks.test_lesions import LesionNetwork, LesionSampler
 
@@ -51,13 +53,18 @@ def files(body, labels_zyx, tmp_path_factory):
     return folder
 
 
+def anatomy(folder):
+    return read_mask(MaskFile(folder / "anatomy.nii.gz"), SPACING_MM)
+
+
 def wanted(files, name):
     return Wanted(files / f"{name}.nii.gz", None, 0.0, 0)
 
 
 def inpaint(files, out, lesion, mask_out=None):
-    inputs = (files / "ct.nii.gz", Region.CHEST, MaskFile(files / "anatomy.nii.gz"))
-    written(inpaint_file(Sampler(), *inputs, lesion, CONFIG), out, mask_out)
+    sampler = Sampler()
+    scan = read_scan(files / "ct.nii.gz", Region.CHEST, MaskFile(files / "anatomy.nii.gz"), sampler.model, CONFIG)
+    written(inpaint_scan(sampler, scan, lesion, CONFIG), out, mask_out)
 
 
 def written(made, out, mask_out):
@@ -93,8 +100,8 @@ def test_a_drawn_lesion_lies_in_the_organ(files, tmp_path, labels_zyx):
 def test_a_generated_ct_and_its_mask_lie_on_one_grid_in_the_anatomys_space(files, tmp_path, patch):
     out, mask_out = tmp_path / "ct.nii.gz", tmp_path / "mask.nii.gz"
     lesion = wanted(files, "lesion")
-    mask = MaskFile(files / "anatomy.nii.gz")
-    written(generate_for_file(Sampler(), mask, Region.CHEST, lesion, CONFIG, patch), out, mask_out)
+    mask = anatomy(files)
+    written(generate_lesion(Sampler(), mask, Region.CHEST, lesion, CONFIG, patch), out, mask_out)
     ct, mask = volumes.read_image(out), volumes.read_image(mask_out)
     assert (ct.GetSize(), ct.GetOrigin()) == (mask.GetSize(), mask.GetOrigin())
     assert (ct.GetSize() == (16, 16, 16)) == patch
@@ -115,8 +122,8 @@ def test_a_field_of_view_of_any_size_gives_the_same_ct_in_a_frame_of_air(files, 
     sampler, found = Sampler(), []
     sampler.network = WhereItIs(sampler.network.values)
     for folder in (files, wide):
-        lesion, mask = wanted(folder, "lesion"), MaskFile(folder / "anatomy.nii.gz")
-        found.append(generate_for_file(sampler, mask, Region.CHEST, lesion, CONFIG, patch))
+        lesion, mask = wanted(folder, "lesion"), anatomy(folder)
+        found.append(generate_lesion(sampler, mask, Region.CHEST, lesion, CONFIG, patch))
         assert found[-1].ct.GetSize() == found[-1].mask.GetSize()
     for narrow_image, wide_image, outside in zip(*found, (-1000, 0), strict=True):
         back = sitk.Resample(narrow_image, wide_image, sitk.Transform(), sitk.sitkNearestNeighbor, outside)
@@ -150,9 +157,9 @@ def test_a_generated_ct_has_the_order_of_the_anatomys_voxels(files, tmp_path):
     for name in ("anatomy", "lesion"):
         image = sitk.DICOMOrient(volumes.read_image(files / f"{name}.nii.gz"), "RSA")
         volumes.write_image(image, tmp_path / f"{name}.nii.gz")
-    inputs = (MaskFile(tmp_path / "anatomy.nii.gz"), Region.CHEST, wanted(tmp_path, "lesion"), CONFIG)
+    inputs = (anatomy(tmp_path), Region.CHEST, wanted(tmp_path, "lesion"), CONFIG)
     given = volumes.read_image(tmp_path / "anatomy.nii.gz")
-    for image in generate_for_file(Sampler(), *inputs):
+    for image in generate_lesion(Sampler(), *inputs):
         assert (image.GetSize(), image.GetDirection()) == (given.GetSize(), given.GetDirection())
 
 

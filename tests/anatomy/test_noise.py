@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from meddiff.anatomy.noise import measure_noise_hu
 from meddiff.errors import CaseError
-from meddiff.tasks.noise import measure_noise_hu
 
 SIZE = (6, 180, 180)
 AIR, FAT, LUNG, VESSEL, BONE = -1000.0, -100.0, -850.0, 180.0, 900.0
