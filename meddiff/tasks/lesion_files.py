@@ -66,7 +66,7 @@ class WithLesion(NamedTuple):
 
 
 def generate_lesion(
-    sampler: Sampler, mask: sitk.Image, region: Region, wanted: Wanted, config: Config, patch: bool
+    sampler: Sampler, mask: sitk.Image, region: Region, wanted: Wanted, config: Config, patch: bool = False
 ) -> WithLesion:
     """Return a synthetic CT with a lesion and the lesion's mask, on the grid of the anatomy or of the lesion's patch.
 
