@@ -59,7 +59,7 @@ def save_mask(path, labels_zyx, direction=(1, 0, 0, 0, 1, 0, 0, 0, 1), spacing_m
 
 def synthesize(mask, bundle, out, *arguments, region="chest"):
     command = [sys.executable, "-m", "meddiff", "synthesize", "--anatomy", mask, "--region", region, "--out", out]
-    command += ["--model", bundle, "--config", bundle / "sampling.yaml", *arguments]
+    command += ["--model", bundle, "--config", bundle / "sampling.yaml", "--anyway", *arguments]
     return subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=Path(__file__).parents[2])
 
 
