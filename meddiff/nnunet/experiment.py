@@ -73,10 +73,9 @@ class Experiment:
         return self.model / "fold_all" / "checkpoint_final.pth"
 
     def prepare(self) -> None:
-        """Look at the raw data, plan and preprocess."""
-        processes = str(min(MOST_PROCESSES, available_threads()))
-        self._run("nnUNetv2_extract_fingerprint", "-d", self._id, "-np", processes)
-        self._run("nnUNetv2_plan_experiment", "-d", self._id)
+        """Look at the raw data, plan and preprocess; a small network's few cases in one process."""
+        processes = "1" if self.small else str(min(MOST_PROCESSES, available_threads()))
+        self._run("nnUNetv2_plan_and_preprocess", "-d", self._id, "--no_pp", "-npfp", processes)
         if self.small:
             _add_small(self.small, self.folder / "preprocessed" / self.dataset / "nnUNetPlans.json")
         self._run("nnUNetv2_preprocess", "-d", self._id, "-c", self.configuration, "-np", processes)

@@ -141,7 +141,7 @@ def commands(monkeypatch) -> list[tuple[str, ...]]:
 
     def run(experiment: Experiment, command: str, *arguments: str, **_: object) -> None:
         calls.append((command, *arguments))
-        if command == "nnUNetv2_plan_experiment":
+        if command == "nnUNetv2_plan_and_preprocess":
             plan = {"configurations": {"3d_fullres": {"architecture": {"arch_kwargs": {}}}}}
             write_json(plan, experiment.folder / "preprocessed" / experiment.dataset / "nnUNetPlans.json")
         if command == "nnUNetv2_train":
@@ -262,14 +262,14 @@ def test_unusable_cases_are_refused(commands, tmp_path, cases, words):
 
 
 def test_a_failing_command_is_one_line_that_names_its_log(monkeypatch, tmp_path, capsys):
-    program = tmp_path / "nnUNetv2_extract_fingerprint"
+    program = tmp_path / "nnUNetv2_plan_and_preprocess"
     program.write_text('#!/bin/sh\necho "arguments: $*, raw: $nnUNet_raw"\nexit 3\n')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     environment = dict(os.environ)
-    with pytest.raises(UserError, match="nnUNetv2_extract_fingerprint failed with exit code 3") as caught:
+    with pytest.raises(UserError, match="nnUNetv2_plan_and_preprocess failed with exit code 3") as caught:
         NnUNet(tmp_path / "model", SHORT, "cpu").train([tiny("a")])
-    log = tmp_path / "model" / "logs" / "nnUNetv2_extract_fingerprint.log"
+    log = tmp_path / "model" / "logs" / "nnUNetv2_plan_and_preprocess.log"
     assert str(caught.value).endswith(str(log))
     assert f"raw: {tmp_path / 'model' / 'raw'}" in log.read_text()
     assert log.read_text() == capsys.readouterr().out
