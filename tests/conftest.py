@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported: its kernels run on the CPU
 
+from collections import Counter
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # workers of pytest share the cores; more threads than cores are far slower
@@ -22,6 +23,12 @@ SPACING_MM = 6.0
 torch.set_num_threads(1)
 settings.register_profile("any machine", deadline=None)  # how fast an example runs is none of the promises
 settings.load_profile("any machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with the most slow tests first: workers take them in this order, and wait for one that is last."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")
