@@ -11,8 +11,11 @@ import SimpleITK as sitk
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
+from meddiff.cli.main import app
 from meddiff.config import DiffusionConfig, MachineConfig, Region, RegionsConfig, SamplingConfig, WindowsConfig
+from meddiff.errors import UserError
 from meddiff.machine.shards import DONE, read_index
 from meddiff.model.foundation import WEIGHTS, FoundationModel
 from meddiff.model.info import window_flops
@@ -50,24 +53,33 @@ def bundle(tmp_path_factory):
     return folder
 
 
-def save_mask(path, labels_zyx, direction=(1, 0, 0, 0, 1, 0, 0, 0, 1), spacing_mm=SPACING_MM):
-    image = from_zyx(labels_zyx, spacing_mm, (10.0, -20.0, 30.0))
+def save_mask(path, labels_zyx, direction=(1, 0, 0, 0, 1, 0, 0, 0, 1)):
+    image = from_zyx(labels_zyx, SPACING_MM, (10.0, -20.0, 30.0))
     image.SetDirection(direction)
     sitk.WriteImage(image, str(path))
     return image
 
 
-def synthesize(mask, bundle, out, *arguments, region="chest"):
-    command = [sys.executable, "-m", "meddiff", "synthesize", "--anatomy", mask, "--region", region, "--out", out]
-    command += ["--model", bundle, "--config", bundle / "sampling.yaml", "--anyway", *arguments]
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+def words_of(mask, bundle, out, *more, region="chest"):
+    words = ["synthesize", "--anatomy", mask, "--region", region, "--out", out, "--model", bundle]
+    return [*map(str, [*words, "--config", bundle / "sampling.yaml", *more])]
+
+
+def program(words):
+    command = [sys.executable, "-m", "meddiff", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+
+
+def synthesize(*arguments, **more):
+    """Run the verb in this process, which has imported what takes a program seconds."""
+    return CliRunner().invoke(app, words_of(*arguments, **more))
 
 
 @pytest.fixture(scope="module")
 def drawn(bundle, labels_zyx, tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn")
-    mask = save_mask(folder / "mask.nii.gz", labels_zyx[20:60])
-    return folder, mask, synthesize(folder / "mask.nii.gz", bundle, folder / "ct.nii.gz")
+    mask = save_mask(folder / "mask.nii.gz", labels_zyx[50:70])
+    return folder, mask, program(words_of(folder / "mask.nii.gz", bundle, folder / "ct.nii.gz"))
 
 
 def test_a_ct_lies_where_its_mask_lies_and_holds_hu_of_the_window(drawn):
@@ -93,8 +105,8 @@ def test_progress_has_a_bar_and_the_time_left(drawn):
 def test_the_orientation_of_the_file_does_not_matter(drawn, bundle, labels_zyx, tmp_path):
     """A mask stored from left to right and from back to front gives the same CT, stored in the same way."""
     folder = drawn[0]
-    save_mask(tmp_path / "ras.nii.gz", labels_zyx[20:60, ::-1, ::-1].copy(), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
-    assert synthesize(tmp_path / "ras.nii.gz", bundle, tmp_path / "ct.nii.gz").returncode == 0
+    save_mask(tmp_path / "ras.nii.gz", labels_zyx[50:70, ::-1, ::-1].copy(), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    assert synthesize(tmp_path / "ras.nii.gz", bundle, tmp_path / "ct.nii.gz").exit_code == 0
     turned = to_zyx(read_image(tmp_path / "ct.nii.gz"))[:, ::-1, ::-1]
     assert (turned == to_zyx(read_image(folder / "ct.nii.gz"))).all()
 
@@ -128,11 +140,18 @@ def refused(tmp_path, kind):
     ],
 )
 def test_what_cannot_be_drawn_is_refused_in_one_line(bundle, tmp_path, kind, region, out, words):
-    done = synthesize(refused(tmp_path, kind), bundle, tmp_path / out, region=region)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert done.stderr.count("\n") == 1
+    error = synthesize(refused(tmp_path, kind), bundle, tmp_path / out, region=region).exception
+    assert isinstance(error, UserError)
+    assert words in str(error)
+    assert "\n" not in str(error)
     assert not list(tmp_path.glob("ct.*"))
+
+
+def test_the_program_says_no_more_than_this_line(bundle, tmp_path):
+    done = program(words_of(refused(tmp_path, "labels"), bundle, tmp_path / "ct.nii.gz"))
+    assert done.returncode == 2
+    assert "mask.nii.gz: unknown labels 119" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_cost_counts_windows_and_encodings(bundle, tmp_path):
