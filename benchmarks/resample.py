@@ -13,7 +13,7 @@ import SimpleITK as sitk
 import torch
 from measure import Call, Candidate, Row, arguments, compare, demo_scan, measure, memory_mb, report
 
-from meddiff.stages.prepare import resampling_bytes
+from meddiff.stages.memory import resampling_bytes
 from meddiff.volumes import volumes
 from meddiff.volumes.resample import resample_ct, resample_onto
 

@@ -43,14 +43,14 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="bundle; none: that of the results")
     parser.add_argument("--json", type=Path, help="write the table to this file")
     options = parser.parse_args()
-    if not (options.results / "denoising/pairs/index.tsv").exists():
+    if not (options.results / "low_dose/index.tsv").exists():
         sys.exit(f"zero_shot: no results in {options.results}; run `make demo` first")
     logging.basicConfig(level=logging.WARNING)
     set_up_cpu(torch.get_num_threads())
     config = load_config(Path("config/config.yaml"))
     sampler = Sampler(options.model or options.results / "models/meddiff-fm", config.sampling, config.machine)
     store = {row.id: row.path.parent for row in done_rows(sorted((options.results / "data/store").glob("shard-*.tsv")))}
-    pairs = done_rows([options.results / "denoising/pairs/index.tsv"])
+    pairs = done_rows([options.results / "low_dose/index.tsv"])
     held_out = [(Record(store[row.id]), read_pair(row).clean_zyx) for row in pairs if row.id in store]
     rows = []
     for record, clean_zyx in ((record, clean) for record, clean in held_out if record.meta.split == "test"):

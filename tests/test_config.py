@@ -160,7 +160,7 @@ def test_a_stage_gets_what_it_may_read_of_a_checked_file(tmp_path):
 def test_which_cases_are_chosen_does_not_change_what_comes_out_of_one():
     before = Config()
     after = parse_config({"low_dose": {"scans": 50}, "machine": {"sampling_shards": 3}}, "")
-    for stage in ("low-dose", "synthesize"):
+    for stage in ("low_dose", "synthesize"):
         assert params_of(before, stage) != params_of(after, stage)
         assert settings_of(before, stage) == settings_of(after, stage)
 

@@ -43,8 +43,8 @@ class Settings:
         self.reads = cache(self._reads)
         self.write = cache(self._write)
 
-    def _reads(self, stage: str, model: str | None = None) -> str:
-        """Return canonical JSON of the values that a stage reads; with `model`, of the models that one alone."""
+    def _reads(self, stage: str, one: str | None = None) -> str:
+        """Return canonical JSON of the values that a stage reads; with `one`, of models or denoisers that one alone."""
         tree: dict[str, Any] = {"version": self.package["stages"][stage]["version"]}
         for key in self.package["stages"][stage]["reads"]:
             section, _, name = key.partition(".")
@@ -52,8 +52,11 @@ class Settings:
                 tree.setdefault(section, {})[name] = self.tree[section][name]
             else:
                 tree[section] = self.tree[section]
-        if model and "models" in tree:
-            tree["models"] = [each for each in tree["models"] if each["name"] == model]
+        if one and "models" in tree:
+            tree["models"] = [each for each in tree["models"] if each["name"] == one]
+        if one in self.package["trained_denoisers"]:
+            for other in {*self.package["trained_denoisers"]} - {one}:
+                tree.pop(other.replace("-", "_"), None)
         return json.dumps(tree, sort_keys=True, separators=(",", ":"))
 
     def _write(self, folder: Path) -> str:

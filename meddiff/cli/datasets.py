@@ -46,7 +46,7 @@ def download(
     dataset = known[name]
     if not dataset.files:
         typer.echo(f"{dataset.title} cannot be downloaded directly. {dataset.page}\n{dataset.steps}")
-        typer.echo(f"Licence: {dataset.licence}. Then: meddiff index --root {out.parent} --out manifest.tsv")
+        typer.echo(f"Licence: {dataset.licence}. Then: meddiff stage index --root {out.parent} --out manifest.tsv")
         return
     typer.echo(f"{dataset.title}: {len(dataset.files)} file(s), licence {dataset.licence}, {dataset.page}")
     bring(dataset.files, out, keep)

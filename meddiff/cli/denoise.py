@@ -1,4 +1,4 @@
-"""`meddiff denoise`: less noise in one scan; `meddiff filter-pairs`, `meddiff denoise-pairs`: the rows of Table 4."""
+"""`meddiff denoise`: less noise in one scan."""
 
 import logging
 from pathlib import Path
@@ -10,11 +10,8 @@ from meddiff.cli.options import (
     AnatomyMask,
     AnatomyVersion,
     Anyway,
-    ConfigFile,
-    ModelBundle,
     OwnConfig,
     OwnModel,
-    Pairs,
     ScanFile,
     Seed,
     Threads,
@@ -24,14 +21,10 @@ from meddiff.cli.options import (
     naming,
     own_config,
     own_model,
-    stage_config,
 )
 from meddiff.config import DenoisingConfig, Region, parse_section
 
 log = logging.getLogger(__name__)
-
-Denoised = Annotated[Path, typer.Option("--out", help="Folder of the denoised scans, a folder for each method.")]
-DenoisingMetrics = Annotated[Path, typer.Option("--metrics", help="Folder of the metrics, a table for each method.")]
 
 
 def denoise(
@@ -102,47 +95,3 @@ def denoise(
         write_derived_series(result, scan, out, f"denoised with {sampler.model.name}")
     else:
         volumes.write_image(result, out)
-
-
-def filter_pairs(
-    config: ConfigFile,
-    pairs: Pairs,
-    out: Denoised,
-    metrics: DenoisingMetrics,
-    threads: Threads = None,
-) -> None:
-    """Denoise the test pairs with every method that has no network, and score them."""
-    from meddiff.config import FILTERS
-    from meddiff.machine.device import set_up_cpu
-    from meddiff.machine.shards import done_rows
-    from meddiff.report.tables import write_metrics
-    from meddiff.stages.denoise import filter_pairs
-
-    set_up_cpu(threads)
-    settings, rows = stage_config(config, "filter"), done_rows([pairs])
-    for method in FILTERS:
-        scores = filter_pairs(method, rows, settings, out / method)
-        write_metrics(scores, metrics / f"{method}.csv", ("id", "region"))
-
-
-def denoise_pairs(
-    config: ConfigFile,
-    pairs: Pairs,
-    model: ModelBundle,
-    trained: Annotated[Path, typer.Option(help="Folder of the folders of the trained denoisers.")],
-    out: Denoised,
-    metrics: DenoisingMetrics,
-    threads: Threads = None,
-) -> None:
-    """Denoise the test pairs with every network, and score them."""
-    from meddiff.config import DENOISING_NETWORKS
-    from meddiff.machine.device import set_up_cpu
-    from meddiff.machine.shards import done_rows
-    from meddiff.report.tables import write_metrics
-    from meddiff.stages.denoise import denoise_pairs
-
-    set_up_cpu(threads)
-    settings, rows = stage_config(config, "denoise"), done_rows([pairs])
-    for method in DENOISING_NETWORKS:
-        scores = denoise_pairs(method, rows, settings, Path(model), trained, out / method)
-        write_metrics(scores, metrics / f"{method}.csv", ("id", "region"))

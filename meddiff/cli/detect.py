@@ -46,7 +46,7 @@ def detect(
     """Write the scan minus the model's estimate of it within the organ, in HU: positive is brighter than expected.
 
     Map and mask are by default what Table 5 scores under the paper's name. A threshold is best chosen on scans with
-    known lesions, as the pipeline does (`metrics/anomaly.csv`, in half HU windows).
+    known lesions, as the pipeline does (`metrics/score_anomaly.csv`, in half HU windows).
     """
     check_volume_out(out, scan, anatomy)
     if mask_out:

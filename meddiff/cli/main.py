@@ -7,39 +7,24 @@ checkpoint, the same command goes on.
 import logging
 import os
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from meddiff.cli import (
-    anatomy,
-    anomaly,
     config,
     datasets,
     denoise,
     detect,
-    distill,
-    evaluate,
-    extractor,
     fetch,
-    finetune,
-    index,
-    judge_lesions,
     lesion,
-    low_dose,
     model,
     phantoms,
     plan,
-    pretrain,
-    qc,
-    regions,
-    report,
-    resample,
-    segment,
-    store,
+    stage,
     superres,
     synthesize,
-    tables,
-    train_anatomy,
     weights,
 )
 from meddiff.errors import TimeSliceEnded, UserError
@@ -48,60 +33,42 @@ from meddiff.machine.home import stand_in_home
 
 EXIT_MACHINE_FAULT, EXIT_USER_ERROR, EXIT_GO_ON = 1, 2, 75
 
+SCANS, MODELS, DATA, WORKFLOW = "Scans", "Models", "Data", "Workflow"
+
+
+class Sections(TyperGroup):
+    """The verbs in the sections that their `rich_help_panel` names, in plain text."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for title in (SCANS, MODELS, DATA, WORKFLOW):
+            verbs = [verb for verb in self.commands.values() if getattr(verb, "rich_help_panel", None) == title]
+            width = formatter.width - 6 - max(len(name) for name in self.commands)
+            with formatter.section(title):
+                formatter.write_dl([(str(verb.name), verb.get_short_help_str(width)) for verb in verbs])
+
+
 app = typer.Typer(
-    help="A 3-D diffusion foundation model for CT. The verbs are the stages of the pipeline, in its order.",
+    cls=Sections,
+    help="A 3-D diffusion foundation model for CT.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(datasets.datasets)
-app.command()(datasets.download)
-app.command()(fetch.fetch)
-app.command()(phantoms.phantoms)
-app.command()(weights.weights)
-app.command("anatomy-weights")(weights.anatomy_weights)
-app.command()(index.index)
-app.command()(resample.resample)
-app.command()(anatomy.anatomy)
-app.command()(regions.regions)
-app.command()(store.store)
-app.command()(qc.qc)
-app.command("qc-page")(qc.qc_page)
-app.command()(qc.cohort)
-app.command()(pretrain.pretrain)
-app.command()(distill.distill)
-app.command()(synthesize.synthesize)
-app.command("synthesize-shard")(synthesize.synthesize_shard)
-app.command()(denoise.denoise)
-app.command("low-dose")(low_dose.low_dose)
-app.command("train-denoiser")(low_dose.train_denoiser)
-app.command("filter-pairs")(denoise.filter_pairs)
-app.command("denoise-pairs")(denoise.denoise_pairs)
-app.command()(detect.detect)
-app.command("anomaly-maps")(anomaly.anomaly_maps)
-app.command()(anomaly.supervised)
-app.command("score-anomaly")(anomaly.score_anomaly)
-app.command()(finetune.finetune)
-app.command("draw-lesions")(judge_lesions.draw_lesions)
-app.command("judge-lesions")(judge_lesions.judge_lesions)
-app.command("augment-lesions")(judge_lesions.augment_lesions)
-app.command("thick-slices")(superres.thick_slices)
-app.command("measured-slices")(superres.measured_slices)
-app.command("super-resolve")(superres.super_resolve)
-app.command()(superres.superres)
-app.add_typer(lesion.app, name="lesion")
-app.command()(segment.segment)
-app.command()(extractor.extractor)
-app.command()(evaluate.evaluate)
-app.command()(evaluate.gather_scores)
-app.command()(tables.tables)
-app.command()(report.draw_twins)
-app.command()(report.report)
-app.command("train-anatomy")(train_anatomy.train_anatomy)
-app.command()(plan.plan)
-app.command()(config.config)
-app.add_typer(model.app, name="model")
+app.command(rich_help_panel=SCANS)(denoise.denoise)
+app.command(rich_help_panel=SCANS)(detect.detect)
+app.command(rich_help_panel=SCANS)(synthesize.synthesize)
+app.add_typer(lesion.app, name="lesion", rich_help_panel=SCANS)
+app.command(rich_help_panel=SCANS)(superres.superres)
+app.add_typer(model.app, name="model", rich_help_panel=MODELS)
+app.command(rich_help_panel=MODELS)(weights.weights)
+app.command(rich_help_panel=DATA)(datasets.datasets)
+app.command(rich_help_panel=DATA)(datasets.download)
+app.command(rich_help_panel=DATA)(fetch.fetch)
+app.command(rich_help_panel=DATA)(phantoms.phantoms)
+app.command(rich_help_panel=WORKFLOW)(config.config)
+app.command(rich_help_panel=WORKFLOW)(plan.plan)
+app.add_typer(stage.app, name="stage", rich_help_panel=WORKFLOW)
 
 
 def run() -> None:

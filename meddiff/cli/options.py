@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration, YAML.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder or file to write.")]
 IndexOut = Annotated[Path, typer.Option("--index", help="Index to write: a line per case with status and reason.")]
-Manifest = Annotated[Path, typer.Option(help="Manifest that `meddiff index` wrote.")]
+Manifest = Annotated[Path, typer.Option(help="Manifest that `meddiff stage index` wrote.")]
 StoreIndices = Annotated[list[Path], typer.Option("--store", help="Indices of the crop store.")]
-Pairs = Annotated[Path, typer.Option(help="Index of the pairs that `meddiff low-dose` wrote.")]
+Pairs = Annotated[Path, typer.Option(help="Index of the pairs that `meddiff stage low_dose` wrote.")]
 ResultsFolder = Annotated[Path, typer.Option("--results", help="Output folder of the pipeline.")]
 ModelBundle = Annotated[str, typer.Option("--model", help="Folder of a model bundle, or its id on Hugging Face.")]
 OwnModel = Annotated[

@@ -1,4 +1,4 @@
-"""`meddiff synthesize`: a CT for an anatomy mask; `meddiff synthesize-shard`: for the pipeline's held-out scans."""
+"""`meddiff synthesize`: a CT for an anatomy mask."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,21 +8,15 @@ import typer
 from meddiff.cli.options import (
     AnatomyVersion,
     Anyway,
-    ConfigFile,
-    IndexOut,
-    ModelBundle,
-    Out,
     OwnConfig,
     OwnModel,
     Seed,
-    StoreIndices,
     Threads,
     check_region,
     check_volume_out,
     naming,
     own_config,
     own_model,
-    stage_config,
 )
 from meddiff.config import Region
 
@@ -59,26 +53,3 @@ def synthesize(
         mask = read_mask(MaskFile(anatomy, anatomy_version), sampler.model.spacing_mm)
         check_fit(anatomy_misfits(upright_labels(mask), region, sampler.model.scans), anyway)
     volumes.write_image(synthesize_mask(sampler, mask, region, settings.regions, seed, out), out)
-
-
-def synthesize_shard(
-    config: ConfigFile,
-    model: ModelBundle,
-    store: StoreIndices,
-    shard: Annotated[int, typer.Option(min=0, help="Which share of the scans.")],
-    out: Out,
-    index: IndexOut,
-    threads: Threads = None,
-) -> None:
-    """Draw a whole volume for the anatomy of every held-out scan of a shard."""
-    from meddiff.config.stages import settings_of
-    from meddiff.machine.device import set_up_cpu
-    from meddiff.stages.synthesize import synthesize_records
-    from meddiff.store.query import held_out, open_store
-    from meddiff.tasks.sampler import Sampler
-
-    set_up_cpu(threads)
-    settings = stage_config(config, "synthesize")
-    records = held_out(open_store(store))[shard :: settings.machine.sampling_shards]
-    sampler = Sampler(model, settings.sampling, settings.machine)
-    synthesize_records(sampler, records, settings_of(settings, "synthesize"), settings.seed, out, index)

@@ -1,9 +1,10 @@
 """The stages of the pipeline: which keys of the configuration each may read.
 
-A stage names its keys, such as `data.spacing_mm`, or `windows` for a whole section. Their values decide whether what
-it made is still valid, so a changed value re-runs the stages that read it and no others. A verb gets a configuration
-that has nothing else, so a stage cannot read what it does not name; but for `machine`, which all may read, because it
-changes no result. `version` is raised by hand when a stage's code changes its results.
+A stage has the name of its rule and of its verb, `meddiff stage NAME`. It names its keys, such as `data.spacing_mm`, or
+`windows` for a whole section. Their values decide whether what it made is still valid, so a changed value re-runs the
+stages that read it and no others. A verb gets a configuration that has nothing else, so a stage cannot read what it
+does not name; but for `machine`, which all may read, because it changes no result. `version` is raised by hand when a
+stage's code changes its results.
 """
 
 import json
@@ -66,21 +67,21 @@ STAGES = {
         version=8,
     ),
     "resample": Stage(_keys("data", "spacing_mm", "min_extent_mm"), selects=("data.allow_missing_slices",), version=3),
-    "anatomy-weights": Stage(SEGMENTER),
+    "anatomy_weights": Stage(SEGMENTER),
     "anatomy": Stage((*SEGMENTER, "anatomy.body_threshold_hu")),
     "regions": Stage(("data.spacing_mm", "regions"), version=3),
     "store": Stage(("data.spacing_mm", "windows", "model.patch_vox"), version=7),
     "qc": Stage(("data.spacing_mm", "windows")),
-    "qc-page": Stage(SCANS, version=2),
+    "qc_page": Stage(SCANS, version=2),
     "cohort": Stage(),
-    "train-anatomy": Stage((*_keys("anatomy", "demo_epochs", "demo_phantoms"), "windows")),
+    "train_anatomy": Stage((*_keys("anatomy", "demo_epochs", "demo_phantoms"), "windows")),
     "extractor": Stage(("seed", *_keys("evaluation", "network", "weights")), version=2),
     "pretrain": Stage(("seed", "model", "diffusion", "augmentation", "training", "models", "windows"), version=5),
     "distill": Stage(
         ("seed", "model.patch_vox", "augmentation", *STEP, "training.ema_decay", "distillation", "models"), version=4
     ),
     "synthesize": Stage(("seed", "sampling"), selects=("machine.sampling_shards",), version=3),
-    "low-dose": Stage(
+    "low_dose": Stage(
         (
             "seed",
             "data.spacing_mm",
@@ -91,11 +92,9 @@ STAGES = {
         selects=("low_dose.scans",),
         version=3,
     ),
-    "red-cnn": Stage(("seed", "red_cnn"), version=3),
-    "map-nn": Stage(("seed", "map_nn")),
-    "noise2sim": Stage(("seed", "noise2sim")),
-    "filter": Stage(version=2),
-    "denoise": Stage(
+    "train_denoiser": Stage(("seed", "red_cnn", "map_nn", "noise2sim"), version=3),
+    "filter_pairs": Stage(version=2),
+    "denoise_pairs": Stage(
         (
             "seed",
             "regions",
@@ -104,27 +103,27 @@ STAGES = {
         ),
         version=3,
     ),
-    "anomaly": Stage(("seed", *ESTIMATE, "anomaly"), version=2),
+    "anomaly_maps": Stage(("seed", *ESTIMATE, "anomaly"), version=2),
     "supervised": Stage(("nnunet",), version=2),
-    "score-anomaly": Stage(ANOMALY_SCORES, version=3),
-    "finetune-lesions": Stage((*FINETUNING, "finetuning.levels", "augmentation"), version=4),
-    "finetune-super-resolution": Stage((*FINETUNING, "super_resolution.factor"), version=4),
-    "lesions": Stage(
+    "score_anomaly": Stage(ANOMALY_SCORES, version=3),
+    "finetune_lesions": Stage((*FINETUNING, "finetuning.levels", "augmentation"), version=4),
+    "finetune_super_resolution": Stage((*FINETUNING, "super_resolution.factor"), version=4),
+    "draw_lesions": Stage(
         ("seed", "sampling", *_keys("lesions", "inpainting_steps", "jump_length", "resampling", "margin_mm")),
         selects=TEST_LESIONS,
         version=2,
     ),
-    "judge-lesions": Stage(("model.patch_vox", *TEST_LESIONS, *SCORES, "nnunet"), version=3),
-    "augment-lesions": Stage(
+    "judge_lesions": Stage(("model.patch_vox", *TEST_LESIONS, *SCORES, "nnunet"), version=3),
+    "augment_lesions": Stage(
         ("seed", "sampling", "lesions.augmentation_diameter_mm", "anomaly.closing_mm", "nnunet"),
         selects=("lesions.augmentation_copies",),
         version=3,
     ),
-    "measured-slices": Stage(("super_resolution.factor",)),
-    "thick-slices": Stage(
+    "measured_slices": Stage(("super_resolution.factor",)),
+    "thick_slices": Stage(
         (*SEGMENTER, "anatomy.body_threshold_hu", "super_resolution.factor"), selects=("super_resolution.scans",)
     ),
-    "super-resolve": Stage(
+    "super_resolve": Stage(
         (
             "seed",
             "sampling",
@@ -134,10 +133,11 @@ STAGES = {
     ),
     "segment": Stage(SEGMENTER, version=3),
     "evaluate": Stage(("anatomy.body_threshold_hu", *SCORES), selects=("machine.sampling_shards",), version=3),
+    "gather_scores": Stage(),
     "tables": Stage(
         (*MADE_WITH, "data.datasets", "models", "super_resolution.factor", "evaluation.bootstrap_draws"), version=3
     ),
-    "draw-twins": Stage(),
+    "twins": Stage(),
     "report": Stage((*MADE_WITH, "seed", "models", "model.patch_vox", *TEST_LESIONS, *ANOMALY_SCORES)),
 }
 

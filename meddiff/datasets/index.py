@@ -116,9 +116,7 @@ def check_present(cases: Iterable[Case], kind: Literal["image", "lesion"]) -> No
     for dataset, paths in files.items():
         if not any(path.exists() for path in paths):
             folder = os.path.commonpath([path.parent for path in paths])
-            raise UserError(
-                f"{dataset}: nothing of it is below {folder} any more; mount its disk, or run `meddiff index` again"
-            )
+            raise UserError(f"{dataset}: nothing of it is below {folder} any more; mount its disk, or index again")
 
 
 def write_manifest(cases: list[Case], path: Path) -> None:
@@ -152,5 +150,5 @@ def read_manifest(path: Path) -> list[Case]:
         return [case(row) for row in read_tsv(path)]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: not a manifest of this version of meddiff ({error}); run `meddiff index` again"
+            f"{path}: not a manifest of this version of meddiff ({error}); run `meddiff stage index` again"
         ) from None

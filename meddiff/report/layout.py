@@ -59,40 +59,40 @@ class Results:
 
     @property
     def pairs(self) -> Path:
-        return self.root / "denoising" / "pairs" / "index.tsv"
+        return self.root / "low_dose" / "index.tsv"
 
     @property
     def anomaly_maps(self) -> Path:
-        return self.root / "anomaly" / "maps"
+        return self.root / "anomaly_maps"
 
     def denoised(self, method: str) -> Path:
-        return self.root / "denoising" / method
+        return self.root / "denoise" / method
 
     @property
     def anomaly_metrics(self) -> Path:
-        return self.root / "metrics" / "anomaly.csv"
+        return self.root / "metrics" / "score_anomaly.csv"
 
     def denoising_metrics(self, method: str) -> Path:
-        return self.root / "metrics" / "denoising" / f"{method}.csv"
+        return self.root / "metrics" / "denoise" / f"{method}.csv"
 
     def lesions(self, dataset: str, origin: str) -> Path:
-        return self.root / "lesions" / dataset / origin
+        return self.root / "draw_lesions" / dataset / origin
 
     @property
     def thick_scans(self) -> Path:
-        return self.root / "super-resolution" / "thick" / "index.tsv"
+        return self.root / "thick_slices" / "index.tsv"
 
     def super_resolved(self, method: str) -> Path:
-        return self.root / "super-resolution" / method
+        return self.root / "super_resolve" / method
 
     def lesion_metrics(self, dataset: str) -> Path:
-        return self.root / "metrics" / "lesions" / f"{dataset}.csv"
+        return self.root / "metrics" / "judge_lesions" / f"{dataset}.csv"
 
     def augmentation_metrics(self, dataset: str) -> Path:
-        return self.root / "metrics" / "augmentation" / f"{dataset}.csv"
+        return self.root / "metrics" / "augment_lesions" / f"{dataset}.csv"
 
     def super_resolution_metrics(self, method: str) -> Path:
-        return self.root / "metrics" / "super-resolution" / f"{method}.csv"
+        return self.root / "metrics" / "super_resolve" / f"{method}.csv"
 
     def metrics(self, method: str) -> Path:
         return self.root / "metrics" / f"{method}.csv"
@@ -101,7 +101,7 @@ class Results:
         return self.root / "metrics" / f"{method}.npz"
 
     def synthetic(self, model: str) -> Path:
-        return self.root / "synthesis" / model
+        return self.root / "synthesize" / model
 
     def training_statistics(self, model: str) -> Path:
         run = read_json(self.root / "models" / model / "config.json")["training"]["run"]

@@ -26,7 +26,7 @@ def draw_twins(records: list[Record], synthetic: dict[str, Path], settings: str,
     Args:
         records: held-out ones.
         synthetic: model -> folder of its synthetic scans.
-        settings: of the stage `draw-twins`.
+        settings: of the stage `twins`.
         out: folder of the pictures.
         index: their index.
     """

@@ -48,10 +48,10 @@ def filter_pairs(method: str, pairs: list[Row], config: Config, out: Path) -> li
     Args:
         method: one of `FILTERS`.
         pairs: index of the pairs.
-        config: the sections of the stage `filter`.
+        config: the sections of the stage `filter_pairs`.
         out: folder of the denoised scans and their index, `index.tsv`.
     """
-    return _denoise_pairs(method, partial(_filter, method), (), pairs, settings_of(config, "filter"), out)
+    return _denoise_pairs(method, partial(_filter, method), (), pairs, settings_of(config, "filter_pairs"), out)
 
 
 def denoise_pairs(
@@ -62,7 +62,7 @@ def denoise_pairs(
     Args:
         method: one of `DENOISING_NETWORKS`.
         pairs: index of the pairs.
-        config: the sections of the stage `denoise`.
+        config: the sections of the stage `denoise_pairs`.
         model: bundle of the diffusion model.
         trained: folder of the folders of the trained denoisers; of one without weights, because there was nothing to
             learn from, the row stays empty.
@@ -74,7 +74,7 @@ def denoise_pairs(
     else:
         weights = model / WEIGHTS
         prepare = partial(_model, method.removeprefix(MODEL_PREFIX), model, config)
-    return _denoise_pairs(method, prepare, (weights,), pairs, settings_of(config, "denoise"), out)
+    return _denoise_pairs(method, prepare, (weights,), pairs, settings_of(config, "denoise_pairs"), out)
 
 
 def _denoise_pairs(
@@ -171,7 +171,7 @@ def train_on_pairs(
     """Train a denoiser on the training pairs, and write beside it of how many; without any there are no weights.
 
     Args:
-        name: one of `TRAINED_DENOISERS`, which is that of a stage, too.
+        name: one of `TRAINED_DENOISERS`.
         pairs: index of the pairs.
         config: the sections of the stage.
         runs: folder of the run folders.

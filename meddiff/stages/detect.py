@@ -92,7 +92,7 @@ def write_maps(records: list[Record], sampler: Sampler, config: Config, out: Pat
     parts = [learned_and_tested(of_dataset) for of_dataset in by_dataset(records).values()]
     scored = [record for learned, tested in parts for record in (*choosing(learned), *tested)]
     items = [item(r, t, masked) for r in scored for t in organ_timesteps(r, config) for masked in (True, False)]
-    run_shard("anomaly maps", items, settings_of(config, "anomaly"), work, index)
+    run_shard("anomaly maps", items, settings_of(config, "anomaly_maps"), work, index)
 
 
 def map_name(t: int, masked: bool) -> str:

@@ -74,7 +74,7 @@ def draw_lesions(records: list[Record], sampler: Sampler, config: Config, out: P
 
     lesions = held_out_lesions(records, config.lesions)
     items = [item(kind, lesion) for lesion in lesions for kind in (GENERATED, INPAINTED)]
-    run_shard(f"lesions, {sampler.model.name}", items, settings_of(config, "lesions"), work, index)
+    run_shard(f"lesions, {sampler.model.name}", items, settings_of(config, "draw_lesions"), work, index)
 
 
 def judge_lesions(
@@ -87,7 +87,7 @@ def judge_lesions(
         drawn: origin of a model -> folder that `draw_lesions` filled.
         judge: nnU-Net that was trained on the real scans of all but the test patients.
         extractor: the feature network.
-        config: the sections of the stage `judge-lesions`.
+        config: the sections of the stage `judge_lesions`.
         out: folder of the judge's labels.
     """
     patches = _patches(held_out_lesions(records, config.lesions), drawn, config.model.patch_vox)

@@ -125,7 +125,7 @@ def write_pairs(sources: list[Source], resampled: list[Row], config: Config, out
         for each in sources
     ]
     with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
-        return run_shard("low-dose", items, settings_of(config, "low-dose"), work, index)
+        return run_shard("low-dose", items, settings_of(config, "low_dose"), work, index)
 
 
 def read_pair(row: Row) -> Pair:

@@ -70,7 +70,7 @@ def write_thick(
         for r, case in chosen
     ]
     with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
-        run_shard("thick slices", items, settings_of(config, "thick-slices"), work, index)
+        run_shard("thick slices", items, settings_of(config, "thick_slices"), work, index)
 
 
 def choose_learned(records: list[Record], cases: list[Case]) -> list[tuple[Record, Case]]:
@@ -97,7 +97,7 @@ def write_learned(chosen: list[tuple[Record, Case]], config: Config, out: Path, 
         save_array(volumes.to_zyx(volumes.onto(resample_onto(source, grid), region)), item.output)
 
     items = [Item(r.id, (r.path, case.thick), out / f"{r.id}.b2nd", of=(r, case)) for r, case in chosen if case.thick]
-    run_shard("measured slices", items, settings_of(config, "measured-slices"), work, index)
+    run_shard("measured slices", items, settings_of(config, "measured_slices"), work, index)
 
 
 def super_resolve_all(
@@ -116,7 +116,7 @@ def super_resolve_all(
         method: one of `SUPER_RESOLVERS`.
         rows: index of the thick scans.
         store: all records.
-        config: the sections of the stage `super-resolve`.
+        config: the sections of the stage `super_resolve`.
         model: bundle of the foundation model.
         control: bundle of its ControlNet for super-resolution.
         out: folder of the results.
@@ -137,7 +137,7 @@ def super_resolve_all(
         return facts | fidelity_of_slices(result, volumes.to_zyx(thin), scan)
 
     items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz", (method, *checksums), row) for row in rows]
-    return run_shard(f"super-resolve {method}", items, settings_of(config, "super-resolve"), work, index)
+    return run_shard(f"super-resolve {method}", items, settings_of(config, "super_resolve"), work, index)
 
 
 def fidelity_of_slices(result_zyx: np.ndarray, thin_zyx: np.ndarray, scan: ThickScan) -> dict[str, float]:

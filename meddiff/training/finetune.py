@@ -72,7 +72,7 @@ def lesion_task(config: Config, dataset: str, store: list[Path], patch_vox: int)
     records = TrainingRecords.from_store(lesions, "downstream")
     around = AroundLesions(lesions, patch_vox, config.augmentation)
     facts = {"lesions": around.lesions, "lesions_larger_than_patch": around.larger_than_patch}
-    return Task(f"lesions-{dataset}", "finetune-lesions", records, around, config.finetuning.levels, facts)
+    return Task(f"lesions-{dataset}", "finetune_lesions", records, around, config.finetuning.levels, facts)
 
 
 def super_resolution_task(config: Config, store: list[Path], measured: list[Path]) -> Task:
@@ -82,13 +82,13 @@ def super_resolution_task(config: Config, store: list[Path], measured: list[Path
     that the regions of the pretraining would have.
 
     Args:
-        config: the sections of the stage `finetune-super-resolution`.
+        config: the sections of the stage `finetune_super_resolution`.
         store: indices of the crop store.
         measured: indices of the measured slices on the store's voxels; none where no dataset has such slices.
     """
     every, slices = open_store(store), {row.id: row for row in done_rows(measured)}
     factor = config.super_resolution.factor
-    name, stage, facts = f"super-resolution-{factor}", "finetune-super-resolution", {"factor": factor}
+    name, stage, facts = f"super-resolution-{factor}", "finetune_super_resolution", {"factor": factor}
     paired = [record for record in every if record.id in slices]
     if not where(paired, split="train"):
         return Task(name, stage, TrainingRecords.from_store(every), thick_drawer(factor), PATCH_ALONE, facts)

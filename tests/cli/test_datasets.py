@@ -1,4 +1,4 @@
-"""`meddiff datasets`, `download` and `index`: what they print and write, and the table in the documentation."""
+"""`meddiff datasets`, `download` and `stage index`: what they print and write, and the table in the documentation."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def archives(tmp_path):
 
 def test_all_datasets_below_a_folder_are_indexed_without_a_configuration(archives):
     manifest = archives / "out" / "manifest.tsv"
-    done = meddiff("index", "--root", archives, "--out", manifest)
+    done = meddiff("stage", "index", "--root", archives, "--out", manifest)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "abdomenct-1k: 2 cases, 1060 fewer than the 1062 expected, 1 quarantined",
@@ -50,7 +50,7 @@ def test_a_configuration_may_add_to_the_folder_and_wins_over_it(archives):
     config = archives / "own.yaml"
     entry = {"name": "mine", "root": str(archives / "others"), "region": "abdomen"}
     config.write_text(json.dumps({"data": {"datasets": [entry]}, "machine": {"data_shards": 2}}))
-    done = meddiff("index", "--config", config, "--root", archives, "--out", archives / "m.tsv")
+    done = meddiff("stage", "index", "--config", config, "--root", archives, "--out", archives / "m.tsv")
     assert done.returncode == 0, done.stderr
     cases = read_manifest(archives / "m.tsv")
     assert {case.dataset for case in cases} == {"mine", "abdomenct-1k", "msd-liver"}
@@ -60,8 +60,8 @@ def test_a_configuration_may_add_to_the_folder_and_wins_over_it(archives):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("index", "--out", "x"), "give --config"),
-        (("index", "--root", "nowhere", "--out", "x"), "--root nowhere: expected folders"),
+        (("stage", "index", "--out", "x"), "give --config"),
+        (("stage", "index", "--root", "nowhere", "--out", "x"), "--root nowhere: expected folders"),
         (("download", "knees", "--out", "x"), "'knees' is no dataset of the registry; choose from structseg"),
     ],
 )
@@ -120,7 +120,7 @@ def test_duplicates_that_are_known_and_were_not_found_are_a_line_of_the_log(tmp_
     for name in names:  # empty, so that nobody can say which are the same
         (tmp_path / "raw" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "raw" / name).touch()
-    done = meddiff("index", "--root", tmp_path / "raw", "--out", tmp_path / "manifest.tsv")
+    done = meddiff("stage", "index", "--root", tmp_path / "raw", "--out", tmp_path / "manifest.tsv")
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if "duplicates" in line]
     assert line.endswith(

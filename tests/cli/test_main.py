@@ -1,10 +1,15 @@
 """The program: its errors, its exit codes, and what it does not import."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from meddiff.cli.main import app
+from meddiff.config.stages import STAGES
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -32,18 +37,33 @@ def test_training_needs_no_reader_of_scans():
     assert done.stdout.strip() == "[]"
 
 
-def test_every_verb_has_help():
+def test_help_shows_the_verbs_of_people_in_sections_and_every_stage_with_what_it_does():
     listed = meddiff("--help").stdout
-    verbs = [line.split()[0] for line in listed.split("Commands:")[1].splitlines() if line.strip()]
-    assert {"fetch", "index", "pretrain", "report"} <= set(verbs)
-    rule_files = {path.stem.replace("_", "-") for path in (ROOT / "workflow" / "rules").glob("*.smk")}
-    assert rule_files - {"common", "rawdata"} <= set(verbs)
+    assert [word for word in ("Scans:", "Models:", "Data:", "Workflow:") if word in listed] == re.findall(
+        r"^[A-Z]\w+:$", listed.split("--help")[1], re.MULTILINE
+    )
+    verbs = re.findall(r"^  (\w+)  +[A-Z]", listed.split("Scans:")[1], re.MULTILINE)
+    assert sorted(verbs) == sorted(typer.main.get_group(app).commands)
+    assert len(verbs) < 16
+    stages = re.findall(r"^  (\w+)  +[A-Z]", meddiff("stage", "--help").stdout.split("Commands:")[1], re.MULTILINE)
+    assert stages == list(STAGES)
+
+
+def test_help_and_a_stage_import_no_other_stage():
+    code = (
+        "import sys; from typer.testing import CliRunner; from meddiff.cli.main import app; "
+        "[CliRunner().invoke(app, [*words, '--help']) for words in ({words})]; "
+        "print([m for m in sys.modules if m.startswith('meddiff.cli.stage.') or m == 'torch'])"
+    )
+    for words, imported in ("[],", []), ("['stage', 'thick_slices'],", ["meddiff.cli.stage.superres"]):
+        command = [sys.executable, "-c", code.replace("{words}", words)]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == str(imported)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("index", "--config", "nowhere.yaml", "--out", "x"), "nowhere.yaml: no such file"),
+        (("stage", "index", "--config", "nowhere.yaml", "--out", "x"), "nowhere.yaml: no such file"),
         (("fetch", "demo-knee", "--out", "x"), "'demo-knee' is no demo dataset; choose from demo-chest"),
         (("phantoms", "--extent", "leg", "--out", "x"), "--extent 'leg' is unknown"),
         (("config", "Makefile"), "Makefile: not YAML"),

@@ -1,4 +1,4 @@
-"""`meddiff tables`: the methods of a table are compared on the same cases."""
+"""`meddiff stage tables`: the methods of a table are compared on the same cases."""
 
 import numpy as np
 import pandas as pd
@@ -77,7 +77,7 @@ def results(tmp_path):
     file = tmp_path / "config.yaml"
     write_json(config.model_dump(mode="json"), file)
     done = CliRunner().invoke(
-        app, ["tables", "--config", str(file), "--results", str(tmp_path)], catch_exceptions=False
+        app, ["stage", "tables", "--config", str(file), "--results", str(tmp_path)], catch_exceptions=False
     )
     assert done.exit_code == 0
     return layout

@@ -1,4 +1,4 @@
-"""`meddiff weights` and the rule's `meddiff anatomy-weights`."""
+"""`meddiff weights` and the rule's `meddiff stage anatomy_weights`."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_what_the_configuration_does_not_use_is_not_brought(monkeypatch):
 def test_the_rule_writes_what_the_weights_are(tmp_path, monkeypatch):
     out, file = tmp_path / "source.json", tmp_path / "config.yaml"
     write_json({"anatomy": {"weights": "demo", "resolution": "fastest"}}, file)
-    invoke("anatomy-weights", "--config", file, "--out", out)
+    invoke("stage", "anatomy_weights", "--config", file, "--out", out)
     stored = sha256(demo_weights.STORED / "weights.safetensors")
     assert json.loads(out.read_text()) == {"weights": "demo", "sha256": {demo_weights.DATASET: stored}}
 
@@ -46,6 +46,6 @@ def test_the_rule_writes_what_the_weights_are(tmp_path, monkeypatch):
     (model,) = official_weights.models(official.anatomy)
     demo_weights.install(tmp_path / "official")
     monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path / "official"))
-    invoke("anatomy-weights", "--config", file, "--out", out)
+    invoke("stage", "anatomy_weights", "--config", file, "--out", out)
     digest = sha256(model.checkpoint(tmp_path / "official"))
     assert json.loads(out.read_text()) == {"weights": "official", "sha256": {model.name: digest}}

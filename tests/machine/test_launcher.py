@@ -34,7 +34,7 @@ def slurm(tmp_path):
 
 
 def run(command, environment):
-    script = f"set -euo pipefail; {command} meddiff pretrain"
+    script = f"set -euo pipefail; {command} meddiff stage pretrain"
     return subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
 
 
@@ -46,7 +46,7 @@ def test_torchrun_starts_on_every_node_and_they_meet_at_the_first(slurm):
     )
     assert after == shlex.split(
         "--nnodes 2 --nproc-per-node 4 --rdzv-id 31234 --rdzv-backend c10d --rdzv-endpoint gpu07:21234"
-        " -m meddiff pretrain"
+        " -m meddiff stage pretrain"
     )
     assert resources(8, 2) == {"nodes": 2, "gres": "gpu:4"}
 

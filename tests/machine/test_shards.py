@@ -294,7 +294,7 @@ def test_leftovers_of_this_shard_are_removed_and_those_of_others_kept(tmp_path):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A configuration, a manifest of three small bodies, and the indices that `meddiff store` needs."""
+    """A configuration, a manifest of three small bodies, and the indices that `meddiff stage store` needs."""
     folder = tmp_path_factory.mktemp("prepared")
     for case in range(3):
         body = make_phantom(case, 6.0, "chest")
@@ -320,7 +320,7 @@ def verb(prepared, name, out, *more):
     own = folder / "config.yaml"
     write_json(config.model_dump(mode="json"), own)
     given = ["--config", own, "--manifest", folder / "manifest.tsv", "--out", out, "--index", out / "shard-000.tsv"]
-    return [sys.executable, "-m", "meddiff", name, *map(str, given), *map(str, more), "--threads", "2"]
+    return [sys.executable, "-m", "meddiff", "stage", name, *map(str, given), *map(str, more), "--threads", "2"]
 
 
 def run(command, **options):

@@ -90,7 +90,7 @@ def stored(tmp_path_factory):
 
 
 def write(sources, resampled, out):
-    return write_pairs(sources, resampled, restrict(CONFIG, "low-dose"), out, out / "index.tsv")
+    return write_pairs(sources, resampled, restrict(CONFIG, "low_dose"), out, out / "index.tsv")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def model(monkeypatch):
 
 def denoise_with_model(rows, out, tmp_path):
     (tmp_path / "model.safetensors").touch()
-    return denoise_pairs(f"{MODEL_PREFIX}one-step", rows, restrict(CONFIG, "denoise"), tmp_path, tmp_path, out)
+    return denoise_pairs(f"{MODEL_PREFIX}one-step", rows, restrict(CONFIG, "denoise_pairs"), tmp_path, tmp_path, out)
 
 
 def test_a_few_scans_of_each_split_are_simulated(stored, pairs):
@@ -166,7 +166,7 @@ def test_every_method_is_scored_on_the_native_slices(measured, model, tmp_path):
     """As they were reconstructed, of the full field of view: neither resampled nor cut to the body."""
     rows = write(choose_sources([], measured, 1), [], tmp_path / "pairs")
     noisy, clean = (volumes.read_image(path) for path in (measured[1].low_dose, measured[1].image))
-    (plain,) = filter_pairs("ldct", rows, restrict(CONFIG, "filter"), tmp_path / "ldct")
+    (plain,) = filter_pairs("ldct", rows, restrict(CONFIG, "filter_pairs"), tmp_path / "ldct")
     expected = fidelity(volumes.to_zyx(noisy), volumes.to_zyx(clean))
     assert {name: plain[name] for name in expected} == expected
     (ours,) = denoise_with_model(rows, tmp_path / "model", tmp_path)
@@ -205,10 +205,12 @@ def test_a_pair_on_two_grids_is_quarantined(measured, tmp_path):
 @pytest.mark.parametrize("method", ["ldct", "median", "gaussian", "wiener", *TRAINED_DENOISERS])
 def test_a_method_is_scored_on_the_test_scans_alone(pairs, tmp_path, method):
     if method in FILTERS:
-        (row,) = filter_pairs(method, pairs, restrict(CONFIG, "filter"), tmp_path / method)
+        (row,) = filter_pairs(method, pairs, restrict(CONFIG, "filter_pairs"), tmp_path / method)
     else:
-        train_on_pairs(method, pairs, restrict(CONFIG, method), tmp_path / "runs", tmp_path / "trained" / method)
-        networks = (restrict(CONFIG, "denoise"), tmp_path, tmp_path / "trained")
+        train_on_pairs(
+            method, pairs, restrict(CONFIG, "train_denoiser"), tmp_path / "runs", tmp_path / "trained" / method
+        )
+        networks = (restrict(CONFIG, "denoise_pairs"), tmp_path, tmp_path / "trained")
         (row,) = denoise_pairs(method, pairs, *networks, tmp_path / method)
     assert row["id"] == "phantom_body2_chest"
     assert row["simulated"]
@@ -217,8 +219,8 @@ def test_a_method_is_scored_on_the_test_scans_alone(pairs, tmp_path, method):
 
 
 def test_without_pairs_to_learn_from_a_row_stays_empty(pairs, tmp_path):
-    assert filter_pairs("median", pairs[2:], restrict(CONFIG, "filter"), tmp_path / "median") == []
-    networks = (restrict(CONFIG, "denoise"), tmp_path, tmp_path / "nowhere")
+    assert filter_pairs("median", pairs[2:], restrict(CONFIG, "filter_pairs"), tmp_path / "median") == []
+    networks = (restrict(CONFIG, "denoise_pairs"), tmp_path, tmp_path / "nowhere")
     assert denoise_pairs("red-cnn", pairs, *networks, tmp_path / "red-cnn") == []
     assert [read_index(path / "index.tsv") for path in sorted(tmp_path.iterdir())] == [[], []]
 
@@ -240,20 +242,20 @@ def test_noise2sim_learns_without_the_clean_scans(pairs, tmp_path):
     same = {}
     for name in ("noise2sim", "red-cnn"):
         for rows, out in ((pairs[:1], tmp_path / "a"), ([moved], tmp_path / "b")):
-            train_on_pairs(name, rows, restrict(CONFIG, name), tmp_path / "runs", out / name)
+            train_on_pairs(name, rows, restrict(CONFIG, "train_denoiser"), tmp_path / "runs", out / name)
         a, b = ((tmp_path / folder / name / "model.safetensors").read_bytes() for folder in "ab")
         same[name] = a == b
     assert same == {"noise2sim": True, "red-cnn": False}
 
 
 def test_the_depth_of_map_nn_is_the_one_that_is_best_on_other_scans(pairs, tmp_path, monkeypatch):
-    train_on_pairs("map-nn", pairs, restrict(CONFIG, "map-nn"), tmp_path, tmp_path / "map-nn")
+    train_on_pairs("map-nn", pairs, restrict(CONFIG, "train_denoiser"), tmp_path, tmp_path / "map-nn")
     clean = read_pair(pairs[1]).clean_zyx
     middle = denoising._middle(clean)
     # In the place of the network: a result that is the farther from the clean scan, the farther the depth from three.
     worse = lambda self, hu: (middle if hu.shape == middle.shape else hu) + np.int16(9 * (self.depth - 3))  # noqa: E731
     monkeypatch.setattr(MapNN, "denoise", worse)
-    (row,) = denoise_pairs("map-nn", pairs, restrict(CONFIG, "denoise"), tmp_path, tmp_path, tmp_path / "out")
+    (row,) = denoise_pairs("map-nn", pairs, restrict(CONFIG, "denoise_pairs"), tmp_path, tmp_path, tmp_path / "out")
     assert row["depth"] == 3
 
 

@@ -13,7 +13,7 @@ from meddiff.config.stages import restrict
 from meddiff.machine.shards import DONE, read_index
 from meddiff.report import pictures
 from meddiff.stages import detect as anomaly
-from meddiff.stages import detect_scores as anomaly_scores
+from meddiff.stages import score_anomaly as anomaly_scores
 from meddiff.stages.detect import (
     BRIGHTER,
     INTENSITY,
@@ -24,7 +24,7 @@ from meddiff.stages.detect import (
     read_case,
     write_maps,
 )
-from meddiff.stages.detect_scores import score_all
+from meddiff.stages.score_anomaly import score_all
 from meddiff.store.query import labelled
 from meddiff.store.record import Record, write_record
 from meddiff.volumes import volumes
@@ -69,7 +69,7 @@ def maps(records, tmp_path_factory):
     sampler = HealthySampler([scaled[anatomy == i].mean() if (anatomy == i).any() else -1 for i in range(119)])
     sampler.checksum = "weights"
     index = out / "index.tsv"
-    write_maps(organ_records(records), sampler, restrict(CONFIG, "anomaly"), out, index)
+    write_maps(organ_records(records), sampler, restrict(CONFIG, "anomaly_maps"), out, index)
     assert [row.status for row in read_index(index)] == 4 * [DONE]  # validation and test, masked and whole
     return out
 
@@ -79,7 +79,7 @@ def test_lesions_of_no_organ_have_no_maps_and_no_row_but_a_judge(records, maps, 
     nodes = [with_lesion(tmp_path / split, seed, split, -650, None) for seed, split in ((0, "train"), (2, "test"))]
     assert labelled(nodes) == nodes
     assert organ_records([*records, *nodes]) == records[:3]
-    assert score_all(nodes, restrict(CONFIG, "score-anomaly"), maps, tmp_path, tmp_path / "scores") == []
+    assert score_all(nodes, restrict(CONFIG, "score_anomaly"), maps, tmp_path, tmp_path / "scores") == []
     trained = judges(monkeypatch)
     predict_supervised(nodes, restrict(Config(), "supervised"), tmp_path / "work", tmp_path / "out")
     assert trained == {"phantom": (["train"], ["test"])}
@@ -125,7 +125,7 @@ def test_only_scans_with_labels_count_and_only_lesions_in_the_organ(records):
 
 
 def test_a_map_finds_what_is_not_bright_and_intensity_does_not(records, maps, tmp_path):
-    scored = score_all(records, restrict(CONFIG, "score-anomaly"), maps, tmp_path, tmp_path / "scores")
+    scored = score_all(records, restrict(CONFIG, "score_anomaly"), maps, tmp_path, tmp_path / "scores")
     table = {row["method"]: row for row in scored}
     assert set(table) == {
         "meddiff-fm (900)",
@@ -143,7 +143,7 @@ def test_a_map_finds_what_is_not_bright_and_intensity_does_not(records, maps, tm
 
 
 def test_the_threshold_does_not_see_the_test_scans(records, maps, tmp_path):
-    config = restrict(CONFIG, "score-anomaly")
+    config = restrict(CONFIG, "score_anomaly")
     everything = score_all(records, config, maps, tmp_path, tmp_path / "scores")
     without_test = score_all(records[:2], config, maps, tmp_path, tmp_path / "scores")
     for a, b in zip(everything, without_test, strict=True):
@@ -152,7 +152,7 @@ def test_the_threshold_does_not_see_the_test_scans(records, maps, tmp_path):
 
 
 def test_a_stopped_scoring_goes_on_and_a_changed_map_is_scored_anew(records, maps, tmp_path, monkeypatch):
-    config, own_maps = restrict(CONFIG, "score-anomaly"), tmp_path / "maps"
+    config, own_maps = restrict(CONFIG, "score_anomaly"), tmp_path / "maps"
     shutil.copytree(maps, own_maps)
     more = with_lesion(tmp_path / "store" / "more", 2, "test", -650)
     shutil.copytree(maps / "test", own_maps / "more")
@@ -188,7 +188,7 @@ def test_all_rows_are_of_the_test_scans_that_have_every_map_and_prediction(recor
         case = read_case(record, CLOSING_MM)
         found = record.as_image(case.lesion_zyx.astype(np.float32))
         volumes.write_image(found, probability_of(record, tmp_path))
-    config, scans = restrict(CONFIG, "score-anomaly"), [*records, more]
+    config, scans = restrict(CONFIG, "score_anomaly"), [*records, more]
     both = score_all(scans, config, tmp_path / "maps", tmp_path, tmp_path / "scores")
     assert {(row["n"], row["note"]) for row in both} == {(2, "")}
     if lacking == "a map":
@@ -228,7 +228,7 @@ def test_the_picture_shows_what_the_papers_row_scores(records, maps, tmp_path, m
     shutil.copytree(maps, tmp_path / "maps")
     darker = -volumes.read_image(maps / "test" / "900.nii.gz")
     volumes.write_image(darker, tmp_path / "maps" / "test" / "900.nii.gz")
-    table = pd.DataFrame(score_all(records, restrict(CONFIG, "score-anomaly"), maps, tmp_path, tmp_path / "scores"))
+    table = pd.DataFrame(score_all(records, restrict(CONFIG, "score_anomaly"), maps, tmp_path, tmp_path / "scores"))
     table.to_csv(tmp_path / "anomaly.csv")
     shown = []
     monkeypatch.setattr("meddiff.figures.scans.anomaly", lambda *arguments: shown.append(arguments))
@@ -249,5 +249,5 @@ def probability_of(record, folder):
 
 
 def supervised_row(records, maps, folder):
-    scored = score_all(records, restrict(CONFIG, "score-anomaly"), maps, folder, folder / "scores")
+    scored = score_all(records, restrict(CONFIG, "score_anomaly"), maps, folder, folder / "scores")
     return {row["method"]: row for row in scored}[SUPERVISED]

@@ -13,7 +13,7 @@ from meddiff.config import Config, EvaluationConfig, LesionsConfig, Organ
 from meddiff.config.stages import restrict
 from meddiff.machine.shards import DONE, read_index
 from meddiff.metrics.extractor import Extractor
-from meddiff.stages.augmentation import compare, generate_training, lesion_site, mask_path
+from meddiff.stages.augment_lesions import compare, generate_training, lesion_site, mask_path
 from meddiff.stages.lesion import draw_lesions, held_out_lesions, judge_lesions
 from meddiff.store.query import with_lesions
 from meddiff.store.record import Record, write_record
@@ -86,12 +86,12 @@ def test_records_without_lesions_do_not_count(records, tmp_path):
 def judged(records, tmp_path_factory):
     out = tmp_path_factory.mktemp("lesions")
     sampler = Sampler()
-    draw_lesions(records, sampler, restrict(CONFIG, "lesions"), out / "fine-tune", out / "index.tsv")
+    draw_lesions(records, sampler, restrict(CONFIG, "draw_lesions"), out / "fine-tune", out / "index.tsv")
     assert [row.status for row in read_index(out / "index.tsv")] == 4 * [DONE]
     torch.manual_seed(0)
     extractor = Extractor("resnet10").eval()
     folders = {"fine-tune": out / "fine-tune"}
-    settings = restrict(CONFIG, "judge-lesions")
+    settings = restrict(CONFIG, "judge_lesions")
     table, features = judge_lesions(records, folders, Judge(), extractor, settings, out / "judged")
     return pd.DataFrame(table), features
 
@@ -118,7 +118,7 @@ def test_generated_patches_alone_are_compared_with_the_real_ones(judged):
 
 
 def test_training_lesions_are_drawn_in_the_organ_for_the_patients_that_are_learned_from(records, tmp_path):
-    settings = restrict(CONFIG, "augment-lesions")
+    settings = restrict(CONFIG, "augment_lesions")
     made = generate_training(records, Sampler(), settings, tmp_path, tmp_path / "index.tsv")
     assert [(row.id, row.status) for row in made] == [("train-0", DONE)]
     mask = volumes.to_zyx(volumes.read_image(mask_path(made[0].path))) > 0

@@ -40,7 +40,7 @@ def sampler():
 
 
 def denoised(pair, detail):
-    return denoise_scan(sampler(), pair, "one-step", NOISE_HU, detail, restrict(Config(), "denoise"))
+    return denoise_scan(sampler(), pair, "one-step", NOISE_HU, detail, restrict(Config(), "denoise_pairs"))
 
 
 def test_the_noise_is_that_of_tissue_in_the_window_whatever_the_noise_made_of_it():
@@ -79,7 +79,7 @@ def test_what_lies_outside_of_the_window_keeps_its_detail():
 def test_guided_finds_the_noise_of_each_scan_by_itself():
     """Voxels of 0.7 mm, a model of 1 mm; nothing is measured on other scans."""
     pair = pair_of()
-    result = guide_scan(sampler(), pair, restrict(Config(), "denoise"))
+    result = guide_scan(sampler(), pair, restrict(Config(), "denoise_pairs"))
     noisy_db, result_db = (fidelity(hu, pair.clean_zyx)["psnr"] for hu in (pair.noisy_zyx, result))
     assert result_db > noisy_db + 8
     assert result.dtype == np.int16

@@ -57,7 +57,7 @@ def stored(tmp_path):
 
 def write(stored, case, out):
     record, _, resampled = stored
-    config = restrict(CONFIG, "thick-slices")
+    config = restrict(CONFIG, "thick_slices")
     super_resolution.write_thick([(record, case)], [resampled], config, out, out / "index.tsv")
     (made,) = read_index(out / "index.tsv")
     assert made.status == DONE, made.reason
@@ -110,7 +110,7 @@ def test_measured_slices_to_learn_from_lie_on_the_voxels_of_their_region(stored,
     chosen = choose_learned([learned], [paired])
     assert chosen == [(learned, paired)]
     out = tmp_path / "measured"
-    write_learned(chosen, restrict(CONFIG, "measured-slices"), out, out / "index.tsv")
+    write_learned(chosen, restrict(CONFIG, "measured_slices"), out, out / "index.tsv")
     (made,) = read_index(out / "index.tsv")
     assert made.status == DONE, made.reason
     found = open_array(made.path)[:]
@@ -127,7 +127,7 @@ def test_test_regions_of_the_pretraining_stand_in_for_measured_pairs(stored):
 
 def test_interpolation_is_scored_against_the_thin_slices(stored, tmp_path):
     made, scan, thin = write(stored, stored[1], tmp_path / "thick")
-    store, config, psnr = [stored[0]], restrict(CONFIG, "super-resolve"), {}
+    store, config, psnr = [stored[0]], restrict(CONFIG, "super_resolve"), {}
     for method in ("linear", "b-spline"):
         out = tmp_path / method
         (row,) = super_resolve_all(method, [made], store, config, tmp_path, tmp_path, out, out / "index.tsv")
@@ -165,4 +165,4 @@ def gaussian_ssim(a, b):
 
 def test_an_unknown_method_is_refused(tmp_path):
     with pytest.raises(UserError, match="'magic' is unknown; choose from linear"):
-        super_resolve_all("magic", [], [], restrict(CONFIG, "super-resolve"), tmp_path, tmp_path, tmp_path, tmp_path)
+        super_resolve_all("magic", [], [], restrict(CONFIG, "super_resolve"), tmp_path, tmp_path, tmp_path, tmp_path)

@@ -133,7 +133,7 @@ def drawn(study):
     Each is (record, {kind: int16 HU}).
     """
     folder, rows = study
-    settings = restrict(CONFIG, "finetune-lesions")
+    settings = restrict(CONFIG, "finetune_lesions")
     task = lesion_task(settings, "phantom", [folder / "index.tsv"], PATCH)
     finetune(task, settings, Training(folder / "model", folder / "runs", folder / "control", float("inf")))
     sampler = Sampler(folder / "model", CONFIG.sampling, CONFIG.machine, folder / "control")

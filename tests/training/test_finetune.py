@@ -39,7 +39,7 @@ CONFIG = parse_config(
     },
     "test",
 )
-LESIONS, THIN = restrict(CONFIG, "finetune-lesions"), restrict(CONFIG, "finetune-super-resolution")
+LESIONS, THIN = restrict(CONFIG, "finetune_lesions"), restrict(CONFIG, "finetune_super_resolution")
 CHEST = WindowsConfig().chest
 FACTS = {
     "steps": 1,

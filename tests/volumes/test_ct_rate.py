@@ -9,7 +9,7 @@ from meddiff.config import Config, Region
 from meddiff.datasets.index import Case
 from meddiff.errors import CaseError
 from meddiff.machine.shards import read_index
-from meddiff.stages.prepare import resample
+from meddiff.stages.resample import resample
 from meddiff.volumes import volumes
 from meddiff.volumes.ct_rate import Header, labels_on_scan, read_headers, read_scan, with_header
 from meddiff.volumes.lesion_labels import read_lesion

@@ -14,7 +14,7 @@ from meddiff.config import MachineConfig
 from tests.phantom_run import ROOT, snakemake
 
 SAMPLINGS = {"synthesize", "draw_lesions", "augment_lesions", "super_resolve"}
-ESTIMATES = SAMPLINGS | {"denoise", "anomaly_maps"}
+ESTIMATES = SAMPLINGS | {"denoise_pairs", "anomaly_maps"}
 
 # Each key of `machine` with another value than it has.
 MACHINE = {
@@ -52,7 +52,7 @@ CHANGES = {
     "sampling.steps=4": SAMPLINGS,
     "sampling.overlap=0.5": ESTIMATES,
     "denoising.method=reverse": set(),
-    "denoising.diffpir_steps=4": {"denoise"},
+    "denoising.diffpir_steps=4": {"denoise_pairs"},
     "super_resolution.steps=4": {"super_resolve"},
     "super_resolution.scans=1": {"thick_slices"},
     "map_nn.steps=6": {"train_denoiser"},

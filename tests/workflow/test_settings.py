@@ -6,7 +6,7 @@ import json
 import pytest
 import yaml
 
-from meddiff.config import Config, load_config, parse_config
+from meddiff.config import TRAINED_DENOISERS, Config, load_config, parse_config
 from meddiff.config.machine import MachineConfig
 from meddiff.config.stages import STAGES, params_of
 from meddiff.datasets import REGISTRY, resolve
@@ -56,6 +56,9 @@ def test_rules_have_the_packages_values(name):
         assert ours.reads(stage) == params_of(config, stage)
     for model in ours.models:
         assert ours.reads("pretrain", model) == params_of(config.with_model(model), "pretrain")
+    for denoiser in TRAINED_DENOISERS:  # none runs again when another one's section changes
+        section = denoiser.replace("-", "_")
+        assert set(json.loads(ours.reads("train_denoiser", denoiser))) == {"seed", section, "version"}
 
 
 def test_rules_know_the_registry():

@@ -3,14 +3,18 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
 import yaml
+from typer.main import get_command
 
+from meddiff.cli.main import app
 from meddiff.config import DENOISERS, SUPER_RESOLVERS, SUPERVISED
+from meddiff.config.stages import STAGES
 from meddiff.demo.phantom import make_phantom
 from meddiff.machine.locks import locked
 from meddiff.stages.detect import INTENSITY
@@ -138,7 +142,7 @@ def test_a_changed_learning_rate_trains_anew_and_touches_no_data(run):
     plan = snakemake("-n", "--quiet", "reason", "all", "--configfile", changed).stdout
     jobs = {line.split()[0] for line in plan.splitlines() if line and line.split()[-1].isdigit()}
     assert {"pretrain", "synthesize", "tables"} <= jobs
-    assert not jobs & {"index", "resample", "anatomy", "regions", "store", "extractor", "segment_real"}
+    assert not jobs & {"index", "resample", "anatomy", "regions", "store", "extractor"}
 
 
 def test_the_papers_workflow_plans_without_data(tmp_path):
@@ -153,13 +157,20 @@ def test_the_papers_workflow_plans_without_data(tmp_path):
     assert counts["total"] < 1000
 
 
-def test_no_command_has_a_wildcard_left(tmp_path):
+def test_no_command_has_a_wildcard_left_and_its_verb_knows_all_words(tmp_path):
     """Snakemake fills in what is text in an input, but not what a function of a parameter returns."""
     file = write_config(tmp_path)
     printed = snakemake(*CORES, "all", "--dry-run", "--printshellcmds", "--configfile", file).stdout
-    commands = [line for line in printed.splitlines() if "python -m meddiff" in line]
+    commands = [line.partition(" 2>&1 |")[0] for line in printed.splitlines() if "-m meddiff" in line]
     assert len(commands) > 30
     assert not [line for line in commands if "{" in line or "<results>" in line]
+    for line in commands:  # whose verb knows each of the words
+        meddiff = get_command(app)
+        words = shlex.split(line.partition(" meddiff ")[2])
+        command, context = meddiff, meddiff.make_context("meddiff", list(words), resilient_parsing=True)
+        while hasattr(command, "get_command"):
+            command = command.get_command(context, words.pop(0))
+            context = command.make_context(command.name, list(words), resilient_parsing=hasattr(command, "get_command"))
 
 
 def test_own_scans_are_planned_by_the_example_alone_and_not_by_lines_without_a_folder(tmp_path):
@@ -297,6 +308,22 @@ def test_every_rule_says_what_it_does_and_needs(path):
     assert rules >= 1
     for word in ("    log:", "    benchmark:", "    threads:", "mem_mb=", "runtime=", "    conda:"):
         assert text.count(word) == rules, f"{word.strip()} in each of {rules} rules"
-    # Without `reads` a changed configuration would be no reason to run the rule again.
     for rule in re.split(r"^rule ", text, flags=re.MULTILINE)[1:]:
-        assert ("--config {params.config:q}" in rule) == ("reads=" in rule), rule
+        assert ("--config {params.config:q}" in rule) == ("config=configuration" in rule), rule
+
+
+def test_a_stage_has_one_name():
+    """That of its rule: in what Snakemake remembers of it, its verb, its log and benchmark, and in its files."""
+    named = [
+        (path.stem, *re.match(r"(\w+):(.*)", rule, re.DOTALL).groups())
+        for path in RULES
+        for rule in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]
+    ]
+    for family, name, rule in named:
+        for place in ("logs", "benchmarks"):
+            assert re.findall(rf'"<{place}>/(\w+)[./]', rule) == [name]
+        if name not in ("fetch", "phantoms"):  # people's verbs that read no configuration
+            assert re.findall(r"stage_reads\(\s*\"(\w+)\"", rule) == [name]
+            assert re.findall(r"meddiff stage (\w+)", rule) == [name]
+            assert f"\ndef {name}(" in (ROOT / "meddiff" / "cli" / "stage" / f"{family}.py").read_text()
+    assert sorted(STAGES) == sorted({name for _, name, _ in named} - {"fetch", "phantoms"})

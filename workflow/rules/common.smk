@@ -60,9 +60,7 @@ PROVIDED = [
     for dataset in SETTINGS.datasets("provided")
 ]
 MEASURED_SLICES = (
-    ["<results>/super-resolution/measured/index.tsv"]
-    if SETTINGS.datasets("thick")
-    else []
+    ["<results>/measured_slices/index.tsv"] if SETTINGS.datasets("thick") else []
 )
 STORE = expand("<results>/data/store/shard-{shard}.tsv", shard=SHARDS)
 
@@ -107,9 +105,9 @@ onstart:
         )
 
 
-def stage_reads(stage, model=None):
-    """Return what decides whether a stage's job must run again; with `model`, of the models that one alone."""
-    return SETTINGS.reads(stage, model)
+def stage_reads(stage, one=None):
+    """Return what decides whether a stage's job must run again; with `one`, of models or denoisers that one alone."""
+    return SETTINGS.reads(stage, one)
 
 
 def configuration(wildcards, resources):

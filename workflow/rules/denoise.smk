@@ -1,25 +1,59 @@
 """
 Denoise: the test pairs with every method of Table 4.
 
-Input: the pairs; for networks, a model and the trained denoisers. Output: per method a table of metrics, and the denoised scans.
+Input: the pairs; for networks, a model. Output: weights of the baselines; per method a table of metrics, and the
+denoised scans.
 """
 
 
-rule filter:
+rule train_denoiser:
+    """Train RED-CNN, MAP-NN or Noise2Sim on the training pairs; without any, say so."""
+    input:
+        pairs="<results>/low_dose/index.tsv",
+    output:
+        "<results>/models/{denoiser}/source.json",
+    log:
+        "<logs>/train_denoiser/{denoiser}.log",
+    benchmark:
+        "<benchmarks>/train_denoiser/{denoiser}.tsv"
+    retries: TRAINING_RETRIES
+    conda:
+        ENVIRONMENT
+    threads: 16
+    resources:
+        mem_mb=32000,
+        runtime=TRAINING_RUNTIME_MIN,
+        slice_min=TRAINING_SLICE_MIN,
+        gpu=1,
+    params:
+        reads=lambda wildcards: stage_reads("train_denoiser", wildcards.denoiser),
+        config=configuration,
+        out=subpath(output[0], parent=True),
+        runs=f"{OUT}/runs",
+    shell:
+        "python -m meddiff stage train_denoiser {wildcards.denoiser}"
+        " --config {params.config:q}"
+        " --pairs {input.pairs:q}"
+        " --runs {params.runs:q}"
+        " --out {params.out:q}"
+        " --max-minutes {resources.slice_min}"
+        " --threads {threads}"
+        " 2>&1 | tee {log:q}"
+
+
+rule filter_pairs:
     """Denoise with all methods that have no network; the strength of each is tuned on other scans than the scored."""
     input:
-        pairs="<results>/denoising/pairs/index.tsv",
+        pairs="<results>/low_dose/index.tsv",
     output:
         metrics=expand(
-            "<results>/metrics/denoising/{method}.csv", method=PACKAGE["filters"]
+            "<results>/metrics/denoise/{method}.csv", method=PACKAGE["filters"]
         ),
-        index=expand(
-            "<results>/denoising/{method}/index.tsv", method=PACKAGE["filters"]
-        ),
+        index=expand("<results>/denoise/{method}/index.tsv", method=PACKAGE["filters"]),
     log:
-        "<logs>/denoise/filters.log",
+        "<logs>/filter_pairs.log",
     benchmark:
-        "<benchmarks>/denoise/filters.tsv"
+        "<benchmarks>/filter_pairs.tsv"
     conda:
         ENVIRONMENT
     threads: 16
@@ -27,19 +61,24 @@ rule filter:
         mem_mb=32000,
         runtime=1380,
     params:
-        reads=stage_reads("filter"),
+        reads=stage_reads("filter_pairs"),
         config=configuration,
         out=lambda wildcards, output: Path(output.index[0]).parents[1],
         metrics=lambda wildcards, output: Path(output.metrics[0]).parent,
     shell:
-        "python -m meddiff filter-pairs --config {params.config:q} --pairs {input.pairs:q}"
-        " --out {params.out:q} --metrics {params.metrics:q} --threads {threads} 2>&1 | tee {log:q}"
+        "python -m meddiff stage filter_pairs"
+        " --config {params.config:q}"
+        " --pairs {input.pairs:q}"
+        " --out {params.out:q}"
+        " --metrics {params.metrics:q}"
+        " --threads {threads}"
+        " 2>&1 | tee {log:q}"
 
 
-rule denoise:
+rule denoise_pairs:
     """Denoise with all networks; what they are told of the noise is measured on other scans than the scored."""
     input:
-        pairs="<results>/denoising/pairs/index.tsv",
+        pairs="<results>/low_dose/index.tsv",
         weights="<results>/models/meddiff-fm/model.safetensors",
         config="<results>/models/meddiff-fm/config.json",
         trained=expand(
@@ -48,17 +87,17 @@ rule denoise:
         ),
     output:
         metrics=expand(
-            "<results>/metrics/denoising/{method}.csv",
+            "<results>/metrics/denoise/{method}.csv",
             method=PACKAGE["denoising_networks"],
         ),
         index=expand(
-            "<results>/denoising/{method}/index.tsv",
+            "<results>/denoise/{method}/index.tsv",
             method=PACKAGE["denoising_networks"],
         ),
     log:
-        "<logs>/denoise/networks.log",
+        "<logs>/denoise_pairs.log",
     benchmark:
-        "<benchmarks>/denoise/networks.tsv"
+        "<benchmarks>/denoise_pairs.tsv"
     conda:
         ENVIRONMENT
     threads: 16
@@ -67,13 +106,19 @@ rule denoise:
         runtime=1380,
         gpu=1,
     params:
-        reads=stage_reads("denoise"),
+        reads=stage_reads("denoise_pairs"),
         config=configuration,
         model=subpath(input.weights, parent=True),
         trained=lambda wildcards, input: Path(input.trained[0]).parents[1],
         out=lambda wildcards, output: Path(output.index[0]).parents[1],
         metrics=lambda wildcards, output: Path(output.metrics[0]).parent,
     shell:
-        "python -m meddiff denoise-pairs --config {params.config:q} --pairs {input.pairs:q}"
-        " --model {params.model:q} --trained {params.trained:q} --out {params.out:q} --metrics {params.metrics:q}"
-        " --threads {threads} 2>&1 | tee {log:q}"
+        "python -m meddiff stage denoise_pairs"
+        " --config {params.config:q}"
+        " --pairs {input.pairs:q}"
+        " --model {params.model:q}"
+        " --trained {params.trained:q}"
+        " --out {params.out:q}"
+        " --metrics {params.metrics:q}"
+        " --threads {threads}"
+        " 2>&1 | tee {log:q}"

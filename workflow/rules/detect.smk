@@ -12,11 +12,11 @@ rule anomaly_maps:
         config="<results>/models/meddiff-fm/config.json",
         store=STORE,
     output:
-        "<results>/anomaly/maps/index.tsv",
+        "<results>/anomaly_maps/index.tsv",
     log:
-        "<logs>/detect/maps.log",
+        "<logs>/anomaly_maps.log",
     benchmark:
-        "<benchmarks>/detect/maps.tsv"
+        "<benchmarks>/anomaly_maps.tsv"
     conda:
         ENVIRONMENT
     threads: 16
@@ -25,14 +25,20 @@ rule anomaly_maps:
         runtime=1380,
         gpu=MACHINE["gpus"],
     params:
-        reads=stage_reads("anomaly"),
+        reads=stage_reads("anomaly_maps"),
         config=configuration,
         model=subpath(input.weights, parent=True),
         out=subpath(output[0], parent=True),
         store=options("store"),
     shell:
-        "python -m meddiff anomaly-maps --config {params.config:q} --model {params.model:q} {params.store:q}"
-        " --out {params.out:q} --index {output:q} --threads {threads} 2>&1 | tee {log:q}"
+        "python -m meddiff stage anomaly_maps"
+        " --config {params.config:q}"
+        " --model {params.model:q}"
+        " {params.store:q}"
+        " --out {params.out:q}"
+        " --index {output:q}"
+        " --threads {threads}"
+        " 2>&1 | tee {log:q}"
 
 
 rule supervised:
@@ -40,11 +46,11 @@ rule supervised:
     input:
         store=STORE,
     output:
-        "<results>/anomaly/supervised/done.json",
+        "<results>/supervised/done.json",
     log:
-        "<logs>/detect/supervised.log",
+        "<logs>/supervised.log",
     benchmark:
-        "<benchmarks>/detect/supervised.tsv"
+        "<benchmarks>/supervised.tsv"
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
@@ -60,22 +66,27 @@ rule supervised:
         out=subpath(output[0], parent=True),
         store=options("store"),
     shell:
-        "python -m meddiff supervised --config {params.config:q} {params.store:q} --work {params.work:q}"
-        " --out {params.out:q} --done {output:q} 2>&1 | tee {log:q}"
+        "python -m meddiff stage supervised"
+        " --config {params.config:q}"
+        " {params.store:q}"
+        " --work {params.work:q}"
+        " --out {params.out:q}"
+        " --done {output:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule score_anomaly:
     """Score maps, intensity alone and nnU-Net with the same code; a stopped job goes on with the next scan."""
     input:
-        maps="<results>/anomaly/maps/index.tsv",
-        supervised="<results>/anomaly/supervised/done.json",
+        maps="<results>/anomaly_maps/index.tsv",
+        supervised="<results>/supervised/done.json",
         store=STORE,
     output:
-        "<results>/metrics/anomaly.csv",
+        "<results>/metrics/score_anomaly.csv",
     log:
-        "<logs>/detect/score.log",
+        "<logs>/score_anomaly.log",
     benchmark:
-        "<benchmarks>/detect/score.tsv"
+        "<benchmarks>/score_anomaly.tsv"
     conda:
         ENVIRONMENT
     threads: 4
@@ -83,12 +94,19 @@ rule score_anomaly:
         mem_mb=32000,
         runtime=240,
     params:
-        reads=stage_reads("score-anomaly"),
+        reads=stage_reads("score_anomaly"),
         config=configuration,
-        out=f"{OUT}/anomaly/scores",
+        out=f"{OUT}/score_anomaly",
         maps=subpath(input.maps, parent=True),
         probabilities=subpath(input.supervised, parent=True),
         store=options("store"),
     shell:
-        "python -m meddiff score-anomaly --config {params.config:q} {params.store:q} --maps {params.maps:q}"
-        " --probabilities {params.probabilities:q} --out {params.out:q} --metrics {output:q} --threads {threads} 2>&1 | tee {log:q}"
+        "python -m meddiff stage score_anomaly"
+        " --config {params.config:q}"
+        " {params.store:q}"
+        " --maps {params.maps:q}"
+        " --probabilities {params.probabilities:q}"
+        " --out {params.out:q}"
+        " --metrics {output:q}"
+        " --threads {threads}"
+        " 2>&1 | tee {log:q}"

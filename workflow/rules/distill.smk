@@ -37,6 +37,12 @@ rule distill:
         store=options("store"),
         launcher=start_training,
     shell:
-        "{params.launcher} meddiff distill --config {params.config:q} --model {params.teacher:q} {params.store:q}"
-        " --runs {params.runs:q} --out {params.out:q} --max-minutes {resources.slice_min} --threads {threads}"
+        "{params.launcher} meddiff stage distill"
+        " --config {params.config:q}"
+        " --model {params.teacher:q}"
+        " {params.store:q}"
+        " --runs {params.runs:q}"
+        " --out {params.out:q}"
+        " --max-minutes {resources.slice_min}"
+        " --threads {threads}"
         " 2>&1 | tee {log:q}"

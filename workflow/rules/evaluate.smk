@@ -26,7 +26,10 @@ rule extractor:
         reads=stage_reads("extractor"),
         config=configuration,
     shell:
-        "python -m meddiff extractor --config {params.config:q} --out {output.weights:q} --source {output.source:q}"
+        "python -m meddiff stage extractor"
+        " --config {params.config:q}"
+        " --out {output.weights:q}"
+        " --source {output.source:q}"
         " 2>&1 | tee {log:q}"
 
 
@@ -34,11 +37,11 @@ rule evaluate:
     """Score a share of the scans of one method: a model's synthetic ones, or the real ones for the ceiling."""
     input:
         store=STORE,
-        judged="<results>/judged/{method}/index.tsv",
+        judged="<results>/segment/{method}/index.tsv",
         weights="<results>/models/extractor/weights.safetensors",
         source="<results>/models/extractor/source.json",
     output:
-        "<results>/scores/{method}/shard-{shard}.tsv",
+        "<results>/evaluate/{method}/shard-{shard}.tsv",
     log:
         "<logs>/evaluate/{method}-{shard}.log",
     benchmark:
@@ -59,27 +62,37 @@ rule evaluate:
         synthetic=lambda wildcards: (
             []
             if wildcards.method == "real"
-            else f"--synthetic={OUT}/synthesis/{wildcards.method}"
+            else f"--synthetic={OUT}/synthesize/{wildcards.method}"
         ),
     shell:
-        "python -m meddiff evaluate --config {params.config:q} --name {wildcards.method} --shard {wildcards.shard}"
-        " {params.store:q} {params.synthetic:q} --judged {params.judged:q} --extractor {input.weights:q}"
-        " --extractor-source {input.source:q} --out {params.out:q} --index {output:q} --threads {threads} 2>&1 | tee {log:q}"
+        "python -m meddiff stage evaluate"
+        " --config {params.config:q}"
+        " --name {wildcards.method}"
+        " --shard {wildcards.shard}"
+        " {params.store:q}"
+        " {params.synthetic:q}"
+        " --judged {params.judged:q}"
+        " --extractor {input.weights:q}"
+        " --extractor-source {input.source:q}"
+        " --out {params.out:q}"
+        " --index {output:q}"
+        " --threads {threads}"
+        " 2>&1 | tee {log:q}"
 
 
 rule gather_scores:
     """Put the scores of all shards of one method into one table."""
     input:
         index=expand(
-            "<results>/scores/{{method}}/shard-{shard}.tsv", shard=SAMPLING_SHARDS
+            "<results>/evaluate/{{method}}/shard-{shard}.tsv", shard=SAMPLING_SHARDS
         ),
     output:
         metrics="<results>/metrics/{method}.csv",
         features="<results>/metrics/{method}.npz",
     log:
-        "<logs>/evaluate/{method}.log",
+        "<logs>/gather_scores/{method}.log",
     benchmark:
-        "<benchmarks>/evaluate/{method}.tsv"
+        "<benchmarks>/gather_scores/{method}.tsv"
     localrule: True
     conda:
         ENVIRONMENT
@@ -88,7 +101,11 @@ rule gather_scores:
         mem_mb=2000,
         runtime=15,
     params:
+        reads=stage_reads("gather_scores"),
         index=options("index"),
     shell:
-        "python -m meddiff gather-scores {params.index:q} --out {output.metrics:q} --features {output.features:q}"
+        "python -m meddiff stage gather_scores"
+        " {params.index:q}"
+        " --out {output.metrics:q}"
+        " --features {output.features:q}"
         " 2>&1 | tee {log:q}"

@@ -14,9 +14,9 @@ rule finetune_lesions:
         weights="<results>/models/lesions/{dataset}/{origin}/control.safetensors",
         config="<results>/models/lesions/{dataset}/{origin}/config.json",
     log:
-        "<logs>/finetune/{dataset}-{origin}.log",
+        "<logs>/finetune_lesions/{dataset}-{origin}.log",
     benchmark:
-        "<benchmarks>/finetune/{dataset}-{origin}.tsv"
+        "<benchmarks>/finetune_lesions/{dataset}-{origin}.tsv"
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
@@ -27,7 +27,7 @@ rule finetune_lesions:
         runtime=TRAINING_RUNTIME_MIN,
         slice_min=TRAINING_SLICE_MIN,
     params:
-        reads=stage_reads("finetune-lesions"),
+        reads=stage_reads("finetune_lesions"),
         config=configuration,
         model=subpath(input.foundation, parent=True),
         out=subpath(output.weights, parent=True),
@@ -35,9 +35,17 @@ rule finetune_lesions:
         store=options("store"),
         launcher=start_training,
     shell:
-        "{params.launcher} meddiff finetune --config {params.config:q} --dataset {wildcards.dataset}"
-        " --origin {wildcards.origin} --model {params.model:q} {params.store:q} --runs {params.runs:q}"
-        " --out {params.out:q} --max-minutes {resources.slice_min} --threads {threads} 2>&1 | tee {log:q}"
+        "{params.launcher} meddiff stage finetune_lesions"
+        " --config {params.config:q}"
+        " --dataset {wildcards.dataset}"
+        " --origin {wildcards.origin}"
+        " --model {params.model:q}"
+        " {params.store:q}"
+        " --runs {params.runs:q}"
+        " --out {params.out:q}"
+        " --max-minutes {resources.slice_min}"
+        " --threads {threads}"
+        " 2>&1 | tee {log:q}"
 
 
 rule finetune_super_resolution:
@@ -50,9 +58,9 @@ rule finetune_super_resolution:
         weights="<results>/models/super-resolution/control.safetensors",
         config="<results>/models/super-resolution/config.json",
     log:
-        "<logs>/finetune/super-resolution.log",
+        "<logs>/finetune_super_resolution.log",
     benchmark:
-        "<benchmarks>/finetune/super-resolution.tsv"
+        "<benchmarks>/finetune_super_resolution.tsv"
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
@@ -63,7 +71,7 @@ rule finetune_super_resolution:
         runtime=TRAINING_RUNTIME_MIN,
         slice_min=TRAINING_SLICE_MIN,
     params:
-        reads=stage_reads("finetune-super-resolution"),
+        reads=stage_reads("finetune_super_resolution"),
         config=configuration,
         model=subpath(input.foundation, parent=True),
         out=subpath(output.weights, parent=True),
@@ -72,6 +80,13 @@ rule finetune_super_resolution:
         store=options("store"),
         launcher=start_training,
     shell:
-        "{params.launcher} meddiff finetune --config {params.config:q} --model {params.model:q}"
-        " {params.measured:q} {params.store:q} --runs {params.runs:q} --out {params.out:q}"
-        " --max-minutes {resources.slice_min} --threads {threads} 2>&1 | tee {log:q}"
+        "{params.launcher} meddiff stage finetune_super_resolution"
+        " --config {params.config:q}"
+        " --model {params.model:q}"
+        " {params.measured:q}"
+        " {params.store:q}"
+        " --runs {params.runs:q}"
+        " --out {params.out:q}"
+        " --max-minutes {resources.slice_min}"
+        " --threads {threads}"
+        " 2>&1 | tee {log:q}"

@@ -30,4 +30,8 @@ rule index:
         raw=lambda wildcards: f"{OUT}/data/raw",
         roots=roots,
     shell:
-        "python -m meddiff index --config {params.config:q} --raw {params.raw:q} --out {output:q} 2>&1 | tee {log:q}"
+        "python -m meddiff stage index"
+        " --config {params.config:q}"
+        " --raw {params.raw:q}"
+        " --out {output:q}"
+        " 2>&1 | tee {log:q}"

@@ -13,11 +13,11 @@ rule draw_lesions:
         control="<results>/models/lesions/{dataset}/{origin}/control.safetensors",
         store=STORE,
     output:
-        "<results>/lesions/{dataset}/{origin}/index.tsv",
+        "<results>/draw_lesions/{dataset}/{origin}/index.tsv",
     log:
-        "<logs>/lesion/draw-{dataset}-{origin}.log",
+        "<logs>/draw_lesions/{dataset}-{origin}.log",
     benchmark:
-        "<benchmarks>/lesion/draw-{dataset}-{origin}.tsv"
+        "<benchmarks>/draw_lesions/{dataset}-{origin}.tsv"
     conda:
         ENVIRONMENT
     threads: 16
@@ -26,7 +26,7 @@ rule draw_lesions:
         runtime=1380,
         gpu=MACHINE["gpus"],
     params:
-        reads=stage_reads("lesions"),
+        reads=stage_reads("draw_lesions"),
         config=configuration,
         model=lambda wildcards: (
             f"{OUT}/models/lesions/{wildcards.dataset}/scratch/foundation"
@@ -37,29 +37,36 @@ rule draw_lesions:
         out=subpath(output[0], parent=True),
         store=options("store"),
     shell:
-        "python -m meddiff draw-lesions --config {params.config:q} --dataset {wildcards.dataset}"
-        " --model {params.model:q} --control {params.control:q} {params.store:q} --out {params.out:q}"
-        " --index {output:q} --threads {threads} 2>&1 | tee {log:q}"
+        "python -m meddiff stage draw_lesions"
+        " --config {params.config:q}"
+        " --dataset {wildcards.dataset}"
+        " --model {params.model:q}"
+        " --control {params.control:q}"
+        " {params.store:q}"
+        " --out {params.out:q}"
+        " --index {output:q}"
+        " --threads {threads}"
+        " 2>&1 | tee {log:q}"
 
 
 rule judge_lesions:
     """Score real, generated and inpainted lesions: Dice of nnU-Net, similarity, features."""
     input:
         drawn=expand(
-            "<results>/lesions/{{dataset}}/{origin}/index.tsv",
+            "<results>/draw_lesions/{{dataset}}/{origin}/index.tsv",
             origin=PACKAGE["origins"],
         ),
-        judge="<results>/anomaly/supervised/done.json",
+        judge="<results>/supervised/done.json",
         weights="<results>/models/extractor/weights.safetensors",
         source="<results>/models/extractor/source.json",
         store=STORE,
     output:
-        metrics="<results>/metrics/lesions/{dataset}.csv",
-        features="<results>/metrics/lesions/{dataset}.npz",
+        metrics="<results>/metrics/judge_lesions/{dataset}.csv",
+        features="<results>/metrics/judge_lesions/{dataset}.npz",
     log:
-        "<logs>/lesion/judge-{dataset}.log",
+        "<logs>/judge_lesions/{dataset}.log",
     benchmark:
-        "<benchmarks>/lesion/judge-{dataset}.tsv"
+        "<benchmarks>/judge_lesions/{dataset}.tsv"
     conda:
         ENVIRONMENT
     threads: 16
@@ -68,18 +75,27 @@ rule judge_lesions:
         runtime=720,
         gpu=1,
     params:
-        reads=stage_reads("judge-lesions"),
+        reads=stage_reads("judge_lesions"),
         config=configuration,
         drawn=lambda wildcards, input: [
             f"--drawn={Path(path).parent}" for path in input.drawn
         ],
         store=options("store"),
         work=f"{OUT}/runs/nnunet",
-        out=f"{OUT}/lesions/{{dataset}}/judged",
+        out=f"{OUT}/judge_lesions/{{dataset}}",
     shell:
-        "python -m meddiff judge-lesions --config {params.config:q} --dataset {wildcards.dataset} {params.store:q}"
-        " {params.drawn:q} --work {params.work:q} --extractor {input.weights:q} --extractor-source {input.source:q}"
-        " --out {params.out:q} --metrics {output.metrics:q} --features {output.features:q} --threads {threads}"
+        "python -m meddiff stage judge_lesions"
+        " --config {params.config:q}"
+        " --dataset {wildcards.dataset}"
+        " {params.store:q}"
+        " {params.drawn:q}"
+        " --work {params.work:q}"
+        " --extractor {input.weights:q}"
+        " --extractor-source {input.source:q}"
+        " --out {params.out:q}"
+        " --metrics {output.metrics:q}"
+        " --features {output.features:q}"
+        " --threads {threads}"
         " 2>&1 | tee {log:q}"
 
 
@@ -88,14 +104,14 @@ rule augment_lesions:
     input:
         foundation="<results>/models/meddiff-fm/model.safetensors",
         control="<results>/models/lesions/{dataset}/fine-tune/control.safetensors",
-        real="<results>/anomaly/supervised/done.json",
+        real="<results>/supervised/done.json",
         store=STORE,
     output:
-        "<results>/metrics/augmentation/{dataset}.csv",
+        "<results>/metrics/augment_lesions/{dataset}.csv",
     log:
-        "<logs>/lesion/augment-{dataset}.log",
+        "<logs>/augment_lesions/{dataset}.log",
     benchmark:
-        "<benchmarks>/lesion/augment-{dataset}.tsv"
+        "<benchmarks>/augment_lesions/{dataset}.tsv"
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
@@ -105,14 +121,22 @@ rule augment_lesions:
         runtime=TRAINING_RUNTIME_MIN,
         gpu=1,
     params:
-        reads=stage_reads("augment-lesions"),
+        reads=stage_reads("augment_lesions"),
         config=configuration,
         model=subpath(input.foundation, parent=True),
         control=subpath(input.control, parent=True),
         store=options("store"),
         work=f"{OUT}/runs/nnunet",
-        out=f"{OUT}/lesions/{{dataset}}/augmentation",
+        out=f"{OUT}/augment_lesions/{{dataset}}",
     shell:
-        "python -m meddiff augment-lesions --config {params.config:q} --dataset {wildcards.dataset}"
-        " --model {params.model:q} --control {params.control:q} {params.store:q} --work {params.work:q}"
-        " --out {params.out:q} --metrics {output:q} --threads {threads} 2>&1 | tee {log:q}"
+        "python -m meddiff stage augment_lesions"
+        " --config {params.config:q}"
+        " --dataset {wildcards.dataset}"
+        " --model {params.model:q}"
+        " --control {params.control:q}"
+        " {params.store:q}"
+        " --work {params.work:q}"
+        " --out {params.out:q}"
+        " --metrics {output:q}"
+        " --threads {threads}"
+        " 2>&1 | tee {log:q}"

@@ -1,7 +1,7 @@
 """
-Low dose: pairs of a noisy and a clean scan, and the baselines that learn from them (Table 4).
+Low dose: pairs of a noisy and a clean scan (Table 4).
 
-Input: the manifest, the resampled scans and the crop store. Output: an index of the pairs; weights of the baselines.
+Input: the manifest, the resampled scans and the crop store. Output: an index of the pairs.
 """
 
 
@@ -13,7 +13,7 @@ rule low_dose:
         resampled=expand("<results>/data/resample/shard-{shard}.tsv", shard=SHARDS),
         store=STORE,
     output:
-        "<results>/denoising/pairs/index.tsv",
+        "<results>/low_dose/index.tsv",
     log:
         "<logs>/low_dose.log",
     benchmark:
@@ -26,41 +26,17 @@ rule low_dose:
         runtime=720,
         gpu=1,
     params:
-        reads=stage_reads("low-dose"),
+        reads=stage_reads("low_dose"),
         config=configuration,
         out=subpath(output[0], parent=True),
         resampled=options("resampled"),
         store=options("store"),
     shell:
-        "python -m meddiff low-dose --config {params.config:q} --manifest {input.manifest:q} {params.resampled:q}"
-        " {params.store:q} --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
-
-
-rule train_denoiser:
-    """Train RED-CNN, MAP-NN or Noise2Sim on the training pairs; without any, say so."""
-    input:
-        pairs="<results>/denoising/pairs/index.tsv",
-    output:
-        "<results>/models/{denoiser}/source.json",
-    log:
-        "<logs>/train_denoiser/{denoiser}.log",
-    benchmark:
-        "<benchmarks>/train_denoiser/{denoiser}.tsv"
-    retries: TRAINING_RETRIES
-    conda:
-        ENVIRONMENT
-    threads: 16
-    resources:
-        mem_mb=32000,
-        runtime=TRAINING_RUNTIME_MIN,
-        slice_min=TRAINING_SLICE_MIN,
-        gpu=1,
-    params:
-        reads=lambda wildcards: stage_reads(wildcards.denoiser),
-        config=configuration,
-        out=subpath(output[0], parent=True),
-        runs=f"{OUT}/runs",
-    shell:
-        "python -m meddiff train-denoiser {wildcards.denoiser} --config {params.config:q} --pairs {input.pairs:q}"
-        " --runs {params.runs:q} --out {params.out:q} --max-minutes {resources.slice_min} --threads {threads}"
+        "python -m meddiff stage low_dose"
+        " --config {params.config:q}"
+        " --manifest {input.manifest:q}"
+        " {params.resampled:q}"
+        " {params.store:q}"
+        " --out {params.out:q}"
+        " --index {output:q}"
         " 2>&1 | tee {log:q}"

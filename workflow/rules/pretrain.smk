@@ -33,6 +33,12 @@ rule pretrain:
         store=options("store"),
         launcher=start_training,
     shell:
-        "{params.launcher} meddiff pretrain --config {params.config:q} --name {wildcards.model} {params.store:q}"
-        " --runs {params.runs:q} --out {params.out:q} --max-minutes {resources.slice_min} --threads {threads}"
+        "{params.launcher} meddiff stage pretrain"
+        " --config {params.config:q}"
+        " --name {wildcards.model}"
+        " {params.store:q}"
+        " --runs {params.runs:q}"
+        " --out {params.out:q}"
+        " --max-minutes {resources.slice_min}"
+        " --threads {threads}"
         " 2>&1 | tee {log:q}"

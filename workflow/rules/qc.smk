@@ -31,9 +31,16 @@ rule qc:
         config=configuration,
         out=f"{OUT}/qc/pictures",
     shell:
-        "python -m meddiff qc --config {params.config:q} --manifest {input.manifest:q} --resampled {input.resampled:q}"
-        " --anatomy {input.anatomy:q} --regions {input.regions:q} --out {params.out:q} --index {output.index:q}"
-        " --statistics {output.statistics:q} 2>&1 | tee {log:q}"
+        "python -m meddiff stage qc"
+        " --config {params.config:q}"
+        " --manifest {input.manifest:q}"
+        " --resampled {input.resampled:q}"
+        " --anatomy {input.anatomy:q}"
+        " --regions {input.regions:q}"
+        " --out {params.out:q}"
+        " --index {output.index:q}"
+        " --statistics {output.statistics:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule qc_page:
@@ -64,9 +71,9 @@ rule qc_page:
             labels={"table": "HU and volumes"},
         ),
     log:
-        "<logs>/qc-page.log",
+        "<logs>/qc_page.log",
     benchmark:
-        "<benchmarks>/qc-page.tsv"
+        "<benchmarks>/qc_page.tsv"
     localrule: True
     conda:
         ENVIRONMENT
@@ -75,11 +82,14 @@ rule qc_page:
         mem_mb=2000,
         runtime=15,
     params:
-        reads=stage_reads("qc-page"),
+        reads=stage_reads("qc_page"),
         config=configuration,
         results=subpath(output.page, ancestor=2),
     shell:
-        "python -m meddiff qc-page --config {params.config:q} --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m meddiff stage qc_page"
+        " --config {params.config:q}"
+        " --results {params.results:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule cohort:
@@ -112,8 +122,9 @@ rule cohort:
         runtime=15,
     params:
         reads=stage_reads("cohort"),
-        config=configuration,
         results=subpath(output[0], ancestor=2),
     shell:
-        "python -m meddiff cohort --config {params.config:q} --results {params.results:q} --out {output:q} 2>&1"
-        " | tee {log:q}"
+        "python -m meddiff stage cohort"
+        " --results {params.results:q}"
+        " --out {output:q}"
+        " 2>&1 | tee {log:q}"

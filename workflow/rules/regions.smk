@@ -27,5 +27,10 @@ rule regions:
         config=configuration,
         out=subpath(output[0], parent=True),
     shell:
-        "python -m meddiff regions --config {params.config:q} --manifest {input.manifest:q} --anatomy {input.anatomy:q}"
-        " --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
+        "python -m meddiff stage regions"
+        " --config {params.config:q}"
+        " --manifest {input.manifest:q}"
+        " --anatomy {input.anatomy:q}"
+        " --out {params.out:q}"
+        " --index {output:q}"
+        " 2>&1 | tee {log:q}"

@@ -6,11 +6,11 @@ a page that links the pictures of all synthetic scans.
 """
 
 
-rule draw_twins:
+rule twins:
     """Draw the held-out scans beside what each model drew of their anatomy; a stopped job goes on."""
     input:
         synthetic=expand(
-            "<results>/synthesis/{model}/shard-{shard}.tsv",
+            "<results>/synthesize/{model}/shard-{shard}.tsv",
             model=MODELS,
             shard=SAMPLING_SHARDS,
         ),
@@ -18,9 +18,9 @@ rule draw_twins:
     output:
         "<results>/figures/twins/index.tsv",
     log:
-        "<logs>/draw-twins.log",
+        "<logs>/twins.log",
     benchmark:
-        "<benchmarks>/draw-twins.tsv"
+        "<benchmarks>/twins.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -28,14 +28,19 @@ rule draw_twins:
         mem_mb=4000,
         runtime=240,
     params:
-        reads=stage_reads("draw-twins"),
+        reads=stage_reads("twins"),
         config=configuration,
         out=subpath(output[0], parent=True),
         store=options("store"),
-        synthetic=[f"--synthetic={OUT}/synthesis/{model}" for model in MODELS],
+        synthetic=[f"--synthetic={OUT}/synthesize/{model}" for model in MODELS],
     shell:
-        "python -m meddiff draw-twins --config {params.config:q} {params.store:q}"
-        " {params.synthetic:q} --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
+        "python -m meddiff stage twins"
+        " --config {params.config:q}"
+        " {params.store:q}"
+        " {params.synthetic:q}"
+        " --out {params.out:q}"
+        " --index {output:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule report:
@@ -79,5 +84,8 @@ rule report:
         results=subpath(output.page, ancestor=2),
         store=options("store"),
     shell:
-        "python -m meddiff report --config {params.config:q} --results {params.results:q}"
-        " {params.store:q} 2>&1 | tee {log:q}"
+        "python -m meddiff stage report"
+        " --config {params.config:q}"
+        " --results {params.results:q}"
+        " {params.store:q}"
+        " 2>&1 | tee {log:q}"

@@ -26,5 +26,12 @@ rule resample:
         config=configuration,
         out=subpath(output[0], parent=True),
     shell:
-        "python -m meddiff resample --config {params.config:q} --manifest {input.manifest:q} --shard {wildcards.shard}"
-        " --out {params.out:q} --index {output:q} --threads {threads} --memory-mb {resources.mem_mb} 2>&1 | tee {log:q}"
+        "python -m meddiff stage resample"
+        " --config {params.config:q}"
+        " --manifest {input.manifest:q}"
+        " --shard {wildcards.shard}"
+        " --out {params.out:q}"
+        " --index {output:q}"
+        " --threads {threads}"
+        " --memory-mb {resources.mem_mb}"
+        " 2>&1 | tee {log:q}"

@@ -29,6 +29,14 @@ rule store:
         config=configuration,
         out=subpath(output[0], parent=True),
     shell:
-        "python -m meddiff store --config {params.config:q} --manifest {input.manifest:q} --resampled {input.resampled:q}"
-        " --anatomy {input.anatomy:q} --regions {input.regions:q}"
-        " --out {params.out:q} --index {output:q} --threads {threads} --memory-mb {resources.mem_mb} 2>&1 | tee {log:q}"
+        "python -m meddiff stage store"
+        " --config {params.config:q}"
+        " --manifest {input.manifest:q}"
+        " --resampled {input.resampled:q}"
+        " --anatomy {input.anatomy:q}"
+        " --regions {input.regions:q}"
+        " --out {params.out:q}"
+        " --index {output:q}"
+        " --threads {threads}"
+        " --memory-mb {resources.mem_mb}"
+        " 2>&1 | tee {log:q}"

@@ -14,11 +14,11 @@ rule thick_slices:
         resampled=expand("<results>/data/resample/shard-{shard}.tsv", shard=SHARDS),
         store=STORE,
     output:
-        "<results>/super-resolution/thick/index.tsv",
+        "<results>/thick_slices/index.tsv",
     log:
-        "<logs>/superres/thick.log",
+        "<logs>/thick_slices.log",
     benchmark:
-        "<benchmarks>/superres/thick.tsv"
+        "<benchmarks>/thick_slices.tsv"
     conda:
         ENVIRONMENT
     threads: 4
@@ -27,14 +27,20 @@ rule thick_slices:
         runtime=720,
         gpu=1,
     params:
-        reads=stage_reads("thick-slices"),
+        reads=stage_reads("thick_slices"),
         config=configuration,
         out=subpath(output[0], parent=True),
         resampled=options("resampled"),
         store=options("store"),
     shell:
-        "python -m meddiff thick-slices --config {params.config:q} --manifest {input.manifest:q} {params.resampled:q}"
-        " {params.store:q} --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
+        "python -m meddiff stage thick_slices"
+        " --config {params.config:q}"
+        " --manifest {input.manifest:q}"
+        " {params.resampled:q}"
+        " {params.store:q}"
+        " --out {params.out:q}"
+        " --index {output:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule measured_slices:
@@ -43,11 +49,11 @@ rule measured_slices:
         manifest="<results>/data/manifest.tsv",
         store=STORE,
     output:
-        "<results>/super-resolution/measured/index.tsv",
+        "<results>/measured_slices/index.tsv",
     log:
-        "<logs>/superres/measured.log",
+        "<logs>/measured_slices.log",
     benchmark:
-        "<benchmarks>/superres/measured.tsv"
+        "<benchmarks>/measured_slices.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -55,29 +61,34 @@ rule measured_slices:
         mem_mb=8000,
         runtime=240,
     params:
-        reads=stage_reads("measured-slices"),
+        reads=stage_reads("measured_slices"),
         config=configuration,
         out=subpath(output[0], parent=True),
         store=options("store"),
     shell:
-        "python -m meddiff measured-slices --config {params.config:q} --manifest {input.manifest:q} {params.store:q}"
-        " --out {params.out:q} --index {output:q} 2>&1 | tee {log:q}"
+        "python -m meddiff stage measured_slices"
+        " --config {params.config:q}"
+        " --manifest {input.manifest:q}"
+        " {params.store:q}"
+        " --out {params.out:q}"
+        " --index {output:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule super_resolve:
     """Make thin slices with one method and compare them with the true ones."""
     input:
-        thick="<results>/super-resolution/thick/index.tsv",
+        thick="<results>/thick_slices/index.tsv",
         foundation="<results>/models/meddiff-fm/model.safetensors",
         control="<results>/models/super-resolution/control.safetensors",
         store=STORE,
     output:
-        metrics="<results>/metrics/super-resolution/{resolver}.csv",
-        index="<results>/super-resolution/{resolver}/index.tsv",
+        metrics="<results>/metrics/super_resolve/{resolver}.csv",
+        index="<results>/super_resolve/{resolver}/index.tsv",
     log:
-        "<logs>/superres/{resolver}.log",
+        "<logs>/super_resolve/{resolver}.log",
     benchmark:
-        "<benchmarks>/superres/{resolver}.tsv"
+        "<benchmarks>/super_resolve/{resolver}.tsv"
     conda:
         ENVIRONMENT
     threads: 16
@@ -86,13 +97,22 @@ rule super_resolve:
         runtime=1380,
         gpu=MACHINE["gpus"],
     params:
-        reads=stage_reads("super-resolve"),
+        reads=stage_reads("super_resolve"),
         config=configuration,
         model=subpath(input.foundation, parent=True),
         control=subpath(input.control, parent=True),
         out=subpath(output.index, parent=True),
         store=options("store"),
     shell:
-        "python -m meddiff super-resolve --config {params.config:q} --method {wildcards.resolver} --thick {input.thick:q}"
-        " {params.store:q} --model {params.model:q} --control {params.control:q} --out {params.out:q}"
-        " --index {output.index:q} --metrics {output.metrics:q} --threads {threads} 2>&1 | tee {log:q}"
+        "python -m meddiff stage super_resolve"
+        " --config {params.config:q}"
+        " --method {wildcards.resolver}"
+        " --thick {input.thick:q}"
+        " {params.store:q}"
+        " --model {params.model:q}"
+        " --control {params.control:q}"
+        " --out {params.out:q}"
+        " --index {output.index:q}"
+        " --metrics {output.metrics:q}"
+        " --threads {threads}"
+        " 2>&1 | tee {log:q}"

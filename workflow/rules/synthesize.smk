@@ -12,7 +12,7 @@ rule synthesize:
         config="<results>/models/{model}/config.json",
         store=STORE,
     output:
-        "<results>/synthesis/{model}/shard-{shard}.tsv",
+        "<results>/synthesize/{model}/shard-{shard}.tsv",
     log:
         "<logs>/synthesize/{model}-{shard}.log",
     benchmark:
@@ -31,5 +31,12 @@ rule synthesize:
         out=subpath(output[0], parent=True),
         store=options("store"),
     shell:
-        "python -m meddiff synthesize-shard --config {params.config:q} --model {params.model:q} --shard {wildcards.shard}"
-        " {params.store:q} --out {params.out:q} --index {output:q} --threads {threads} 2>&1 | tee {log:q}"
+        "python -m meddiff stage synthesize"
+        " --config {params.config:q}"
+        " --model {params.model:q}"
+        " --shard {wildcards.shard}"
+        " {params.store:q}"
+        " --out {params.out:q}"
+        " --index {output:q}"
+        " --threads {threads}"
+        " 2>&1 | tee {log:q}"

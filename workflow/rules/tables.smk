@@ -18,17 +18,17 @@ rule tables:
         features=expand("<results>/metrics/{method}.npz", method=METHODS),
         source="<results>/models/extractor/source.json",
         denoising=expand(
-            "<results>/metrics/denoising/{denoiser}.csv",
+            "<results>/metrics/denoise/{denoiser}.csv",
             denoiser=[*PACKAGE["filters"], *PACKAGE["denoising_networks"]],
         ),
-        anomaly="<results>/metrics/anomaly.csv",
+        anomaly="<results>/metrics/score_anomaly.csv",
         lesions=expand(
             "<results>/metrics/{kind}/{dataset}.csv",
-            kind=["lesions", "augmentation"],
+            kind=["judge_lesions", "augment_lesions"],
             dataset=LESION_DATASETS,
         ),
         super_resolution=expand(
-            "<results>/metrics/super-resolution/{resolver}.csv",
+            "<results>/metrics/super_resolve/{resolver}.csv",
             resolver=PACKAGE["super_resolvers"],
         ),
     output:
@@ -59,4 +59,7 @@ rule tables:
         config=configuration,
         results=subpath(output[0], ancestor=2),
     shell:
-        "python -m meddiff tables --config {params.config:q} --results {params.results:q} 2>&1 | tee {log:q}"
+        "python -m meddiff stage tables"
+        " --config {params.config:q}"
+        " --results {params.results:q}"
+        " 2>&1 | tee {log:q}"

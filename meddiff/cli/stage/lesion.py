@@ -1,4 +1,4 @@
-"""Table 6 from the stored lesions: `draw-lesions`, `judge-lesions` and `augment-lesions`."""
+"""Table 6 from the stored lesions: `draw_lesions`, `judge_lesions` and `augment_lesions`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +30,7 @@ def draw_lesions(
     from meddiff.tasks.sampler import Sampler
 
     set_up_cpu(threads)
-    settings = stage_config(config, "lesions")
+    settings = stage_config(config, "draw_lesions")
     sampler = Sampler(model, settings.sampling, settings.machine, control)
     lesion.draw_lesions(with_lesions(where(open_store(store), dataset=dataset)), sampler, settings, out, index)
 
@@ -39,7 +39,7 @@ def judge_lesions(
     config: ConfigFile,
     dataset: DatasetName,
     store: StoreIndices,
-    drawn: Annotated[list[Path], typer.Option(help="Folders that `draw-lesions` filled, named by the model's origin.")],
+    drawn: Annotated[list[Path], typer.Option(help="Folders that `draw_lesions` filled, named by the model's origin.")],
     work: Work,
     extractor: Annotated[Path, typer.Option(help="Weights of the feature network.")],
     extractor_source: Annotated[Path, typer.Option(help="What these weights are.")],
@@ -60,7 +60,7 @@ def judge_lesions(
     from meddiff.store.query import open_store, where, with_lesions
 
     set_up_cpu(threads)
-    settings = stage_config(config, "judge-lesions")
+    settings = stage_config(config, "judge_lesions")
     device = choose_device(settings.machine.device)
     judge = NnUNet(work / dataset, settings.nnunet, device.type)
     network = networks.load(extractor, extractor_source, device)
@@ -88,16 +88,16 @@ def augment_lesions(
     from meddiff.machine.shards import DONE
     from meddiff.nnunet.model import NnUNet
     from meddiff.report.tables import write_metrics
-    from meddiff.stages import augmentation
+    from meddiff.stages.augment_lesions import compare, generate_training
     from meddiff.store.query import open_store, where, with_lesions
     from meddiff.tasks.sampler import Sampler
 
     set_up_cpu(threads)
-    settings = stage_config(config, "augment-lesions")
+    settings = stage_config(config, "augment_lesions")
     records = with_lesions(where(open_store(store), dataset=dataset))
     sampler = Sampler(model, settings.sampling, settings.machine, control)
-    made = augmentation.generate_training(records, sampler, settings, out / "generated", out / "generated.tsv")
+    made = generate_training(records, sampler, settings, out / "generated", out / "generated.tsv")
     device = choose_device(settings.machine.device).type
     real, augmented = (NnUNet(work / name, settings.nnunet, device) for name in (dataset, f"{dataset}-augmented"))
-    table = augmentation.compare(records, [row for row in made if row.status == DONE], real, augmented, out)
+    table = compare(records, [row for row in made if row.status == DONE], real, augmented, out)
     write_metrics(table, metrics, ("id", "training"))

@@ -1,4 +1,4 @@
-"""`meddiff draw-twins` and `meddiff report`: draw the pictures and write the report."""
+"""`twins` and `report`: draw the pictures and write the report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from meddiff.cli.options import ConfigFile, IndexOut, Out, ResultsFolder, StoreIndices, stage_config
 
 
-def draw_twins(
+def twins(
     config: ConfigFile,
     store: StoreIndices,
     synthetic: Annotated[list[Path], typer.Option(help="Folders of synthetic scans, named by the models.")],
@@ -17,11 +17,11 @@ def draw_twins(
 ) -> None:
     """Draw the held-out scans beside their synthetic twins; a stopped call goes on."""
     from meddiff.config.stages import settings_of
-    from meddiff.report import twins
+    from meddiff.report.twins import draw_twins
     from meddiff.store.query import held_out, open_store
 
     records, folders = held_out(open_store(store)), {folder.name: folder for folder in synthetic}
-    twins.draw_twins(records, folders, settings_of(stage_config(config, "draw-twins"), "draw-twins"), out, index)
+    draw_twins(records, folders, settings_of(stage_config(config, "twins"), "twins"), out, index)
 
 
 def report(

@@ -1,4 +1,4 @@
-"""`meddiff index`: find the cases."""
+"""`index`: find the cases."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`meddiff train-anatomy`: make the demo weights of TotalSegmentator anew."""
+"""`train_anatomy`: make the demo weights of TotalSegmentator anew."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ def train_anatomy(
     from meddiff.config import Region
     from meddiff.demo import train_weights
 
-    settings = stage_config(config, "train-anatomy")
+    settings = stage_config(config, "train_anatomy")
     labelled = {Region.CHEST: raw / "demo-chest" / "cxr", Region.ABDOMEN: raw / "demo-abdomen" / "abdomen"}
     train_weights.write_training_set(work / "raw", labelled, settings.windows, settings.anatomy.demo_phantoms)
     train_weights.export(train_weights.train(work, settings.anatomy.demo_epochs), out)

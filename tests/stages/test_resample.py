@@ -12,7 +12,8 @@ from meddiff.datasets.index import Case
 from meddiff.demo.phantom import make_phantom
 from meddiff.errors import UserError
 from meddiff.machine.shards import read_index
-from meddiff.stages.prepare import resample, resampling_bytes, volume_header
+from meddiff.stages.memory import resampling_bytes, volume_header
+from meddiff.stages.resample import resample
 from meddiff.volumes.volumes import from_zyx, write_image
 from tests.volumes.dicom.files import write_series
 

@@ -1,4 +1,4 @@
-"""`meddiff evaluate` and `meddiff gather-scores`: score synthetic scans, a shard at a time."""
+"""`extractor`, `evaluate` and `gather_scores`: score synthetic scans, a shard at a time."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,16 @@ from typing import Annotated
 import typer
 
 from meddiff.cli.options import ConfigFile, IndexOut, Out, StoreIndices, Threads, stage_config
+
+
+def extractor(
+    config: ConfigFile, out: Out, source: Annotated[Path, typer.Option(help="File that tells what the weights are.")]
+) -> None:
+    """Provide MedicalNet's weights, or seeded random ones, as the configuration says."""
+    from meddiff.metrics.extractor import prepare
+
+    settings = stage_config(config, "extractor")
+    prepare(settings.evaluation, settings.seed, out, source)
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""`meddiff regions`: find head and neck, chest and abdomen in a shard's scans."""
+"""`regions`: find head and neck, chest and abdomen in a shard's scans."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +18,6 @@ def regions(
     """Write the boxes of the anatomical regions of a shard's scans."""
     from meddiff.datasets.index import read_manifest
     from meddiff.machine.shards import done_rows
-    from meddiff.stages import prepare
+    from meddiff.stages.regions import regions as run
 
-    prepare.regions(done_rows([anatomy]), read_manifest(manifest), stage_config(config, "regions"), out, index)
+    run(done_rows([anatomy]), read_manifest(manifest), stage_config(config, "regions"), out, index)

@@ -1,4 +1,4 @@
-"""`meddiff distill`: a model that samples in few steps."""
+"""`distill`: a model that samples in few steps."""
 
 from pathlib import Path
 from typing import Annotated

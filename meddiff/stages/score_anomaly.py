@@ -64,7 +64,7 @@ class Study:
             since the lesions there are left out.
         fixed: thresholds of SPE, SEN and ACC that are not chosen.
         inputs: id of a record -> the files that the scorers read.
-        config: the sections of the stage `score-anomaly`.
+        config: the sections of the stage `score_anomaly`.
         out: folder of the counts.
         threads: cases at a time.
     """
@@ -109,7 +109,7 @@ class Study:
         facts = tuple(f"{name} {threshold}" for name, threshold in thresholds.items())
         folder = self.out / part
         items = [Item(r.id, (r.path, *self.inputs[r.id]), folder / f"{r.id}.npz", facts, r) for r in records]
-        settings, index = settings_of(self.config, "score-anomaly"), folder / "index.tsv"
+        settings, index = settings_of(self.config, "score_anomaly"), folder / "index.tsv"
         run_shard(f"score anomalies, {part}", items, settings, work, index, self.threads)
         return _sum(done_rows([index]), list(thresholds))
 
@@ -124,7 +124,7 @@ def score_all(
 
     Args:
         store: finished rows of the crop store.
-        config: the sections of the stage `score-anomaly`.
+        config: the sections of the stage `score_anomaly`.
         maps: folder of the anomaly maps.
         probabilities: folder of nnU-Net's probability maps.
         out: folder of what was counted in each case; a stopped call goes on from it.

@@ -1,4 +1,4 @@
-"""`meddiff qc`, `qc-page` and `cohort`: pictures and numbers of prepared cases, a page of them, who has none left."""
+"""`qc`, `qc_page` and `cohort`: pictures and numbers of prepared cases, a page of them, who has none left."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,14 +32,13 @@ def qc_page(config: ConfigFile, results: ResultsFolder) -> None:
     from meddiff.report.layout import Results
     from meddiff.report.qc_page import write_page
 
-    page = write_page(Results(results), stage_config(config, "qc-page"))
+    page = write_page(Results(results), stage_config(config, "qc_page"))
     typer.echo(f"quality control: {page}")
 
 
-def cohort(config: ConfigFile, results: ResultsFolder, out: Out) -> None:
+def cohort(results: ResultsFolder, out: Out) -> None:
     """Count the scans of each dataset that are used, and fail where a dataset has none."""
     from meddiff.report.cohort import write_cohort
     from meddiff.report.layout import Results
 
-    stage_config(config, "cohort")
     write_cohort(Results(results), out)

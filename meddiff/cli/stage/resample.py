@@ -1,4 +1,4 @@
-"""`meddiff resample`: bring a shard's scans to the isotropic spacing."""
+"""`resample`: bring a shard's scans to the isotropic spacing."""
 
 from typing import Annotated
 
@@ -28,7 +28,7 @@ def resample(
     """Read a shard's scans, quarantine what is no CT, and resample the others."""
     one_thread_per_case()
     from meddiff.datasets.index import read_manifest
-    from meddiff.stages import prepare
+    from meddiff.stages.resample import resample as run
 
     cases = [case for case in read_manifest(manifest) if case.shard == shard]
-    prepare.resample(cases, stage_config(config, "resample"), out, index, threads, memory_mb)
+    run(cases, stage_config(config, "resample"), out, index, threads, memory_mb)

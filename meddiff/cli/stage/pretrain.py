@@ -1,4 +1,4 @@
-"""`meddiff pretrain`: train a foundation model."""
+"""`pretrain`: train a foundation model."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`meddiff tables`: turn metrics into the paper's tables."""
+"""`tables`: turn metrics into the paper's tables."""
 
 import typer
 

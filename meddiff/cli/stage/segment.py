@@ -1,4 +1,4 @@
-"""`meddiff segment`: let TotalSegmentator judge synthetic or real scans."""
+"""`segment`: let TotalSegmentator judge synthetic or real scans."""
 
 from pathlib import Path
 from typing import Annotated

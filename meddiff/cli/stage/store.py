@@ -1,4 +1,4 @@
-"""`meddiff store`: write a shard's regions to the crop store."""
+"""`store`: write a shard's regions to the crop store."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,8 +32,8 @@ def store(
     one_thread_per_case()
     from meddiff.datasets.index import read_manifest
     from meddiff.machine.shards import done_rows
-    from meddiff.stages import prepare
+    from meddiff.stages.store import store as run
 
     ct, labels, boxes = (done_rows([path]) for path in (resampled, anatomy, regions))
     cases = read_manifest(manifest)
-    prepare.store(ct, labels, boxes, cases, stage_config(config, "store"), out, index, threads, memory_mb)
+    run(ct, labels, boxes, cases, stage_config(config, "store"), out, index, threads, memory_mb)

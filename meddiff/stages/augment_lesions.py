@@ -50,7 +50,7 @@ def generate_training(records: list[Record], sampler: Sampler, config: Config, o
     items = [
         Item(f"{r.id}-{copy}", (r.path,), out / f"{r.id}-{copy}.nii.gz", (sampler.checksum,), r) for r, copy in copies
     ]
-    return run_shard("generate training lesions", items, settings_of(config, "augment-lesions"), work, index)
+    return run_shard("generate training lesions", items, settings_of(config, "augment_lesions"), work, index)
 
 
 def compare(

@@ -1,4 +1,4 @@
-"""Table 5 from the stored scans with lesions: `anomaly-maps`, `supervised` (nnU-Net) and `score-anomaly`."""
+"""Table 5 from the stored scans with lesions: `anomaly_maps`, `supervised` (nnU-Net) and `score_anomaly`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,7 @@ def anomaly_maps(
     from meddiff.tasks.sampler import Sampler
 
     set_up_cpu(threads)
-    settings = stage_config(config, "anomaly")
+    settings = stage_config(config, "anomaly_maps")
     sampler = Sampler(model, settings.sampling, settings.machine)
     write_maps(organ_records(open_store(store)), sampler, settings, out, index)
 
@@ -52,9 +52,9 @@ def score_anomaly(
 ) -> None:
     """Score maps, intensity and nnU-Net on the test scans, a row per dataset and method; a stopped one goes on."""
     from meddiff.report.tables import write_metrics
-    from meddiff.stages.detect_scores import score_all
+    from meddiff.stages.score_anomaly import score_all
     from meddiff.store.query import open_store
 
-    settings = stage_config(config, "score-anomaly")
+    settings = stage_config(config, "score_anomaly")
     rows = score_all(open_store(store), settings, maps, probabilities, out, threads or 1)
     write_metrics(rows, metrics, ("dataset", "method", "n"))
