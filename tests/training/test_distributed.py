@@ -1,5 +1,6 @@
 """Processes that share every step, over Gloo."""
 
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -51,13 +52,23 @@ def trained_alone(folder, record_folder, controlled=False):
     return torch.load(folder / "rank-0.pt", weights_only=True)
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, record):
+    """The weights that one process gives, by whether a ControlNet is trained."""
+
+    @cache
+    def weights(controlled):
+        return trained_alone(tmp_path_factory.mktemp("alone"), record.folder, controlled)
+
+    return weights
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("processes", "controlled"), [(2, True), (4, False), (8, False)])
-def test_any_number_of_processes_trains_as_one_to_the_bit(tmp_path, record, processes, controlled):
+def test_any_number_of_processes_trains_as_one_to_the_bit(tmp_path, record, alone, processes, controlled):
     together(processes, train_whole, tmp_path, record.folder, controlled)
-    alone = trained_alone(tmp_path / "alone", record.folder, controlled)
     for rank in range(processes):
-        assert_same(torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True), alone)
+        assert_same(torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True), alone(controlled))
 
 
 def assert_same(first, second):
@@ -71,7 +82,7 @@ def train_one_step_more(rank, folder, record_folder):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_to_the_bit_with_another_number_of_processes(tmp_path, record):
+def test_a_run_goes_on_to_the_bit_with_another_number_of_processes(tmp_path, record, alone):
     together(2, train_one_step_more, tmp_path / "parts", record.folder)
     together(1, train_one_step_more, tmp_path / "parts", record.folder)
     together(3, train_one_step_more, tmp_path / "parts", record.folder)
@@ -80,7 +91,7 @@ def test_a_run_goes_on_to_the_bit_with_another_number_of_processes(tmp_path, rec
         "checkpoint-000000003.pt",
         "checkpoint-000000004.pt",
     ]
-    assert_same(parts, trained_alone(tmp_path / "whole", record.folder))
+    assert_same(parts, alone(False))
 
 
 class Clocks(NamedTuple):
@@ -144,13 +155,12 @@ def passing_time(advance, time):
 
 
 @pytest.mark.slow
-def test_no_difference_of_the_clocks_makes_processes_wait_for_each_other(tmp_path, record):
+def test_no_difference_of_the_clocks_makes_processes_wait_for_each_other(tmp_path, record, alone):
     together(2, train_by_these_clocks, tmp_path, record.folder)
-    alone = trained_alone(tmp_path / "alone", record.folder)
     for name in CLOCKS:
         assert len(list((tmp_path / name).glob("checkpoint-*.pt"))) > 1, name
         for rank in (0, 1):
-            assert_same(torch.load(tmp_path / name / f"rank-{rank}.pt", weights_only=True), alone)
+            assert_same(torch.load(tmp_path / name / f"rank-{rank}.pt", weights_only=True), alone(False))
 
 
 def train_apart(rank, folder, record_folder):
