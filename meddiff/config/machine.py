@@ -10,7 +10,9 @@ from meddiff.config.base import Section
 class MachineConfig(Section):
     """How and where jobs run, and how closely they are watched: no value here changes a result or runs a job again."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="`auto` is the GPU where there is one.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", description="`auto` is the GPU where there is one; `mps` is Apple's, which auto does not take."
+    )
     data_shards: int = Field(default=84, ge=1, description="Jobs per preparation stage; about 64 cases each.")
     sampling_shards: int = Field(default=28, ge=1, description="Jobs per model that draw synthetic scans.")
     processes: int = Field(

@@ -23,6 +23,10 @@ def choose_device(name: str, gpus: int = 1) -> torch.device:
     """
     if torch.__version__.startswith("2.9."):
         raise UserError(f"torch {torch.__version__} has slow, faulty 3-D convolutions; install the locked version")
+    if name == "mps":
+        if not torch.backends.mps.is_available():
+            raise UserError("machine.device: 'mps' is configured but torch sees no GPU of Apple's; set it to auto")
+        return torch.device("mps")
     if name != "cpu":
         take_gpus(torch.cuda.device_count(), gpus)
     if name == "cuda" and not torch.cuda.is_available():

@@ -7,7 +7,7 @@ import torch
 from scipy import ndimage
 
 from meddiff.anatomy.labels import LUNG, ids
-from meddiff.config import AnomalyConfig, Organ
+from meddiff.config import REGION_OF, AnomalyConfig, Organ
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import CaseError, UserError
 from meddiff.machine.progress import showing
@@ -15,6 +15,7 @@ from meddiff.store.view import View
 from meddiff.tasks.sampler import Sampler
 from meddiff.volumes.hu import air_scaled, normalise
 
+LEAST_ML = 20  # Choice: less is a few mislabelled voxels; a newborn's liver has 120 ml, its lungs 50
 CLASSES: dict[Organ, tuple[str, ...]] = {Organ.LUNG: LUNG, Organ.LIVER: ("liver",)}
 
 
@@ -36,6 +37,21 @@ def organ_mask(anatomy_zyx: np.ndarray, organ: Organ, spacing_mm: float, closing
         mask |= closed[(slice(radius, -radius),) * 3]
     filled = np.stack([ndimage.binary_fill_holes(plane) for plane in mask])
     return mask | filled
+
+
+def organ_of(view: View, organ: Organ, closing_mm: float) -> np.ndarray:
+    """Return where a user's scan shows the organ, bool.
+
+    Raises:
+        UserError: it does not, but for what is so little that it was mistaken for the organ.
+    """
+    shown_ml = np.isin(view.anatomy_zyx, ids(*CLASSES[organ])).sum() * view.spacing_mm**3 / 1000
+    if shown_ml < LEAST_ML:
+        raise UserError(
+            f"the scan shows no {organ}: {shown_ml:.0f} ml are labelled so, and {LEAST_ML} ml are needed; give a scan "
+            f"of the {REGION_OF[organ]}, or an anatomy mask that has the {organ}"
+        )
+    return organ_mask(view.anatomy_zyx, organ, view.spacing_mm, closing_mm)
 
 
 @dataclass(frozen=True)

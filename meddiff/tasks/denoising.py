@@ -3,12 +3,15 @@
 A method's `sigma_n` is the noise in units of half the region's HU window, in which the model's images lie in [-1, 1].
 """
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 from torch import Tensor
 
+from meddiff.anatomy.noise import measure_noise_hu
 from meddiff.config import DenoisingConfig, SamplingConfig
 from meddiff.diffusion import diffpir
 from meddiff.diffusion.schedule import Schedule
@@ -17,8 +20,12 @@ from meddiff.diffusion.solvers import VolumeSolver
 from meddiff.errors import UserError
 from meddiff.machine.progress import showing
 from meddiff.store.view import View
+from meddiff.tasks.guided import Shown, guided
 from meddiff.tasks.sampler import Sampler
+from meddiff.tasks.scan import Scan
 from meddiff.volumes.hu import denormalise, normalise
+
+log = logging.getLogger(__name__)
 
 NOISE_REACH = 3.0  # Choice: standard deviations by which noise takes a voxel out of the window
 
@@ -58,6 +65,34 @@ def denoise(sampler: Sampler, view: View, config: DenoisingConfig, noise_hu: flo
     nearly = (hu_zyx >= window.low_hu - reach_hu) & (hu_zyx <= window.high_hu + reach_hu)
     within = (result > round(window.low_hu)) & (result < round(window.high_hu))
     return np.where(inside | nearly & within, result, hu_zyx)
+
+
+def denoise_scan(
+    sampler: Sampler, scan: Scan, config: DenoisingConfig, noise_hu: float | None, seed: int = 0, anyway: bool = False
+) -> sitk.Image:
+    """Return a user's scan with less noise, int16 HU on its own voxels.
+
+    Args:
+        sampler: the model.
+        scan: cut to the region to work on.
+        config: method and steps.
+        noise_hu: standard deviation of the scan's noise, HU; none: measured in its soft tissue.
+        seed: of the noise that the method adds.
+        anyway: return a result also that is worse than the scan.
+
+    Raises:
+        CaseError: there is too little soft tissue to measure the noise in.
+        UserError: the model's schedule has no such noise, or the result is worse than the scan.
+    """
+    if config.method == "guided":
+        return scan.own(guided(sampler, scan.source, [Shown(scan)], noise_hu, seed))
+    if noise_hu is None:
+        noise_hu = measure_noise_hu(scan.hu_zyx, scan.anatomy_zyx, scan.spacing_mm)
+        log.info("noise of %.1f HU, measured in soft tissue; give another with --noise-hu", noise_hu)
+    clean_zyx = denoise(sampler, scan, config, noise_hu, seed)
+    if not anyway:
+        check_gain(scan, clean_zyx, noise_hu)
+    return scan.with_changes(clean_zyx)
 
 
 def check_gain(view: View, result_zyx: np.ndarray, noise_hu: float) -> None:
