@@ -16,7 +16,7 @@ from meddiff.cli.options import (
     Seed,
     Threads,
     check_region,
-    check_volume_out,
+    check_result_out,
     mask_file,
     naming,
     own_config,
@@ -53,27 +53,21 @@ def denoise(
     its HU window keep their value, and so does noise that is finer than the model's voxels. The voxels of a file are
     those of the scan, in its order. A DICOM folder gives a DICOM series, marked as derived, in the same study.
     """
-    if scan.is_dir():
-        from meddiff.volumes.dicom.derived import check_derivable
-
-        with naming(scan):
-            check_derivable(scan, out)
-    else:
-        check_volume_out(out, scan, anatomy)
+    check_result_out(out, scan, anatomy)
     check_region(region)
     model = own_model(model)
     settings = own_config(config, model)
     changes = {"method": method} if method else {}
     how = parse_section(DenoisingConfig, settings.denoising.model_dump() | changes, "denoising")
     from meddiff.anatomy.noise import measure_noise_hu
+    from meddiff.derived.out import write_result
+    from meddiff.derived.series import Content
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import denoising
     from meddiff.tasks.fit import check_fit, scan_misfits
     from meddiff.tasks.guided import Shown, guided
     from meddiff.tasks.sampler import Sampler
     from meddiff.tasks.scan import read_scan
-    from meddiff.volumes import volumes
-    from meddiff.volumes.dicom.derived import write_derived_series
 
     set_up_cpu(threads)
     sampler = Sampler(model, settings.sampling, settings.machine)
@@ -91,7 +85,4 @@ def denoise(
             if not anyway:
                 denoising.check_gain(prepared, clean_zyx, noise_hu)
             result = prepared.with_changes(clean_zyx)
-    if scan.is_dir():
-        write_derived_series(result, scan, out, f"denoised with {sampler.model.name}")
-    else:
-        volumes.write_image(result, out)
+    write_result(result, Content(f"denoised with {sampler.model.name}"), scan, out)

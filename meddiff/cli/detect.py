@@ -14,7 +14,8 @@ from meddiff.cli.options import (
     ScanFile,
     Seed,
     Threads,
-    check_volume_out,
+    check_labels_out,
+    check_result_out,
     mask_file,
     naming,
     own_config,
@@ -23,10 +24,12 @@ from meddiff.cli.options import (
 from meddiff.config import REGION_OF, Organ
 from meddiff.errors import UserError
 
+MAP_STEP_HU, MAP_WINDOW_HU = 0.1, (0.0, 400.0)  # of a map in DICOM
+
 
 def detect(
     scan: ScanFile,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Map in HU to write, e.g. map.nii.gz.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Map in HU, or a folder for a DICOM folder.")],
     organ: Annotated[Organ, typer.Option(help="Where to look.")],
     anatomy: AnatomyMask = None,
     anatomy_version: AnatomyVersion = 2,
@@ -48,13 +51,15 @@ def detect(
     Map and mask are by default what Table 5 scores under the paper's name. A threshold is best chosen on scans with
     known lesions, as the pipeline does (`metrics/score_anomaly.csv`, in half HU windows).
     """
-    check_volume_out(out, scan, anatomy)
+    check_result_out(out, scan, anatomy)
     if mask_out:
-        check_volume_out(mask_out, scan, anatomy, out, option="--mask-out")
+        check_labels_out(mask_out, scan, anatomy, out, option="--mask-out")
     if (threshold_hu is None) != (mask_out is None):
         raise UserError("a mask needs both, --mask-out and --threshold-hu")
     import numpy as np
 
+    from meddiff.derived.out import write_labels, write_result
+    from meddiff.derived.series import MODIFIED_HU, Content
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import anomaly
     from meddiff.tasks.fit import check_fit, scan_misfits
@@ -73,8 +78,10 @@ def detect(
     t = anomaly.timesteps(settings.anomaly, organ)[-1] if timestep is None else timestep
     found = anomaly.anomaly_map(sampler, prepared, mask, anomaly.Probe(t, settings.anomaly.draws, masked), seed)
     map_hu = prepared.as_map(found * prepared.window.width_hu / 2)
-    volumes.write_image(map_hu, out)
+    shown = Content(f"anomaly map, {organ}: scan minus expected, in HU", MODIFIED_HU, MAP_STEP_HU, MAP_WINDOW_HU)
+    write_result(map_hu, shown, scan, out)
     if mask_out:
         map_zyx = volumes.to_zyx(map_hu)
         size_zyx = map_zyx if brighter_only else np.abs(map_zyx)
-        volumes.write_image(volumes.like((size_zyx >= threshold_hu).astype(np.uint8), map_hu), mask_out)
+        reached = volumes.like((size_zyx >= threshold_hu).astype(np.uint8), map_hu)
+        write_labels(reached, {1: "anomaly"}, scan, mask_out)

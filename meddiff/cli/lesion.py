@@ -15,7 +15,9 @@ from meddiff.cli.options import (
     ScanFile,
     Seed,
     Threads,
+    check_labels_out,
     check_region,
+    check_result_out,
     check_volume_out,
     mask_file,
     naming,
@@ -27,7 +29,6 @@ from meddiff.errors import UserError
 from meddiff.weights import default_bundle
 
 if TYPE_CHECKING:
-    from meddiff.tasks.lesion_files import WithLesion
     from meddiff.tasks.sampler import Sampler
 
 app = typer.Typer(help="Lesions by a fine-tuned model, from a mask of yours or a drawn one.", no_args_is_help=True)
@@ -68,6 +69,7 @@ def generate(
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import lesion_files
     from meddiff.tasks.fit import anatomy_misfits, check_fit
+    from meddiff.volumes import volumes
 
     set_up_cpu(threads)
     model, control = own_model(model), control or default_bundle("lesions")
@@ -77,14 +79,17 @@ def generate(
     with naming(anatomy):
         mask = read_mask(MaskFile(anatomy, anatomy_version), sampler.model.spacing_mm)
         check_fit(anatomy_misfits(upright_labels(mask), region, sampler.model.scans), anyway)
-        _write(lesion_files.generate_lesion(sampler, mask, region, wanted, settings, patch), out, mask_out)
+        made = lesion_files.generate_lesion(sampler, mask, region, wanted, settings, patch)
+    volumes.write_image(made.ct, out)
+    if mask_out:
+        volumes.write_image(made.mask, mask_out)
 
 
 @app.command("inpaint")
 def inpaint(
     scan: ScanFile,
     region: Annotated[Region, typer.Option(help="The part of the scan to work on.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="CT to write, e.g. ct.nii.gz.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CT to write, or a folder for a DICOM folder.")],
     lesion: LesionMask = None,
     organ: LesionOrgan = None,
     diameter_mm: Diameter = 20.0,
@@ -99,10 +104,12 @@ def inpaint(
     threads: Threads = None,
 ) -> None:
     """Write the scan with a lesion drawn into it; beyond the mask and its margin every voxel is as it was."""
-    check_volume_out(out, scan, anatomy, lesion)
+    check_result_out(out, scan, anatomy, lesion)
     if mask_out:
-        check_volume_out(mask_out, scan, anatomy, lesion, out, option="--mask-out")
+        check_labels_out(mask_out, scan, anatomy, lesion, out, option="--mask-out")
     check_region(region)
+    from meddiff.derived.out import write_labels, write_result
+    from meddiff.derived.series import Content
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks import lesion_files
     from meddiff.tasks.fit import check_fit, scan_misfits
@@ -116,16 +123,10 @@ def inpaint(
     with naming(scan):
         prepared = read_scan(scan, region, mask_file(anatomy, anatomy_version), sampler.model, settings)
         check_fit(scan_misfits(prepared, sampler.model.scans), anyway)
-        _write(lesion_files.inpaint_scan(sampler, prepared, wanted, settings), out, mask_out)
-
-
-def _write(made: "WithLesion", out: Path, mask_out: Path | None) -> None:
-    """Write a CT, and the mask of its lesion where it is asked for."""
-    from meddiff.volumes.volumes import write_image
-
-    write_image(made.ct, out)
+        made = lesion_files.inpaint_scan(sampler, prepared, wanted, settings)
+    write_result(made.ct, Content(f"synthetic lesion by {sampler.model.name}"), scan, out)
     if mask_out:
-        write_image(made.mask, mask_out)
+        write_labels(made.mask, {1: "lesion"}, scan, mask_out)
 
 
 def _sampler(model: str, control: Path, config: Config) -> "Sampler":

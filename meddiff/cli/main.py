@@ -18,6 +18,7 @@ from meddiff.cli import (
     denoise,
     detect,
     fetch,
+    label,
     lesion,
     model,
     phantoms,
@@ -60,6 +61,7 @@ app.command(rich_help_panel=SCANS)(detect.detect)
 app.command(rich_help_panel=SCANS)(synthesize.synthesize)
 app.add_typer(lesion.app, name="lesion", rich_help_panel=SCANS)
 app.command(rich_help_panel=SCANS)(superres.superres)
+app.command(rich_help_panel=SCANS)(label.label)
 app.add_typer(model.app, name="model", rich_help_panel=MODELS)
 app.command(rich_help_panel=MODELS)(weights.weights)
 app.command(rich_help_panel=DATA)(datasets.datasets)

@@ -86,6 +86,45 @@ def check_volume_out(path: Path, *others: Path | None, option: str = "--out") ->
 
     if not path.name.lower().endswith(WRITTEN_SUFFIXES):
         raise UserError(f"{option} {path}: no name of a volume; end it with one of {', '.join(WRITTEN_SUFFIXES)}")
+    _check_place(path, others, option)
+
+
+def check_result_out(path: Path, scan: Path, *others: Path | None) -> None:
+    """Refuse a place for a result on a scan: a volume, or of a DICOM folder a folder for a series, too.
+
+    Raises:
+        UserError: see `check_volume_out` and `check_derivable`.
+    """
+    from meddiff.derived.series import check_derivable
+    from meddiff.volumes.volumes import is_volume_file
+
+    if not scan.is_dir() or is_volume_file(path):
+        check_volume_out(path, scan, *others)
+    else:
+        with naming(scan):
+            check_derivable(scan, path)
+
+
+def check_labels_out(path: Path, scan: Path, *others: Path | None, option: str) -> None:
+    """Refuse a place for labels of a scan: a volume, or of a DICOM folder a SEG or RTSTRUCT, too.
+
+    Raises:
+        UserError: see `check_volume_out`; a multi-frame source.
+    """
+    from meddiff.derived.labels import is_dicom_labels
+    from meddiff.derived.series import single_frames
+
+    if not is_dicom_labels(path):
+        check_volume_out(path, scan, *others, option=option)
+        return
+    if not scan.is_dir():
+        raise UserError(f"{option} {path}: SEG and RTSTRUCT refer to a DICOM series; {scan} is none, name a volume")
+    with naming(scan):
+        single_frames(scan)
+    _check_place(path, (scan, *others), option)
+
+
+def _check_place(path: Path, others: tuple[Path | None, ...], option: str) -> None:
     if path.is_dir():
         raise UserError(f"{option} {path}: a folder; name a file")
     place = path.resolve()

@@ -16,7 +16,7 @@ from meddiff.cli.options import (
     Seed,
     Threads,
     check_region,
-    check_volume_out,
+    check_result_out,
     mask_file,
     naming,
     own_config,
@@ -29,7 +29,7 @@ from meddiff.weights import default_bundle
 
 def superres(
     scan: ScanFile,
-    out: Annotated[Path, typer.Option("--out", "-o", help="CT to write, e.g. ct.nii.gz.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CT to write, or a folder for a DICOM folder.")],
     region: Annotated[Region, typer.Option(help="The part of the scan to work on; the result holds it alone.")],
     anatomy: AnatomyMask = None,
     anatomy_version: AnatomyVersion = 2,
@@ -44,8 +44,10 @@ def superres(
 
     Its axes run as those of the scan do, nearest to which the patient's are.
     """
-    check_volume_out(out, scan, anatomy)
+    check_result_out(out, scan, anatomy)
     check_region(region)
+    from meddiff.derived.out import write_result
+    from meddiff.derived.series import Content
     from meddiff.machine.device import set_up_cpu
     from meddiff.model.control_bundle import slice_factor
     from meddiff.tasks import super_resolution
@@ -69,4 +71,5 @@ def superres(
         )
         check_fit(anatomy_misfits(thick.anatomy_zyx, region, sampler.model.scans), anyway)
     result = super_resolution.super_resolve(sampler, thick, settings.super_resolution, seed)
-    volumes.write_image(volumes.in_order_of(volumes.like(result, grid), own_grid), out)
+    thin = volumes.in_order_of(volumes.like(result, grid), own_grid)
+    write_result(thin, Content(f"thin slices by {sampler.model.name}"), scan, out)

@@ -95,6 +95,24 @@ def read_scan(path: Path, region: Region, anatomy: MaskFile | None, model: Found
     return Scan(**vars(view), source=source, own_grid=own_grid, grid=grid)
 
 
+def label_scan(path: Path, anatomy: MaskFile | None, config: Config) -> sitk.Image:
+    """Return the anatomy of a scan on its own voxels, uint8: what a model is shown, before it is cut to a region.
+
+    Args:
+        path: NIfTI, NRRD or MHA file, or DICOM folder.
+        anatomy: see `read_anatomy`.
+        config: for the spacing at which labels are made, and for anatomy.
+
+    Raises:
+        CaseError: no readable CT, or a mask that is not of this scan.
+    """
+    acquired = volumes.read_acquired(path, config.data.allow_missing_slices)
+    upright = volumes.put_upright(acquired)
+    ct = resample_ct(upright, config.data.spacing_mm)
+    labels = volumes.like(read_anatomy(anatomy, upright, ct, config), ct)
+    return sitk.Resample(labels, acquired, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+
+
 def read_anatomy(file: MaskFile | None, scan: sitk.Image, ct: sitk.Image, config: Config) -> np.ndarray:
     """Return the label ids of a scan, uint8 `zyx`: of a mask, of TotalSegmentator, or of both.
 

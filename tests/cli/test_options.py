@@ -1,9 +1,11 @@
 """Where a result may be written: known before the work begins."""
 
+import numpy as np
 import pytest
 
-from meddiff.cli.options import check_volume_out
+from meddiff.cli.options import check_labels_out, check_result_out, check_volume_out
 from meddiff.errors import UserError
+from tests.volumes.dicom.files import write_series
 
 
 @pytest.fixture
@@ -44,3 +46,22 @@ def test_what_would_replace_an_input_or_is_no_single_file_is_refused(folder, nam
 def test_a_file_is_no_folder_to_write_to(folder):
     with pytest.raises(UserError, match="nothing can be written to"):
         check_volume_out(folder / "ct.nii.gz" / "out.nii.gz")
+
+
+def test_a_result_on_a_dicom_folder_is_a_volume_or_a_folder(tmp_path):
+    write_series(tmp_path / "ct", np.arange(60).reshape(3, 4, 5) * 30 - 1000)
+    for name in ("out", "out.nii.gz", "new/out"):
+        check_result_out(tmp_path / name, tmp_path / "ct")
+    for name in ("mask.seg.dcm", "mask.RTSTRUCT.dcm", "mask.nii.gz"):
+        check_labels_out(tmp_path / name, tmp_path / "ct", option="--mask-out")
+    with pytest.raises(UserError, match="already holds files"):
+        check_result_out(tmp_path / "ct", tmp_path / "ct")
+    with pytest.raises(UserError, match=r"--mask-out .*or lie in it"):
+        check_labels_out(tmp_path / "ct" / "mask.seg.dcm", tmp_path / "ct", option="--mask-out")
+
+
+def test_of_a_volume_there_is_no_dicom(folder):
+    with pytest.raises(UserError, match="no name of a volume"):
+        check_result_out(folder / "out", folder / "ct.nii.gz")
+    with pytest.raises(UserError, match=r"--mask-out .*SEG and RTSTRUCT refer to a DICOM series; .*ct.nii.gz is none"):
+        check_labels_out(folder / "mask.seg.dcm", folder / "ct.nii.gz", option="--mask-out")

@@ -12,12 +12,12 @@ import torch
 from meddiff.anatomy.labels import LUNG, ids
 from meddiff.anatomy.numbering import MaskFile
 from meddiff.config import Config, DiffusionConfig, Region, WindowsConfig
+from meddiff.derived.series import Content, write_derived_series
 from meddiff.errors import CaseError
 from meddiff.model.foundation import FoundationModel
 from meddiff.model.unet import UNet
 from meddiff.tasks import scan as scan_module
-from meddiff.tasks.scan import read_scan
-from meddiff.volumes.dicom.derived import write_derived_series
+from meddiff.tasks.scan import label_scan, read_scan
 from meddiff.volumes.geometry import Grid
 from meddiff.volumes.volumes import from_zyx, like, read_ct, read_image, to_zyx, write_image
 from tests.training import SMALL
@@ -190,11 +190,21 @@ def test_of_a_mask_with_a_few_structures_totalsegmentator_labels_the_rest(files,
     assert (scan.anatomy_zyx == made)[~cut].mean() > 0.98
 
 
+def test_the_labels_of_a_scan_lie_on_its_own_voxels(tilted):
+    for kind in ("", "-ras", "-tilted"):
+        labels = label_scan(
+            tilted / f"ct{kind}.nii.gz", MaskFile(tilted / f"mask{kind}.nii.gz"), Config(data={"spacing_mm": 6.0})
+        )
+        given = read_image(tilted / f"mask{kind}.nii.gz")
+        assert Grid.of(labels).equals(Grid.of(given))
+        assert (to_zyx(labels) == to_zyx(given)).mean() > (0.95 if kind == "-tilted" else 0.9999)
+
+
 def test_a_dicom_series_becomes_a_derived_one(tmp_path):
     hu = np.random.default_rng(0).integers(-1000, 1000, (5, 16, 18)).astype(np.int16)
     write_dicom_series(tmp_path / "in", hu)
     source = read_ct(tmp_path / "in")
-    write_derived_series(source + 7, tmp_path / "in", tmp_path / "out", "denoised with tiny")
+    write_derived_series(source + 7, tmp_path / "in", tmp_path / "out", Content("denoised with tiny"))
     assert (to_zyx(read_ct(tmp_path / "out")) == np.clip(hu, -1024, None) + 7).all()
     before, after = (
         {float(t.ImagePositionPatient[2]): t for t in map(pydicom.dcmread, sorted((tmp_path / name).iterdir()))}

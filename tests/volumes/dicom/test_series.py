@@ -16,8 +16,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from meddiff.derived.series import Content, write_derived_series
 from meddiff.errors import CaseError
-from meddiff.volumes.dicom.derived import write_derived_series
 from meddiff.volumes.dicom.labels import read_dicom_labels
 from meddiff.volumes.dicom.series import choose_series, read_series
 from meddiff.volumes.geometry import Grid
@@ -274,7 +274,7 @@ def test_compressed_slices_are_read_and_a_series_is_derived_from_them(tmp_path, 
     assert pydicom.dcmread(tmp_path / "ct" / "1-0.dcm").file_meta.TransferSyntaxUID == syntax
     image = read_ct(tmp_path / "ct")
     np.testing.assert_array_equal(to_zyx(image), HU)
-    write_derived_series(image + 7, tmp_path / "ct", tmp_path / "out", "derived")
+    write_derived_series(image + 7, tmp_path / "ct", tmp_path / "out", Content("derived"))
     np.testing.assert_array_equal(hu_of(tmp_path / "out"), HU + 7)
 
 
@@ -299,7 +299,7 @@ def test_old_files_without_preamble_are_read_and_a_series_is_derived_from_them(t
         assert path.read_bytes()[:2] == b"\b\0"
     image = read_ct(tmp_path / "ct")
     np.testing.assert_array_equal(to_zyx(image), HU)
-    write_derived_series(image + 7, tmp_path / "ct", tmp_path / "out", "derived")
+    write_derived_series(image + 7, tmp_path / "ct", tmp_path / "out", Content("derived"))
     np.testing.assert_array_equal(hu_of(tmp_path / "out"), HU + 7)
 
 
@@ -329,7 +329,7 @@ def test_a_series_derived_from_a_tilted_one_lies_on_its_slices(tmp_path):
     smooth = (-800 + 20 * np.indices((10, 24, 20)).sum(0)).astype(int)
     tilted(tmp_path / "ct", smooth)
     image = read_ct(tmp_path / "ct")
-    write_derived_series(image, tmp_path / "ct", tmp_path / "out", "derived")
+    write_derived_series(image, tmp_path / "ct", tmp_path / "out", Content("derived"))
     source, out = read_series(tmp_path / "ct", -1024), read_series(tmp_path / "out", -1024)
     np.testing.assert_allclose(Grid.of(out).axes_mm, Grid.of(source).axes_mm, atol=1e-6)
     np.testing.assert_allclose(to_zyx(out)[:, 2:-2, 2:-2], smooth[:, 2:-2, 2:-2], atol=2)

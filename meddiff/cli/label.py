@@ -1,0 +1,49 @@
+"""`meddiff label`: the anatomy of one scan, as a model is shown it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meddiff.cli.options import (
+    AnatomyMask,
+    AnatomyVersion,
+    OwnConfig,
+    OwnModel,
+    ScanFile,
+    Threads,
+    check_labels_out,
+    mask_file,
+    naming,
+    own_config,
+    own_model,
+)
+
+
+def label(
+    scan: ScanFile,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Volume to write, or for a DICOM folder a .seg.dcm or .rtstruct.dcm."),
+    ],
+    anatomy: AnatomyMask = None,
+    anatomy_version: AnatomyVersion = 2,
+    model: OwnModel = None,
+    config: OwnConfig = None,
+    threads: Threads = None,
+) -> None:
+    """Write the labels of a scan, TotalSegmentator's 1 to 117 and the rest of the body 118, on the scan's voxels.
+
+    They are those that the other verbs show the model; with `--anatomy` they are made from a mask of yours.
+    """
+    check_labels_out(out, scan, anatomy, option="--out")
+    from meddiff.anatomy.labels import BODY, CLASS_NAMES
+    from meddiff.derived.out import write_labels
+    from meddiff.machine.device import set_up_cpu
+    from meddiff.tasks.scan import label_scan
+
+    settings = own_config(config, own_model(model))
+    set_up_cpu(threads)
+    with naming(scan):
+        labels = label_scan(scan, mask_file(anatomy, anatomy_version), settings)
+    write_labels(labels, {**dict(enumerate(CLASS_NAMES, start=1)), BODY: "body"}, scan, out)
