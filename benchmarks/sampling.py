@@ -120,9 +120,9 @@ def quality(name: str, recipe: Recipe, cases: list[Case], config: Config) -> dic
     drawn_with = to_draw(name, recipe)
     sampler = Sampler(recipe.model, drawn_with.config, drawn_with.machine)
     index = folder / "index.tsv"
-    synthesize_records(sampler, cases, recipe.config.model_dump_json(), 0, folder, index)
+    synthesize_records(sampler, cases, recipe.config.model_dump_json(), 0, index)
     drawn = [row for row in read_index(index) if row.status == "done"]
-    segment_synthetic(drawn, config, folder / "judged", folder / "judged.tsv")
+    segment_synthetic(drawn, config, folder / "judged" / "index.tsv")
     network = extractor.load(
         RESULTS / "models/extractor/weights.safetensors", RESULTS / "models/extractor/source.json", torch.device("cpu")
     )

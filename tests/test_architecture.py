@@ -36,6 +36,25 @@ def test_imports_go_to_packages_above_only(name):
     assert not found
 
 
+def test_no_function_takes_more_than_six_arguments():
+    """But verbs, whose arguments are what a user may say, and kernels, which are given every pointer and constant."""
+    too_many = []
+    for module in {*PACKAGE.rglob("*.py")} - {*PACKAGE.glob("cli/**/*.py")}:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.FunctionDef) and "triton.jit" not in map(ast.unparse, node.decorator_list):
+                given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+                names = [argument.arg for argument in given if argument.arg not in ("self", "cls", "ctx")]
+                too_many += [f"{module.relative_to(PACKAGE)}: {node.name}"] if len(names) > 6 else []
+    assert not too_many
+
+
+def test_no_module_has_more_than_300_lines_and_no_sub_package_more_than_a_tenth_of_all():
+    lines = {module: len(module.read_text().splitlines()) for module in PACKAGE.rglob("*.py")}
+    assert not [str(module.relative_to(PACKAGE)) for module, count in lines.items() if count > 300]
+    shares = {name: sum(lines[m] for m in (PACKAGE / name).rglob("*.py")) / sum(lines.values()) for name in PACKAGES}
+    assert not {name: share for name, share in shares.items() if share > 0.1}
+
+
 def test_every_sub_package_says_what_it_is_for():
     assert all(ast.get_docstring(ast.parse(init.read_text())) for init in PACKAGE.rglob("__init__.py"))
 

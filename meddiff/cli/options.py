@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration, YAML.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder or file to write.")]
-IndexOut = Annotated[Path, typer.Option("--index", help="Index to write: a line per case with status and reason.")]
+IndexOut = Annotated[
+    Path,
+    typer.Option("--index", help="Index to write: a line per case with status and reason; the cases lie beside it."),
+]
 Manifest = Annotated[Path, typer.Option(help="Manifest that `meddiff stage index` wrote.")]
 StoreIndices = Annotated[list[Path], typer.Option("--store", help="Indices of the crop store.")]
 Pairs = Annotated[Path, typer.Option(help="Index of the pairs that `meddiff stage low_dose` wrote.")]

@@ -126,8 +126,7 @@ class SlidingWindows:
         self._cached: dict[tuple[Corner, ...], Tensor] = {}
         keeps_conditions = machine.cache_conditions and config.windows == "averaged"
         self._cache_bytes = cache_bytes if keeps_conditions else 0
-        self._per_batch = machine.windows_per_batch
-        self.cost = Cost()
+        self._per_batch, self.cost = machine.windows_per_batch, Cost()
 
     def _home(self) -> tuple[torch.device, float]:
         """Return where the volume lives, and how many bytes are left for encoded conditions beside the networks."""

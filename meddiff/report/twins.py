@@ -20,14 +20,13 @@ from meddiff.volumes import volumes
 NUMBERS = {"ms_ssim": "MS-SSIM", "lpips": "LPIPS", "dice": "Dice"}
 
 
-def draw_twins(records: list[Record], synthetic: dict[str, Path], settings: str, out: Path, index: Path) -> None:
+def draw_twins(records: list[Record], synthetic: dict[str, Path], settings: str, index: Path) -> None:
     """Draw each held-out region with the twins that are there; those drawn before are skipped.
 
     Args:
         records: held-out ones.
         synthetic: model -> folder of its synthetic scans.
         settings: of the stage `twins`.
-        out: folder of the pictures.
         index: their index.
     """
 
@@ -41,7 +40,7 @@ def draw_twins(records: list[Record], synthetic: dict[str, Path], settings: str,
 
     def item(record: Record) -> Item:
         files = twins(record.id)
-        return Item(record.id, (record.path, *files.values()), out / f"{record.id}.png", tuple(files), record)
+        return Item(record.id, (record.path, *files.values()), index.parent / f"{record.id}.png", tuple(files), record)
 
     run_shard("draw twins", map(item, records), settings, work, index)
 

@@ -24,7 +24,7 @@ def bring_weights(anatomy: AnatomyConfig, out: Path) -> None:
     write_json({"weights": anatomy.weights, "sha256": {name: sha256(path) for name, path in files.items()}}, out)
 
 
-def anatomy(resampled: list[Row], config: Config, out: Path, index: Path) -> None:
+def anatomy(resampled: list[Row], config: Config, index: Path) -> None:
     """Write TotalSegmentator's labels with the body of every resampled case."""
     from meddiff.anatomy.label import label_anatomy
     from meddiff.anatomy.segmenter import Segmenter
@@ -36,6 +36,6 @@ def anatomy(resampled: list[Row], config: Config, out: Path, index: Path) -> Non
         volumes.write_image(volumes.like(labels_zyx, ct), item.output)
         return {"weights": config.anatomy.weights, "classes": len(np.unique(labels_zyx)) - 1}
 
-    items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz", of=row) for row in resampled]
+    items = [Item(row.id, (row.path,), index.parent / f"{row.id}.nii.gz", of=row) for row in resampled]
     with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
         run_shard("anatomy", items, settings_of(config, "anatomy"), work, index)

@@ -29,7 +29,7 @@ REAL_ALONE, WITH_GENERATED = "real", "real and generated"
 NEAR_MM = 30.0  # Choice: where there is no organ, such as for lymph nodes, new lesions lie near the real ones
 
 
-def generate_training(records: list[Record], sampler: Sampler, config: Config, out: Path, index: Path) -> list[Row]:
+def generate_training(records: list[Record], sampler: Sampler, config: Config, index: Path) -> list[Row]:
     """Write generated patches with drawn lesions for every case that nnU-Net learns from, masks beside them."""
     settings = config.lesions
 
@@ -48,7 +48,8 @@ def generate_training(records: list[Record], sampler: Sampler, config: Config, o
 
     copies = itertools.product(learned_and_tested(records)[0], range(settings.augmentation_copies))
     items = [
-        Item(f"{r.id}-{copy}", (r.path,), out / f"{r.id}-{copy}.nii.gz", (sampler.checksum,), r) for r, copy in copies
+        Item(f"{r.id}-{copy}", (r.path,), index.parent / f"{r.id}-{copy}.nii.gz", (sampler.checksum,), r)
+        for r, copy in copies
     ]
     return run_shard("generate training lesions", items, settings_of(config, "augment_lesions"), work, index)
 

@@ -74,7 +74,7 @@ def read_case(record: Record, closing_mm: float) -> LesionCase:
     return LesionCase(record, organ, organ_zyx, (record.lesion[:] > 0) & organ_zyx)
 
 
-def write_maps(records: list[Record], sampler: Sampler, config: Config, out: Path, index: Path) -> None:
+def write_maps(records: list[Record], sampler: Sampler, config: Config, index: Path) -> None:
     """Write every scored case's anomaly maps at every timestep of its organ: of the organ alone, of the whole scan."""
 
     def work(item: Item) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def write_maps(records: list[Record], sampler: Sampler, config: Config, out: Pat
 
     def item(record: Record, t: int, masked: bool) -> Item:
         name = map_name(t, masked)
-        output = out / record.id / f"{name}.nii.gz"
+        output = index.parent / record.id / f"{name}.nii.gz"
         return Item(f"{record.id}-{name}", (record.path,), output, (sampler.checksum,), (record, t, masked))
 
     parts = [learned_and_tested(of_dataset) for of_dataset in by_dataset(records).values()]

@@ -83,7 +83,7 @@ class Scorer:
         return {"dice": mean} | {f"dice_{organ}": value for organ, value in organs.items()}
 
 
-def score_records(name: str, records: list[Record], scorer: Scorer, weights: Path, out: Path, index: Path) -> None:
+def score_records(name: str, records: list[Record], scorer: Scorer, weights: Path, index: Path) -> None:
     """Score the given records, each into a file of features with its metrics beside; those done before are skipped.
 
     What was quarantined when it was drawn or segmented is named in the log and left out.
@@ -93,7 +93,6 @@ def score_records(name: str, records: list[Record], scorer: Scorer, weights: Pat
         records: held-out ones.
         scorer: what they are scored with.
         weights: file of the feature network.
-        out: folder of the results.
         index: their index.
     """
     there = [record for record in records if all(path.exists() for path in scorer.inputs(record))]
@@ -108,7 +107,7 @@ def score_records(name: str, records: list[Record], scorer: Scorer, weights: Pat
             np.savez(file, features=features)
         return line
 
-    items = [Item(r.id, (*scorer.inputs(r), weights), out / f"{r.id}.npz", of=r) for r in there]
+    items = [Item(r.id, (*scorer.inputs(r), weights), index.parent / f"{r.id}.npz", of=r) for r in there]
     run_shard(f"evaluate {name}", items, settings_of(scorer.config, "evaluate"), work, index)
 
 

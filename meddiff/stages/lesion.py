@@ -55,7 +55,7 @@ def held_out_lesions(records: list[Record], config: LesionsConfig) -> list[HeldO
     return found
 
 
-def draw_lesions(records: list[Record], sampler: Sampler, config: Config, out: Path, index: Path) -> None:
+def draw_lesions(records: list[Record], sampler: Sampler, config: Config, index: Path) -> None:
     """Write, for every test lesion, a generated patch and the scan's own patch with the lesion inpainted."""
 
     def work(item: Item) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def draw_lesions(records: list[Record], sampler: Sampler, config: Config, out: P
         return {"seed": seed}
 
     def item(kind: str, lesion: HeldOutLesion) -> Item:
-        output = out / kind / f"{lesion.id}.nii.gz"
+        output = index.parent / kind / f"{lesion.id}.nii.gz"
         return Item(f"{kind}-{lesion.id}", (lesion.record.path,), output, (sampler.checksum,), (kind, lesion))
 
     lesions = held_out_lesions(records, config.lesions)

@@ -97,7 +97,7 @@ def choose_sources(records: list[Record], cases: list[Case], per_split: int) -> 
     return [Source(r.id, case_of[r.meta.dataset, r.meta.case], r) for r in chosen]
 
 
-def write_pairs(sources: list[Source], resampled: list[Row], config: Config, out: Path, index: Path) -> list[Row]:
+def write_pairs(sources: list[Source], resampled: list[Row], config: Config, index: Path) -> list[Row]:
     """Write the noisy and the clean scan of every source, and for the test the anatomy of the noisy one."""
     resampled_of = {row.id: row.path for row in resampled}
 
@@ -121,7 +121,7 @@ def write_pairs(sources: list[Source], resampled: list[Row], config: Config, out
         }
 
     items = [
-        Item(each.id, _inputs(each, resampled_of), out / f"{each.id}.nii.gz", (each.case.split,), each)
+        Item(each.id, _inputs(each, resampled_of), index.parent / f"{each.id}.nii.gz", (each.case.split,), each)
         for each in sources
     ]
     with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:

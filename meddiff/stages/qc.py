@@ -13,8 +13,9 @@ from meddiff.config.stages import settings_of
 from meddiff.datasets.index import Case
 from meddiff.figures.case import draw_case
 from meddiff.machine.files import read_json
-from meddiff.machine.shards import DONE, Item, Row, run_shard, sidecar
+from meddiff.machine.shards import DONE, Item, run_shard, sidecar
 from meddiff.machine.tsv import write_tsv
+from meddiff.stages.prepared import Prepared
 from meddiff.volumes import volumes
 
 STATISTICS = (
@@ -23,30 +24,18 @@ STATISTICS = (
 )
 
 
-def check_shard(
-    resampled: list[Row],
-    segmented: list[Row],
-    boxed: list[Row],
-    cases: list[Case],
-    config: Config,
-    out: Path,
-    index: Path,
-    statistics: Path,
-) -> None:
+def check_shard(prepared: Prepared, cases: list[Case], config: Config, index: Path, statistics: Path) -> None:
     """Draw every resampled case, also one that a later stage refused, and write the numbers of its regions.
 
     Args:
-        resampled: the finished cases of the stage `resample`.
-        segmented: those of `anatomy`.
-        boxed: those of `regions`.
+        prepared: the cases.
         cases: the manifest.
         config: the sections of the stage `qc`.
-        out: folder of the pictures.
-        index: where the shard's table goes.
+        index: where the shard's table goes; the pictures go to `pictures/` beside it.
         statistics: where the table with the columns `STATISTICS` goes.
     """
     case_of = {case.id: case for case in cases}
-    ct_of, labels_of, boxes_of = ({row.id: row.path for row in rows} for rows in (resampled, segmented, boxed))
+    ct_of, labels_of, boxes_of = prepared.scans, prepared.anatomy, prepared.boxes
 
     def work(item: Item) -> list[dict[str, Any]]:
         ct_zyx = volumes.to_zyx(volumes.read_image(ct_of[item.id]))
@@ -62,7 +51,7 @@ def check_shard(
     items = []
     for case_id in ct_of:
         inputs = tuple(paths[case_id] for paths in (ct_of, labels_of, boxes_of) if case_id in paths)
-        items.append(Item(case_id, inputs, out / f"{case_id}.png"))
+        items.append(Item(case_id, inputs, index.parent / "pictures" / f"{case_id}.png"))
     rows = run_shard("qc", items, settings_of(config, "qc"), work, index)
     checked = [read_json(sidecar(row.path))["details"] for row in rows if row.status == DONE]
     write_tsv([region for regions in checked for region in regions], STATISTICS, statistics)

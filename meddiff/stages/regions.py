@@ -13,7 +13,7 @@ from meddiff.machine.shards import Item, Row, run_shard
 from meddiff.volumes import volumes
 
 
-def regions(segmented: list[Row], cases: list[Case], config: Config, out: Path, index: Path) -> None:
+def regions(segmented: list[Row], cases: list[Case], config: Config, index: Path) -> None:
     """Write the boxes of the regions of every case."""
     from meddiff.anatomy.regions import find_regions
 
@@ -27,5 +27,5 @@ def regions(segmented: list[Row], cases: list[Case], config: Config, out: Path, 
         write_json([asdict(box) for box in boxes], item.output)
         return {"regions": [box.region for box in boxes]}
 
-    items = [Item(row.id, (row.path,), out / f"{row.id}.json", (known[row.id],), row) for row in segmented]
+    items = [Item(row.id, (row.path,), index.parent / f"{row.id}.json", (known[row.id],), row) for row in segmented]
     run_shard("regions", items, settings_of(config, "regions"), work, index)

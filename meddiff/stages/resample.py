@@ -13,15 +13,12 @@ from meddiff.stages.memory import PROGRAM_MB, resampling_bytes
 from meddiff.volumes import volumes
 
 
-def resample(
-    cases: list[Case], config: Config, out: Path, index: Path, threads: int = 1, memory_mb: float = math.inf
-) -> None:
+def resample(cases: list[Case], config: Config, index: Path, threads: int = 1, memory_mb: float = math.inf) -> None:
     """Write every case at the isotropic spacing; what is no readable CT is quarantined here.
 
     Args:
         cases: of the shard.
         config: the stage's.
-        out: folder of the volumes.
         index: the shard's table.
         threads: cases that are worked on at the same time.
         memory_mb: what the program may take; a case that needs more is worked on alone.
@@ -45,7 +42,7 @@ def resample(
 
     allowed = ("slices may be missing",) if config.data.allow_missing_slices else ()
     items = [
-        Item(case.id, (case.image,), out / f"{case.id}.nii.gz", (case.header, case.quarantine, *allowed))
+        Item(case.id, (case.image,), index.parent / f"{case.id}.nii.gz", (case.header, case.quarantine, *allowed))
         for case in cases
     ]
     run_shard("resample", items, settings_of(config, "resample"), work, index, threads)

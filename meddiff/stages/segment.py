@@ -18,14 +18,14 @@ from meddiff.volumes import volumes
 Scan = TypeVar("Scan", Row, Record)
 
 
-def segment_synthetic(rows: list[Row], config: Config, out: Path, index: Path) -> None:
+def segment_synthetic(rows: list[Row], config: Config, index: Path) -> None:
     """Write the judge's labels of synthetic volumes; `rows` are their index."""
-    _segment(rows, lambda row: volumes.read_image(row.path), config, out, index)
+    _segment(rows, lambda row: volumes.read_image(row.path), config, index)
 
 
-def segment_real(records: list[Record], config: Config, out: Path, index: Path) -> None:
+def segment_real(records: list[Record], config: Config, index: Path) -> None:
     """Write the judge's labels of stored regions, which are windowed as the synthetic ones are."""
-    _segment(records, lambda record: record.as_image(record.ct[:]), config, out, index)
+    _segment(records, lambda record: record.as_image(record.ct[:]), config, index)
 
 
 def _region(record: str) -> Region:
@@ -33,13 +33,13 @@ def _region(record: str) -> Region:
     return Region(record.rsplit("_", 1)[1])
 
 
-def _segment(scans: list[Scan], read: Callable[[Scan], sitk.Image], config: Config, out: Path, index: Path) -> None:
+def _segment(scans: list[Scan], read: Callable[[Scan], sitk.Image], config: Config, index: Path) -> None:
     def work(item: Item) -> dict[str, str]:
         image = read(item.of)
         labels_zyx = replace_misplaced(segmenter.segment(image), _region(item.id), config.anatomy.weights)
         volumes.write_image(volumes.like(labels_zyx, image), item.output)
         return {"weights": config.anatomy.weights}
 
-    items = [Item(scan.id, (scan.path,), out / f"{scan.id}.nii.gz", of=scan) for scan in scans]
+    items = [Item(scan.id, (scan.path,), index.parent / f"{scan.id}.nii.gz", of=scan) for scan in scans]
     with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
         run_shard("segment", items, settings_of(config, "segment"), work, index)

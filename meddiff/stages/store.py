@@ -8,18 +8,16 @@ from meddiff.config import Config, Region
 from meddiff.config.stages import settings_of
 from meddiff.datasets.index import Case, check_present
 from meddiff.machine.files import read_json
-from meddiff.machine.shards import Item, MemoryBudget, Row, run_shard, sidecar
+from meddiff.machine.shards import Item, MemoryBudget, run_shard, sidecar
 from meddiff.stages.memory import PROGRAM_MB, STORING_BYTES_PER_VOXEL, volume_header
+from meddiff.stages.prepared import Prepared
 from meddiff.volumes import volumes
 
 
 def store(
-    resampled: list[Row],
-    segmented: list[Row],
-    boxed: list[Row],
+    prepared: Prepared,
     cases: list[Case],
     config: Config,
-    out: Path,
     index: Path,
     threads: int = 1,
     memory_mb: float = math.inf,
@@ -32,9 +30,9 @@ def store(
 
     check_present(cases, "lesion")
     case_of = {case.id: case for case in cases}
-    ct_of, labels_of = {row.id: row.path for row in resampled}, {row.id: row.path for row in segmented}
-    boxes = {f"{row.id}_{box['region']}": (row.id, box) for row in boxed for box in read_json(row.path)}
-    inputs = {row.id: (ct_of[row.id], labels_of[row.id], row.path) for row in boxed}
+    ct_of, labels_of = prepared.scans, prepared.anatomy
+    boxes = {f"{id}_{box['region']}": (id, box) for id, path in prepared.boxes.items() for box in read_json(path)}
+    inputs = {id: (ct_of[id], labels_of[id], path) for id, path in prepared.boxes.items()}
 
     budget = MemoryBudget((memory_mb - PROGRAM_MB) * 1e6)
 
@@ -82,7 +80,7 @@ def store(
     }
     lesions = {case.id: (case.lesion,) if case.lesion else () for case in cases}
     items = [
-        Item(name, (*inputs[case_id], *lesions[case_id]), out / name / "meta.json", facts[case_id])
+        Item(name, (*inputs[case_id], *lesions[case_id]), index.parent / name / "meta.json", facts[case_id])
         for name, (case_id, _) in boxes.items()
     ]
     run_shard("store", items, settings_of(config, "store"), work, index, threads)

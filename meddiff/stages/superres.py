@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -44,9 +44,7 @@ def choose_thick(records: list[Record], cases: list[Case], most: int) -> list[tu
     return sorted(simulated, key=lambda pair: digest(pair[0].id))[:most]
 
 
-def write_thick(
-    chosen: list[tuple[Record, Case]], resampled: list[Row], config: Config, out: Path, index: Path
-) -> None:
+def write_thick(chosen: list[tuple[Record, Case]], resampled: list[Row], config: Config, index: Path) -> None:
     """Write thick slices, thin slices and anatomy of every chosen region.
 
     The anatomy is that of the scan with thick slices, interpolated: nothing of the thin ones is known to it.
@@ -66,7 +64,7 @@ def write_thick(
         return {"simulated": case.thick is None, "region": record.meta.region}
 
     items = [
-        Item(r.id, (r.path, case.thick or resampled_of[case.id]), out / f"{r.id}.nii.gz", of=(r, case))
+        Item(r.id, (r.path, case.thick or resampled_of[case.id]), index.parent / f"{r.id}.nii.gz", of=(r, case))
         for r, case in chosen
     ]
     with Segmenter(config.anatomy, choose_device(config.machine.device).type) as segmenter:
@@ -80,7 +78,7 @@ def choose_learned(records: list[Record], cases: list[Case]) -> list[tuple[Recor
     return [(record, case_of[key]) for record, key in keys if key in case_of]
 
 
-def write_learned(chosen: list[tuple[Record, Case]], config: Config, out: Path, index: Path) -> None:
+def write_learned(chosen: list[tuple[Record, Case]], config: Config, index: Path) -> None:
     """Write the measured thick slices of every region, linearly interpolated onto the region's own voxels, int16 HU."""
     factor = config.super_resolution.factor
 
@@ -96,48 +94,72 @@ def write_learned(chosen: list[tuple[Record, Case]], config: Config, out: Path, 
         grid.SetOrigin((*region.GetOrigin()[:2], slices.GetOrigin()[2]))
         save_array(volumes.to_zyx(volumes.onto(resample_onto(source, grid), region)), item.output)
 
-    items = [Item(r.id, (r.path, case.thick), out / f"{r.id}.b2nd", of=(r, case)) for r, case in chosen if case.thick]
+    items = [
+        Item(r.id, (r.path, case.thick), index.parent / f"{r.id}.b2nd", of=(r, case))
+        for r, case in chosen
+        if case.thick
+    ]
     run_shard("measured slices", items, settings_of(config, "measured_slices"), work, index)
 
 
-def super_resolve_all(
-    method: str,
-    rows: list[Row],
-    store: list[Record],
-    config: Config,
-    model: Path,
-    control: Path,
-    out: Path,
-    index: Path,
-) -> list[Row]:
-    """Write the thin slices that one method makes, and score them.
+class Method(NamedTuple):
+    """One of `SUPER_RESOLVERS`, ready to run: what decides its results, and what is said of each of them."""
+
+    name: str
+    run: SuperResolver
+    decisive: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def prepare_method(name: str, config: Config, model: Path, control: Path) -> Method:
+    """Return a method with the weights that it needs.
 
     Args:
-        method: one of `SUPER_RESOLVERS`.
-        rows: index of the thick scans.
-        store: all records.
+        name: one of `SUPER_RESOLVERS`.
         config: the sections of the stage `super_resolve`.
         model: bundle of the foundation model.
         control: bundle of its ControlNet for super-resolution.
-        out: folder of the results.
-        index: their index.
+
+    Raises:
+        UserError: there is no such method.
     """
-    if method not in SUPER_RESOLVERS:
-        raise UserError(f"--method {method!r} is unknown; choose from {', '.join(SUPER_RESOLVERS)}")
-    run, checksums = _super_resolver(method, config, model, control)
-    learned = {"learned_from": learned_slices(control)} if checksums else {}
+    if name not in SUPER_RESOLVERS:
+        raise UserError(f"--method {name!r} is unknown; choose from {', '.join(SUPER_RESOLVERS)}")
+    settings = config.super_resolution
+    if name == LINEAR:
+        return Method(name, lambda scan: _as_hu(_linear(scan.thick_zyx, settings.factor)), (name,), {})
+    if name == B_SPLINE:
+        return Method(name, lambda scan: _as_hu(b_spline(scan.thick_zyx, settings.factor)), (name,), {})
+    sampler = Sampler(model, config.sampling, config.machine, control)
+
+    def run(scan: ThickScan) -> np.ndarray:
+        return super_resolve(sampler, scan, settings, config.seed, pulled=name == DIFFPIR)
+
+    return Method(name, run, (name, sampler.checksum), {"learned_from": learned_slices(control)})
+
+
+def super_resolve_all(method: Method, rows: list[Row], store: list[Record], config: Config, index: Path) -> list[Row]:
+    """Write the thin slices that one method makes, and score them.
+
+    Args:
+        method: the method.
+        rows: index of the thick scans.
+        store: all records.
+        config: the sections of the stage `super_resolve`.
+        index: that of the results.
+    """
     records = {record.id: record for record in store}
 
     def work(item: Item) -> dict[str, Any]:
         row = item.of
         scan, thin = read_scan(row, records[row.id])
-        result = run(scan)
+        result = method.run(scan)
         volumes.write_image(volumes.like(result, thin), item.output)
-        facts = read_json(sidecar(row.path))["details"] | learned
+        facts = read_json(sidecar(row.path))["details"] | method.facts
         return facts | fidelity_of_slices(result, volumes.to_zyx(thin), scan)
 
-    items = [Item(row.id, (row.path,), out / f"{row.id}.nii.gz", (method, *checksums), row) for row in rows]
-    return run_shard(f"super-resolve {method}", items, settings_of(config, "super_resolve"), work, index)
+    items = [Item(row.id, (row.path,), index.parent / f"{row.id}.nii.gz", method.decisive, row) for row in rows]
+    return run_shard(f"super-resolve {method.name}", items, settings_of(config, "super_resolve"), work, index)
 
 
 def fidelity_of_slices(result_zyx: np.ndarray, thin_zyx: np.ndarray, scan: ThickScan) -> dict[str, float]:
@@ -198,16 +220,8 @@ def _measured(case: Case, record: Record, factor: int) -> tuple[sitk.Image, sitk
     return cut, resample_onto(volumes.read_ct(case.image), thin_grid(cut, factor))
 
 
-def _super_resolver(method: str, config: Config, model: Path, control: Path) -> tuple[SuperResolver, tuple[str, ...]]:
-    """Return a method ready to run, and the checksums of the weights that it depends on."""
-    settings = config.super_resolution
-    if method == LINEAR:
-        return lambda scan: _as_hu(interpolate(torch.from_numpy(scan.thick_zyx), settings.factor).numpy()), ()
-    if method == B_SPLINE:
-        return lambda scan: _as_hu(b_spline(scan.thick_zyx, settings.factor)), ()
-    sampler = Sampler(model, config.sampling, config.machine, control)
-    pulled = method == DIFFPIR
-    return lambda scan: super_resolve(sampler, scan, settings, config.seed, pulled), (sampler.checksum,)
+def _linear(thick_zyx: np.ndarray, factor: int) -> np.ndarray:
+    return interpolate(torch.from_numpy(thick_zyx), factor).numpy()
 
 
 def _as_hu(hu_zyx: np.ndarray) -> np.ndarray:

@@ -11,9 +11,7 @@ from meddiff.tasks.synthesis import synthesize
 from meddiff.volumes import volumes
 
 
-def synthesize_records(
-    sampler: Sampler, records: list[Record], settings: str, seed: int, out: Path, index: Path
-) -> None:
+def synthesize_records(sampler: Sampler, records: list[Record], settings: str, seed: int, index: Path) -> None:
     """Write a synthetic twin of every given record, on its grid; records done before are skipped."""
 
     def work(item: Item) -> dict[str, Any]:
@@ -23,5 +21,5 @@ def synthesize_records(
         volumes.write_image(record.as_image(drawing.hu_zyx), item.output)
         return {"seed": case_seed, **drawing.facts()}
 
-    items = [Item(r.id, (r.path,), out / f"{r.id}.nii.gz", (sampler.checksum,), r) for r in records]
+    items = [Item(r.id, (r.path,), index.parent / f"{r.id}.nii.gz", (sampler.checksum,), r) for r in records]
     run_shard(f"synthesize {sampler.model.name}", items, settings, work, index)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from meddiff.anatomy.labels import CLASS_IDS, CLASS_NAMES, KIDNEY, LABEL_COUNT, OUTSIDE, ids
 from meddiff.config import MODEL_REGIONS, AugmentationConfig, Region, Window
-from meddiff.store.patches import LEVELS, Draw, Sample, crop_size, draw, halve, random_corner
+from meddiff.store.patches import LEVELS, Crop, Draw, Sample, draw, halve, random_corner
 from meddiff.store.position import patch_coordinates
 from meddiff.store.record import Record, resize_mask
 from meddiff.volumes.hu import air_scaled, normalise
@@ -72,8 +72,8 @@ class Augmented:
         if rng.random() >= self.config.share:
             return draw(record, level, patch_vox, rng, index)
         shape = Shape.random(record, self.config, rng)
-        corner = random_corner(shape.size_zyx, level, patch_vox, rng)
-        sample = cut_shaped(record, level, patch_vox, corner, shape, rng, index)
+        crop = Crop(level, patch_vox, random_corner(shape.size_zyx, level, patch_vox, rng))
+        sample = cut_shaped(record, crop, shape, rng, index)
         return vary_contrast(sample, record.meta.window, self.config.contrast, rng)
 
 
@@ -111,38 +111,29 @@ class Shape:
 
 
 def cut_shaped(
-    record: Record,
-    level: str,
-    patch_vox: int,
-    corner: list[int],
-    shape: Shape,
-    rng: np.random.Generator,
-    index: int = 0,
-    with_lesion: bool = False,
+    record: Record, crop: Crop, shape: Shape, rng: np.random.Generator, index: int = 0, with_lesion: bool = False
 ) -> Sample:
-    """Return the sample of a varied region at a level and a place.
+    """Return the sample of a crop of a varied region.
 
     Without variation it is that of `patches.cut`, but where pairs of voxels (level `double`) cross a region's end.
 
     Args:
         record: the region as it is stored.
-        level: one of `LEVELS`.
-        patch_vox: edge of the patch.
-        corner: first voxels of the crop in the varied region, `zyx`.
+        crop: of the varied region.
         shape: the variation.
         rng: draws the displacements.
         index: of the record.
         with_lesion: the lesion mask becomes the target condition.
     """
-    meta, size = record.meta, np.array(shape.size_zyx)
-    start = np.zeros(3) if level == "image" else np.array(corner, float)
-    step = size / patch_vox if level == "image" else np.full(3, crop_size(level, patch_vox) / patch_vox)
+    meta, size, level, patch_vox = record.meta, np.array(shape.size_zyx), crop.level, crop.patch_vox
+    start = np.zeros(3) if level == "image" else np.array(crop.corner, float)
+    step = size / patch_vox if level == "image" else np.full(3, crop.edge_vox / patch_vox)
     axes = [s + d * (np.arange(patch_vox) + 0.5) - 0.5 for s, d in zip(start, step, strict=True)]
     source = _source_points(axes, record.meta.size_zyx, shape)
     source += _displacements(step * meta.spacing_mm, patch_vox, shape.displacement_vox, rng)
-    hu, labels = _sample(record, level, patch_vox, source, corner)
+    hu, labels = _sample(record, crop, source)
     scaled, labels = normalise(hu, meta.window), MIRRORED_LABELS[labels] if shape.mirrored else labels
-    lesion = _lesion(record, level, patch_vox, source, corner) if with_lesion else None
+    lesion = _lesion(record, crop, source) if with_lesion else None
     for axis, (points, count) in enumerate(zip(axes, size, strict=True)):
         beyond = (slice(None),) * axis + ((points < -0.5) | (points > count - 0.5),)
         scaled[beyond], labels[beyond] = air_scaled(meta.window), OUTSIDE
@@ -190,28 +181,26 @@ def _displacements(voxel_mm: np.ndarray, patch_vox: int, deviation_vox: float, r
     return F.interpolate(coarse, size=(patch_vox,) * 3, mode="trilinear", align_corners=True)[0].numpy()
 
 
-def _sample(
-    record: Record, level: str, patch_vox: int, source: np.ndarray, corner: list[int]
-) -> tuple[np.ndarray, np.ndarray]:
+def _sample(record: Record, crop: Crop, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return HU, float32, trilinear, and labels, nearest, at points of the stored region; its ends go on beyond it."""
-    if level == "image":
-        place = _place_in_image(record, patch_vox, source)
+    if crop.level == "image":
+        place = _place_in_image(record, crop.patch_vox, source)
         return _trilinear(record.image_ct[:], place), _nearest(record.image_anatomy[:], place)
-    low, high = _bounds(source, corner)
+    low, high = _bounds(source, crop.corner)
     place = source - low.astype(np.float32)[:, None, None, None]
     hu, labels = (_block(array, low, high) for array in (record.ct, record.anatomy))
     labels = _nearest(labels, place)
-    return (_trilinear(halve(hu), (place - 0.5) / 2) if level == "double" else _trilinear(hu, place)), labels
+    return (_trilinear(halve(hu), (place - 0.5) / 2) if crop.level == "double" else _trilinear(hu, place)), labels
 
 
-def _lesion(record: Record, level: str, patch_vox: int, source: np.ndarray, corner: list[int]) -> np.ndarray:
+def _lesion(record: Record, crop: Crop, source: np.ndarray) -> np.ndarray:
     """Return the lesion mask, float32, nearest; where a voxel stands for several, it is lesion when one of them is."""
-    if level == "image":
-        mask = resize_mask(torch.from_numpy(record.lesion[:] > 0).float(), patch_vox).numpy()
-        return _nearest(mask, _place_in_image(record, patch_vox, source))
-    low, high = _bounds(source, corner)
+    if crop.level == "image":
+        mask = resize_mask(torch.from_numpy(record.lesion[:] > 0).float(), crop.patch_vox).numpy()
+        return _nearest(mask, _place_in_image(record, crop.patch_vox, source))
+    low, high = _bounds(source, crop.corner)
     mask, place = _block(record.lesion, low, high) > 0, source - low.astype(np.float32)[:, None, None, None]
-    if level == "double":
+    if crop.level == "double":
         mask, place = halve(mask) > 0, (place - 0.5) / 2
     return _nearest(mask, place).astype(np.float32)
 
@@ -222,7 +211,7 @@ def _place_in_image(record: Record, patch_vox: int, source: np.ndarray) -> np.nd
     return (source + 0.5) * scale - 0.5
 
 
-def _bounds(source: np.ndarray, corner: list[int]) -> tuple[np.ndarray, np.ndarray]:
+def _bounds(source: np.ndarray, corner: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Return the first voxels around points, and those after the last."""
     low = np.floor(source.min((1, 2, 3))).astype(int) - 2
     low -= (low - corner) % 2  # pairs of voxels, at the level `double`, are those of a crop that is not varied

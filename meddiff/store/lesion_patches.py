@@ -1,6 +1,7 @@
 """Training patches around lesions (section 3.5), at the three levels, with the lesion mask as the target condition."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from meddiff.config import AugmentationConfig
 from meddiff.store.augmentation import Shape, cut_shaped, vary_contrast
-from meddiff.store.patches import Sample, crop_size, cut, padded
+from meddiff.store.patches import Crop, Sample, crop_size, cut, padded
 from meddiff.store.record import Record, resize_mask
 
 Box = tuple[slice, ...]
@@ -41,19 +42,18 @@ class AroundLesions:
         """Return a sample with its target condition; the arguments are those of `patches.draw`."""
         boxes = self._boxes[record.folder]
         corner = self._corner(record, boxes[rng.integers(len(boxes))], crop_size(level, patch_vox), rng)
+        crop = Crop(level, patch_vox, corner)
         if self._augmentation.share and rng.random() < self._augmentation.share:
-            return self._varied(record, level, patch_vox, corner, rng, index)
-        return cut(record, level, patch_vox, corner, index, lesion_target(record, level, patch_vox, corner))
+            return self._varied(record, crop, rng, index)
+        return cut(record, crop, index, lesion_target(record, crop))
 
-    def _varied(
-        self, record: Record, level: str, patch_vox: int, corner: list[int], rng: np.random.Generator, index: int
-    ) -> Sample:
+    def _varied(self, record: Record, crop: Crop, rng: np.random.Generator, index: int) -> Sample:
         """Return the sample of a varied region whose middle is that of a crop of the stored one."""
         shape = Shape.random(record, self._augmentation, rng)
-        to_middle = (crop_size(level, patch_vox) - 1) / 2
-        middle = shape.place_of(np.array(corner) + to_middle, record.meta.size_zyx)
-        varied_corner = [round(place) for place in (middle - to_middle).tolist()]
-        sample = cut_shaped(record, level, patch_vox, varied_corner, shape, rng, index, with_lesion=True)
+        to_middle = (crop.edge_vox - 1) / 2
+        middle = shape.place_of(np.array(crop.corner) + to_middle, record.meta.size_zyx)
+        varied = replace(crop, corner=[round(place) for place in (middle - to_middle).tolist()])
+        sample = cut_shaped(record, varied, shape, rng, index, with_lesion=True)
         return vary_contrast(sample, record.meta.window, self._augmentation.contrast, rng)
 
     def _corner(self, record: Record, box: Box, crop_vox: int, rng: np.random.Generator) -> list[int]:
@@ -76,16 +76,15 @@ def centred_corner(box: Box, crop_vox: int) -> list[int]:
     return [(s.start + s.stop) // 2 - crop_vox // 2 for s in box]
 
 
-def lesion_target(record: Record, level: str, patch_vox: int, corner: list[int]) -> Tensor:
+def lesion_target(record: Record, crop: Crop) -> Tensor:
     """Return the lesion mask of a sample, (1, P, P, P), 0 and 1.
 
     Choice: a patch voxel that stands for several is lesion when one of them is, so that no small lesion is lost.
     """
-    if level == "image":
-        return resize_mask(torch.from_numpy(record.lesion[:] > 0).float(), patch_vox)[None]
-    crop_vox = crop_size(level, patch_vox)
-    mask = padded(record.lesion, corner, (crop_vox,) * 3, 0).float()[None]
-    return F.max_pool3d(mask, crop_vox // patch_vox)
+    if crop.level == "image":
+        return resize_mask(torch.from_numpy(record.lesion[:] > 0).float(), crop.patch_vox)[None]
+    mask = padded(record.lesion, crop.corner, (crop.edge_vox,) * 3, 0).float()[None]
+    return F.max_pool3d(mask, crop.edge_vox // crop.patch_vox)
 
 
 def _extent(box: Box) -> list[int]:

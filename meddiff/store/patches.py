@@ -52,6 +52,23 @@ class Sample:
         return Sample(**moved)
 
 
+@dataclass(frozen=True)
+class Crop:
+    """What a sample shows of a region: at a level the crop that begins at some voxels, `zyx`, as a patch.
+
+    The level `image` shows the whole region, wherever the crop begins.
+    """
+
+    level: str
+    patch_vox: int
+    corner: Sequence[int] = (0, 0, 0)
+
+    @property
+    def edge_vox(self) -> int:
+        """The edge of the crop that becomes a patch, at the levels `double` and `patch`."""
+        return crop_size(self.level, self.patch_vox)
+
+
 class Draw(Protocol):
     """Makes one sample of a record at a level; `index` is the record's number among those of the data set."""
 
@@ -62,7 +79,7 @@ class Draw(Protocol):
 
 def draw(record: Record, level: str, patch_vox: int, rng: np.random.Generator, index: int = 0) -> Sample:
     """Return one sample of a record at the given level, at a random place."""
-    return cut(record, level, patch_vox, random_corner(record.meta.size_zyx, level, patch_vox, rng), index)
+    return cut(record, Crop(level, patch_vox, random_corner(record.meta.size_zyx, level, patch_vox, rng)), index)
 
 
 class PatchDataset(Dataset):
@@ -131,25 +148,14 @@ def random_corner(size_zyx: Sequence[int], level: str, patch_vox: int, rng: np.r
     return [int(rng.integers(min(0, r), max(0, r) + 1)) for r in room]
 
 
-def cut(
-    record: Record, level: str, patch_vox: int, corner: list[int], index: int = 0, target: Tensor | None = None
-) -> Sample:
-    """Return the sample of a record at a level and, but for the level `image`, a place.
-
-    Args:
-        record: the region.
-        level: one of `LEVELS`.
-        patch_vox: edge of the patch.
-        corner: first voxels of the crop, `zyx`.
-        index: of the record.
-        target: the target condition.
-    """
-    size, meta = record.meta.size_zyx, record.meta
+def cut(record: Record, crop: Crop, index: int = 0, target: Tensor | None = None) -> Sample:
+    """Return the sample of a crop of a record; `index` is the record's, `target` the target condition."""
+    size, meta, level, patch_vox = record.meta.size_zyx, record.meta, crop.level, crop.patch_vox
     if level == "image":
         start, step = (0.0,) * 3, tuple(n / patch_vox for n in size)
         hu, labels = record.image_ct[:], torch.from_numpy(record.image_anatomy[:])
     else:
-        crop_vox = crop_size(level, patch_vox)
+        crop_vox, corner = crop.edge_vox, crop.corner
         start, step = tuple(map(float, corner)), (crop_vox / patch_vox,) * 3
         hu = padded(record.ct, corner, (crop_vox,) * 3, air_hu(meta.window)).numpy()
         labels = padded(record.anatomy, corner, (crop_vox,) * 3, 0)

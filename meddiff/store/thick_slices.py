@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from meddiff.store.patches import Sample, cut, padded, random_corner
+from meddiff.store.patches import Crop, Sample, cut, padded, random_corner
 from meddiff.store.record import Record, open_array
 from meddiff.volumes.hu import air_hu, normalise
 
@@ -90,7 +90,7 @@ def draw_thick(
     thick = thicken(torch.from_numpy(normalise(thin.numpy(), record.meta.window)), factor)
     smooth = interpolate(thick[wanted - wanted[0]], factor)
     start = before + factor
-    return cut(record, "patch", patch_vox, corner, index, smooth[None, start : start + patch_vox])
+    return cut(record, Crop("patch", patch_vox, corner), index, smooth[None, start : start + patch_vox])
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ class MeasuredSlices:
         corner = random_corner(record.meta.size_zyx, "patch", patch_vox, rng)
         window = record.meta.window
         smooth = padded(open_array(self.arrays[record.folder]), corner, (patch_vox,) * 3, air_hu(window))
-        return cut(record, "patch", patch_vox, corner, index, torch.from_numpy(normalise(smooth.numpy(), window))[None])
+        target = torch.from_numpy(normalise(smooth.numpy(), window))[None]
+        return cut(record, Crop("patch", patch_vox, corner), index, target)
 
 
 def thick_drawer(factor: int) -> partial:

@@ -57,6 +57,23 @@ class Place:
     max_minutes: float
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What the networks are before the first step.
+
+    Args:
+        name: one of `ORIGINS`, for the names of run and folder.
+        begins_with: identity of the weights, or of the sizes of random ones.
+        objective: the loss with new networks, on a schedule.
+        save: writes the bundle of the averaged networks with what its card says.
+    """
+
+    name: str
+    begins_with: str
+    objective: Callable[[Schedule], Objective]
+    save: Callable[[Any, dict[str, Any]], None]
+
+
 def lesion_task(config: Config, dataset: str, store: list[Path], patch_vox: int) -> Task:
     """Return the task of one lesion dataset.
 
@@ -116,7 +133,7 @@ def finetune(task: Task, config: Config, place: Place) -> None:
     def save(network: ControlNet, facts: dict[str, Any]) -> None:
         save_control(network, foundation, f"{model.name}, {task.name}", facts, place.out)
 
-    _train(task, "fine-tune", config, place, model, sha256(foundation / WEIGHTS), objective, save)
+    _train(task, Origin("fine-tune", sha256(foundation / WEIGHTS), objective, save), config, place, model)
 
 
 def train_from_scratch(task: Task, config: Config, place: Place) -> None:
@@ -142,36 +159,24 @@ def train_from_scratch(task: Task, config: Config, place: Place) -> None:
         save_control(network.control, own, name, facts, place.out)
 
     sizes = digest([model.network.config.model_dump(), model.diffusion.prediction])
-    _train(task, "scratch", config, place, model, sizes, objective, save)
+    _train(task, Origin("scratch", sizes, objective, save), config, place, model)
 
 
-def _train(
-    task: Task,
-    origin: str,
-    config: Config,
-    place: Place,
-    model: FoundationModel,
-    begins_with: str,
-    objective: Callable[[Schedule], Objective],
-    save: Callable[[Any, dict[str, Any]], None],
-) -> None:
+def _train(task: Task, origin: Origin, config: Config, place: Place, model: FoundationModel) -> None:
     """Run the training loop in a folder that is named by all that decides the result.
 
     Args:
         task: what is learned.
-        origin: for the names of run and folder.
+        origin: what it begins with.
         config: the sections of the task's stage.
         place: where things lie.
         model: the foundation model.
-        begins_with: identity of what the networks are before the first step.
-        objective: the loss with new networks, on a schedule.
-        save: writes the bundle of the averaged networks with what its card says.
     """
     settings = params_of(config, task.stage)
     device = next(model.network.parameters()).device
-    folder = place.runs / f"{task.name}-{origin}-{digest([settings, task.records.digest, begins_with])}"
+    folder = place.runs / f"{task.name}-{origin.name}-{digest([settings, task.records.digest, origin.begins_with])}"
     steps, training = config.finetuning.steps, training_config(config)
-    run = Run(f"{origin} {task.name}", folder, config.seed, device, steps, place.max_minutes, config.machine)
+    run = Run(f"{origin.name} {task.name}", folder, config.seed, device, steps, place.max_minutes, config.machine)
     task.records.claim(folder, settings)
     patch_vox, samples = model.network.config.patch_vox, steps * training.samples_per_step
     data = task.records.patches(samples, task.levels, patch_vox, config.seed, task.draw)
@@ -180,13 +185,13 @@ def _train(
         watched = tuple(level for level in LEVELS if getattr(task.levels, level))
         patches = config.machine.validation_patches
         monitor = Monitor(held_out, patch_vox, patches, config.seed, device, task.draw, watched)
-    loss = objective(Schedule(model.diffusion.timesteps, device))
+    loss = origin.objective(Schedule(model.diffusion.timesteps, device))
     for network in (module for module in loss.whole.modules() if isinstance(module, Encoder)):
         network.activation_checkpointing = config.machine.activation_checkpointing
     with distributed.process_group(device):
         averaged = train(run, loss, data, training, monitor)
     if distributed.rank() == 0:
-        save(averaged, task.records.facts(run, training.samples_per_step) | task.facts)
+        origin.save(averaged, task.records.facts(run, training.samples_per_step) | task.facts)
 
 
 def training_config(config: Config) -> TrainingConfig:

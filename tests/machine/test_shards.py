@@ -319,7 +319,7 @@ def verb(prepared, name, out, *more):
     folder, config = prepared
     own = folder / "config.yaml"
     write_json(config.model_dump(mode="json"), own)
-    given = ["--config", own, "--manifest", folder / "manifest.tsv", "--out", out, "--index", out / "shard-000.tsv"]
+    given = ["--config", own, "--manifest", folder / "manifest.tsv", "--index", out / "shard-000.tsv"]
     return [sys.executable, "-m", "meddiff", "stage", name, *map(str, given), *map(str, more), "--threads", "2"]
 
 

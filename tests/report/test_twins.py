@@ -37,7 +37,7 @@ def run(tmp_path):
 def draw(run):
     results, records = run
     folders = {model: results.synthetic(model) for model in MODELS}
-    draw_twins(records, folders, "settings", results.twins.parent, results.twins)
+    draw_twins(records, folders, "settings", results.twins)
     return read_index(results.twins)
 
 

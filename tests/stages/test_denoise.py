@@ -90,7 +90,7 @@ def stored(tmp_path_factory):
 
 
 def write(sources, resampled, out):
-    return write_pairs(sources, resampled, restrict(CONFIG, "low_dose"), out, out / "index.tsv")
+    return write_pairs(sources, resampled, restrict(CONFIG, "low_dose"), out / "index.tsv")
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ def maps(records, tmp_path_factory):
     sampler = HealthySampler([scaled[anatomy == i].mean() if (anatomy == i).any() else -1 for i in range(119)])
     sampler.checksum = "weights"
     index = out / "index.tsv"
-    write_maps(organ_records(records), sampler, restrict(CONFIG, "anomaly_maps"), out, index)
+    write_maps(organ_records(records), sampler, restrict(CONFIG, "anomaly_maps"), index)
     assert [row.status for row in read_index(index)] == 4 * [DONE]  # validation and test, masked and whole
     return out
 

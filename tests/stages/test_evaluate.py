@@ -51,7 +51,7 @@ def in_shards(scans, scorer, out, count):
     folder, records = scans
     indices = [out / f"shard-{shard}.tsv" for shard in range(count)]
     for shard, index in enumerate(indices):
-        score_records("model", records[shard::count], scorer, folder / "weights", out, index)
+        score_records("model", records[shard::count], scorer, folder / "weights", index)
     return indices
 
 
@@ -103,7 +103,7 @@ def test_a_stopped_shard_goes_on_and_a_changed_scan_is_scored_anew(scans, scorer
 def test_the_scans_themselves_have_the_ceiling_of_the_dice_alone(scans, scorer, tmp_path):
     folder, records = scans
     real = Scorer(None, folder / "judged", scorer.extractor, scorer.config)
-    score_records("real", records, real, folder / "weights", tmp_path, tmp_path / "index.tsv")
+    score_records("real", records, real, folder / "weights", tmp_path / "index.tsv")
     metrics, features = gather([tmp_path / "index.tsv"])
     assert not {"ms_ssim", "lpips", "seams"} & set(metrics[0])
     assert {line["dice"] for line in metrics} == {1.0}
@@ -115,13 +115,13 @@ def test_a_scan_that_was_not_segmented_is_named_and_left_out(scans, scorer, tmp_
     shutil.copytree(folder / "judged", tmp_path / "judged")
     (tmp_path / "judged" / "body1.nii.gz").unlink()
     fewer = replace(scorer, judged=tmp_path / "judged", synthetic=None)
-    score_records("real", records, fewer, folder / "weights", tmp_path, tmp_path / "index.tsv")
+    score_records("real", records, fewer, folder / "weights", tmp_path / "index.tsv")
     assert [line["id"] for line in gather([tmp_path / "index.tsv"])[0]] == ["body0", "body2", "body3"]
     assert "evaluate real: 1 of 4 scans were not drawn or segmented: body1" in caplog.text
 
 
 def test_no_scan_is_no_score(tmp_path, scorer):
-    score_records("model", [], scorer, tmp_path / "weights", tmp_path, tmp_path / "index.tsv")
+    score_records("model", [], scorer, tmp_path / "weights", tmp_path / "index.tsv")
     metrics, features = gather([tmp_path / "index.tsv"])
     assert metrics == []
     assert len(features) == 0

@@ -86,8 +86,8 @@ def test_records_without_lesions_do_not_count(records, tmp_path):
 def judged(records, tmp_path_factory):
     out = tmp_path_factory.mktemp("lesions")
     sampler = Sampler()
-    draw_lesions(records, sampler, restrict(CONFIG, "draw_lesions"), out / "fine-tune", out / "index.tsv")
-    assert [row.status for row in read_index(out / "index.tsv")] == 4 * [DONE]
+    draw_lesions(records, sampler, restrict(CONFIG, "draw_lesions"), out / "fine-tune" / "index.tsv")
+    assert [row.status for row in read_index(out / "fine-tune" / "index.tsv")] == 4 * [DONE]
     torch.manual_seed(0)
     extractor = Extractor("resnet10").eval()
     folders = {"fine-tune": out / "fine-tune"}
@@ -119,7 +119,7 @@ def test_generated_patches_alone_are_compared_with_the_real_ones(judged):
 
 def test_training_lesions_are_drawn_in_the_organ_for_the_patients_that_are_learned_from(records, tmp_path):
     settings = restrict(CONFIG, "augment_lesions")
-    made = generate_training(records, Sampler(), settings, tmp_path, tmp_path / "index.tsv")
+    made = generate_training(records, Sampler(), settings, tmp_path / "index.tsv")
     assert [(row.id, row.status) for row in made] == [("train-0", DONE)]
     mask = volumes.to_zyx(volumes.read_image(mask_path(made[0].path))) > 0
     drawn = volumes.to_zyx(volumes.read_image(made[0].path))

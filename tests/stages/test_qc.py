@@ -22,6 +22,7 @@ from meddiff.report.html import write_report
 from meddiff.report.layout import PREPARATION, Results
 from meddiff.report.qc_page import describe_cases, write_page
 from meddiff.stages import qc
+from meddiff.stages.prepared import Prepared
 from meddiff.volumes import volumes
 from tests.conftest import SPACING_MM
 
@@ -76,9 +77,9 @@ def checked(tmp_path_factory, body, labels_zyx, cases):
 
 
 def check(root, rows, cases):
-    ct, labels, boxes = ([r for r in rows[stage] if r.status == "done"] for stage in PREPARATION[:3])
+    prepared = Prepared(*({r.id: r.path for r in rows[stage] if r.status == "done"} for stage in PREPARATION[:3]))
     index, statistics = root / "qc" / "shard-000.tsv", root / "qc" / "statistics-000.tsv"
-    qc.check_shard(ct, labels, boxes, cases, CONFIG, root / "qc" / "pictures", index, statistics)
+    qc.check_shard(prepared, cases, CONFIG, index, statistics)
 
 
 def page_of(root):

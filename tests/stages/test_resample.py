@@ -66,8 +66,8 @@ def test_a_dataset_whose_disk_is_away_ends_the_job_and_quarantines_nothing(tmp_p
             write_image(from_zyx(np.zeros((22, 30, 30), np.int16), 3.0), case.image)
     away = "b" if present else "a"
     with pytest.raises(UserError, match=f"{away}: nothing of it is below .*/{away} any more; mount its disk"):
-        resample(cases, Config(data=DataConfig(spacing_mm=6.0)), tmp_path / "out", tmp_path / "index.tsv")
-    assert not (tmp_path / "index.tsv").exists()
+        resample(cases, Config(data=DataConfig(spacing_mm=6.0)), tmp_path / "out" / "index.tsv")
+    assert not (tmp_path / "out" / "index.tsv").exists()
 
 
 def test_scans_that_are_too_small_or_were_marked_by_the_index_are_quarantined(tmp_path):
@@ -81,8 +81,8 @@ def test_scans_that_are_too_small_or_were_marked_by_the_index_are_quarantined(tm
         for name, mark in ((name, marks.get(name, "")) for name in sizes)
     ]
     config = Config(data=DataConfig(spacing_mm=6.0, min_extent_mm=64.0))
-    resample(cases, config, tmp_path / "out", tmp_path / "index.tsv")
-    reasons = {row.id: row.reason for row in read_index(tmp_path / "index.tsv")}
+    resample(cases, config, tmp_path / "out" / "index.tsv")
+    reasons = {row.id: row.reason for row in read_index(tmp_path / "out" / "index.tsv")}
     assert reasons == {
         "own_large": "",
         "own_small": "too small: 90x90x63 mm, and 64 mm are needed",
@@ -104,12 +104,12 @@ def test_one_more_dataset_another_root_or_another_machine_prepares_the_new_cases
     old, new = (Case("own", name, tmp_path / f"{name}.nii.gz", *place) for name in ("old", "new"))
     before = parse_config({"data": ONE}, "")
     after = parse_config({"data": ANOTHER, "machine": {"data_shards": 3, "device": "cpu", "workers": 1}}, "")
-    resample([old], restrict(before, "resample"), tmp_path / "ct", tmp_path / "i.tsv")
+    resample([old], restrict(before, "resample"), tmp_path / "ct" / "i.tsv")
     first = (tmp_path / "ct" / "own_old.nii.gz").stat().st_mtime_ns
     (tmp_path / "moved").mkdir()
     moved = replace(old, image=old.image.rename(tmp_path / "moved" / "old.nii.gz"), split="val", shard=1)
-    resample([moved, new], restrict(after, "resample"), tmp_path / "ct", tmp_path / "i.tsv")
-    assert [row.status for row in read_index(tmp_path / "i.tsv")] == ["done"] * 2
+    resample([moved, new], restrict(after, "resample"), tmp_path / "ct" / "i.tsv")
+    assert [row.status for row in read_index(tmp_path / "ct" / "i.tsv")] == ["done"] * 2
     assert (tmp_path / "ct" / "own_old.nii.gz").stat().st_mtime_ns == first
     for stage in ("resample", "anatomy", "regions", "store", "qc"):
         assert settings_of(after, stage) == settings_of(before, stage)
@@ -124,8 +124,8 @@ def test_a_scan_that_lost_slices_is_quarantined_unless_that_is_allowed_and_then_
     found = {}
     for allowed in (False, True):
         config = Config(data=DataConfig(spacing_mm=6.0, allow_missing_slices=allowed))
-        resample(cases, restrict(config, "resample"), tmp_path / "out", tmp_path / "index.tsv")
-        found[allowed] = read_index(tmp_path / "index.tsv")
+        resample(cases, restrict(config, "resample"), tmp_path / "out" / "index.tsv")
+        found[allowed] = read_index(tmp_path / "out" / "index.tsv")
     assert [row.status for row in found[False]] == ["quarantined", "done"]
     assert "1 files are cut off" in found[False][0].reason
     assert [row.status for row in found[True]] == ["done", "done"]

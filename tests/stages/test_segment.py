@@ -30,7 +30,9 @@ def test_what_cannot_lie_in_the_region_is_replaced_as_in_the_store(tmp_path, mon
         path = tmp_path / f"own_han_case_{region}.nii.gz"
         volumes.write_image(volumes.from_zyx(np.zeros((6, 6, 6), np.int16), 2.0), path)
         rows.append(Row(f"own_han_case_{region}", "done", path, sha256(path), 0.0, ""))
-    judge.segment_synthetic(rows, CONFIG, tmp_path / "judged", tmp_path / "index.tsv")
-    judged = {row.id: volumes.to_zyx(volumes.read_image(row.path)) for row in done_rows([tmp_path / "index.tsv"])}
+    judge.segment_synthetic(rows, CONFIG, tmp_path / "judged" / "index.tsv")
+    judged = {
+        row.id: volumes.to_zyx(volumes.read_image(row.path)) for row in done_rows([tmp_path / "judged" / "index.tsv"])
+    }
     assert np.unique(judged["own_han_case_han"]).tolist() == [CLASS_IDS["brain"]]
     assert np.unique(judged["own_han_case_abdomen"]).tolist() == [CLASS_IDS["liver"]]

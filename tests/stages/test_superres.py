@@ -17,6 +17,7 @@ from meddiff.stages.superres import (
     choose_learned,
     choose_thick,
     fidelity_of_slices,
+    prepare_method,
     read_scan,
     super_resolve_all,
     write_learned,
@@ -58,7 +59,7 @@ def stored(tmp_path):
 def write(stored, case, out):
     record, _, resampled = stored
     config = restrict(CONFIG, "thick_slices")
-    super_resolution.write_thick([(record, case)], [resampled], config, out, out / "index.tsv")
+    super_resolution.write_thick([(record, case)], [resampled], config, out / "index.tsv")
     (made,) = read_index(out / "index.tsv")
     assert made.status == DONE, made.reason
     return made, *read_scan(made, record)
@@ -110,7 +111,7 @@ def test_measured_slices_to_learn_from_lie_on_the_voxels_of_their_region(stored,
     chosen = choose_learned([learned], [paired])
     assert chosen == [(learned, paired)]
     out = tmp_path / "measured"
-    write_learned(chosen, restrict(CONFIG, "measured_slices"), out, out / "index.tsv")
+    write_learned(chosen, restrict(CONFIG, "measured_slices"), out / "index.tsv")
     (made,) = read_index(out / "index.tsv")
     assert made.status == DONE, made.reason
     found = open_array(made.path)[:]
@@ -130,7 +131,8 @@ def test_interpolation_is_scored_against_the_thin_slices(stored, tmp_path):
     store, config, psnr = [stored[0]], restrict(CONFIG, "super_resolve"), {}
     for method in ("linear", "b-spline"):
         out = tmp_path / method
-        (row,) = super_resolve_all(method, [made], store, config, tmp_path, tmp_path, out, out / "index.tsv")
+        prepared = prepare_method(method, config, tmp_path, tmp_path)
+        (row,) = super_resolve_all(prepared, [made], store, config, out / "index.tsv")
         assert row.status == DONE, row.reason
         result = volumes.to_zyx(volumes.read_image(row.path))
         scores = read_json(sidecar(row.path))["details"]
@@ -165,4 +167,4 @@ def gaussian_ssim(a, b):
 
 def test_an_unknown_method_is_refused(tmp_path):
     with pytest.raises(UserError, match="'magic' is unknown; choose from linear"):
-        super_resolve_all("magic", [], [], restrict(CONFIG, "super_resolve"), tmp_path, tmp_path, tmp_path, tmp_path)
+        prepare_method("magic", restrict(CONFIG, "super_resolve"), tmp_path, tmp_path)

@@ -19,7 +19,7 @@ from meddiff.store.augmentation import (
     cut_shaped,
     vary_contrast,
 )
-from meddiff.store.patches import LEVELS, PatchDataset, cut, draw, random_corner
+from meddiff.store.patches import LEVELS, Crop, PatchDataset, cut, draw, random_corner
 from meddiff.store.record import resize, resize_labels
 from meddiff.volumes.hu import air_scaled, denormalise, normalise
 
@@ -53,7 +53,8 @@ def test_without_strength_a_sample_is_as_it_would_be(record, level):
         shape = Shape.random(record, STILL, rng)
         corner = [2, 4, 6] if level == "double" else random_corner(shape.size_zyx, level, PATCH, rng)
         assert shape.size_zyx == record.meta.size_zyx
-        got, plain = cut_shaped(record, level, PATCH, corner, shape, rng, 3), cut(record, level, PATCH, corner, 3)
+        crop = Crop(level, PATCH, corner)
+        got, plain = cut_shaped(record, crop, shape, rng, 3), cut(record, crop, 3)
         inside = torch.ones((PATCH,) * 3, dtype=torch.bool)
         if level == "double":  # pairs of voxels that cross the region's end are half of a voxel apart
             place = coordinates_to_voxel(plain.coordinates, record.meta.size_zyx)
@@ -82,7 +83,7 @@ def test_a_larger_body_shows_its_content_at_the_same_coordinates(ramp, level):
         shape = Shape.random(ramp, config, rng)
         sizes.add(shape.size_zyx)
         corner = [0, 0, 0] if level == "image" else [3, 3, 3]
-        sample = cut_shaped(ramp, level, PATCH, corner, shape, rng)
+        sample = cut_shaped(ramp, Crop(level, PATCH, corner), shape, rng)
         hu = sample.image[0].numpy() * 900 - 500
         # Eq. 3 is about centres of voxels; edges stay on edges, so a coordinate moves by less than half a voxel
         place = (hu + 300) / 10
@@ -105,7 +106,7 @@ def test_a_roll_turns_image_and_labels_alike(record, level):
         rng = np.random.default_rng(seed)
         shape = Shape.random(stored, STRONG, rng)
         corner = random_corner(shape.size_zyx, level, PATCH, rng)
-        sample = cut_shaped(stored, level, PATCH, corner, shape, rng)
+        sample = cut_shaped(stored, Crop(level, PATCH, corner), shape, rng)
         got, seen = denormalise(sample.image[0].numpy(), record.meta.window), sample.anatomy.numpy()
         assert set(np.unique(seen)) <= {0, BODY, CLASS_IDS["liver"]}
         place = coordinates_to_voxel(sample.coordinates, shape.size_zyx)
@@ -120,7 +121,7 @@ def test_beyond_the_varied_region_there_is_air(record):
     for seed in range(5):
         rng = np.random.default_rng(seed)
         shape = Shape.random(record, config, rng)
-        sample = cut_shaped(record, "patch", PATCH, [-5, -6, -7], shape, rng)
+        sample = cut_shaped(record, Crop("patch", PATCH, [-5, -6, -7]), shape, rng)
         place = coordinates_to_voxel(sample.coordinates, shape.size_zyx)
         outside = torch.from_numpy(np.any([p < -0.5 for p in place], axis=0))
         assert outside.sum() > 1000
@@ -138,7 +139,7 @@ def test_a_head_changes_sides_with_its_labels_and_a_chest_does_not(record):
     for region in (Region.HAN, Region.CHEST):
         stored = Stored(record, hu, labels, region=region)
         rng = np.random.default_rng(0)
-        sample = cut_shaped(stored, "patch", PATCH, [2, 2, 2], Shape.random(stored, config, rng), rng)
+        sample = cut_shaped(stored, Crop("patch", PATCH, [2, 2, 2]), Shape.random(stored, config, rng), rng)
         assert torch.equal(sample.anatomy, torch.from_numpy(labels[2:18, 2:18, 2:18]))  # right stays to the right
         expected = hu[..., ::-1] if region == Region.HAN else hu
         scaled = normalise(expected[2:18, 2:18, 2:18], record.meta.window)
@@ -161,7 +162,7 @@ def test_contrast_medium_moves_organs_alone_and_keeps_their_noise(record):
     hu[labels == CLASS_IDS["liver"]] += 60
     hu[4:6, 4:12, 4:12] = -90  # fat that is taken for liver
     stored = Stored(record, hu.round().astype(np.int16), labels)
-    sample = cut(stored, "patch", PATCH, [0, 0, 0])
+    sample = cut(stored, Crop("patch", PATCH))
     factors = np.exp(0.3 * np.random.default_rng(5).standard_normal(len(ENHANCING)))
     varied = vary_contrast(sample, record.meta.window, 0.3, np.random.default_rng(5))
     change = (varied.image - sample.image)[0].numpy() * 900
@@ -178,7 +179,7 @@ def test_what_the_window_clips_and_what_is_too_small_keep_their_hu(record):
     labels = np.zeros((PATCH,) * 3, np.uint8)
     labels[:8], labels[10:12, 2:5, 2:5] = CLASS_IDS["aorta"], CLASS_IDS["spleen"]
     hu = np.where(labels == CLASS_IDS["aorta"], 400, 120).astype(np.int16)
-    sample = cut(Stored(record, hu, labels), "patch", PATCH, [0, 0, 0])
+    sample = cut(Stored(record, hu, labels), Crop("patch", PATCH))
     assert torch.equal(vary_contrast(sample, record.meta.window, 0.5, np.random.default_rng(0)).image, sample.image)
 
 

@@ -15,7 +15,7 @@ from meddiff.store.lesion_patches import (
     lesion_boxes,
     lesion_target,
 )
-from meddiff.store.patches import cut
+from meddiff.store.patches import Crop, cut
 from meddiff.store.record import Record, resize_labels, resize_mask
 from tests.conftest import make_record
 from tests.store.test_patches import coordinates_to_voxel
@@ -106,8 +106,8 @@ def test_the_target_of_a_stored_record_is_its_lesion(tmp_path):
 @pytest.mark.parametrize("corner", [[3, 8, 21], [-6, 40, -3]])
 def test_the_target_lies_as_the_anatomy_does(record, corner):
     labelled = with_lesion(record, (np.random.default_rng(0).random(SIZE) < 0.1).astype(np.uint8))
-    target = lesion_target(labelled, "patch", PATCH, corner)
-    sample = cut(labelled, "patch", PATCH, corner, target=target)
+    target = lesion_target(labelled, Crop("patch", PATCH, corner))
+    sample = cut(labelled, Crop("patch", PATCH, corner), target=target)
     assert sample.anatomy.any()
     assert torch.equal(sample.target[0], sample.anatomy.float())
 
@@ -198,7 +198,7 @@ def test_a_mask_that_grows_is_resized_as_labels_are(seed, size):
 
 def test_beyond_the_region_there_is_no_lesion(record):
     labelled = with_lesion(record, np.ones(SIZE, np.uint8))
-    target = lesion_target(labelled, "patch", PATCH, [-4, 40, 0])[0]
+    target = lesion_target(labelled, Crop("patch", PATCH, [-4, 40, 0]))[0]
     assert target.sum() == 12 * 10 * 16
     assert (target[4:, :10] == 1).all()
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meddiff.store.patches import cut
+from meddiff.store.patches import Crop, cut
 from meddiff.store.record import resize, resize_labels
 from meddiff.store.thick_slices import b_spline, draw_thick, interpolate, repeat, thick_drawer, thicken, thin_grid
 from meddiff.volumes.hu import normalise
@@ -143,7 +143,7 @@ def test_a_patch_has_the_thick_slices_of_the_whole_region(record, factor):
 
 def test_image_and_anatomy_are_those_of_the_same_place(record):
     sample = draw_thick(record, "patch", PATCH, np.random.default_rng(0), 7, factor=5)
-    plain = cut(record, "patch", PATCH, place_of(sample, record).tolist(), 7)
+    plain = cut(record, Crop("patch", PATCH, place_of(sample, record).tolist()), 7)
     assert torch.equal(sample.image, plain.image)
     assert torch.equal(sample.anatomy, plain.anatomy)
     assert (sample.record, sample.level) == (7, plain.level)

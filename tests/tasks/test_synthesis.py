@@ -214,8 +214,8 @@ def test_a_model_that_is_written_again_as_it_was_draws_nothing_anew(bundle, reco
     def draw_all(**machine):
         quick = SamplingConfig(steps=1, overlap=0, bfloat16=False)
         sampler = Sampler(model, quick, MachineConfig(**MACHINE | machine))
-        synthesize_records(sampler, [record], "settings", 0, tmp_path / "out", tmp_path / "index.tsv")
-        (row,) = read_index(tmp_path / "index.tsv")
+        synthesize_records(sampler, [record], "settings", 0, tmp_path / "out" / "index.tsv")
+        (row,) = read_index(tmp_path / "out" / "index.tsv")
         return row.status, row.path.stat().st_mtime_ns
 
     first = draw_all()

@@ -105,8 +105,8 @@ def stored(tmp_path):
 
 def resample_one(tmp_path, image, **facts):
     case = Case("ct-rate", "train-1-a-1", image, Region.CHEST, "pretraining", "train", 0, **facts)
-    resample([case], Config(), tmp_path / "out", tmp_path / "index.tsv")
-    (row,) = read_index(tmp_path / "index.tsv")
+    resample([case], Config(), tmp_path / "out" / "index.tsv")
+    (row,) = read_index(tmp_path / "out" / "index.tsv")
     return row
 
 

@@ -52,11 +52,9 @@ rule anatomy:
     params:
         reads=stage_reads("anatomy"),
         config=configuration,
-        out=subpath(output[0], parent=True),
     shell:
         "python -m meddiff stage anatomy"
         " --config {params.config:q}"
         " --resampled {input.resampled:q}"
-        " --out {params.out:q}"
         " --index {output:q}"
         " 2>&1 | tee {log:q}"

@@ -28,14 +28,12 @@ rule anomaly_maps:
         reads=stage_reads("anomaly_maps"),
         config=configuration,
         model=subpath(input.weights, parent=True),
-        out=subpath(output[0], parent=True),
         store=options("store"),
     shell:
         "python -m meddiff stage anomaly_maps"
         " --config {params.config:q}"
         " --model {params.model:q}"
         " {params.store:q}"
-        " --out {params.out:q}"
         " --index {output:q}"
         " --threads {threads}"
         " 2>&1 | tee {log:q}"

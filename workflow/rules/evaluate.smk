@@ -57,7 +57,6 @@ rule evaluate:
         reads=stage_reads("evaluate"),
         config=configuration,
         judged=subpath(input.judged, parent=True),
-        out=subpath(output[0], parent=True),
         store=options("store"),
         synthetic=lambda wildcards: (
             []
@@ -74,7 +73,6 @@ rule evaluate:
         " --judged {params.judged:q}"
         " --extractor {input.weights:q}"
         " --extractor-source {input.source:q}"
-        " --out {params.out:q}"
         " --index {output:q}"
         " --threads {threads}"
         " 2>&1 | tee {log:q}"

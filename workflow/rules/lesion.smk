@@ -34,7 +34,6 @@ rule draw_lesions:
             else f"{OUT}/models/meddiff-fm"
         ),
         control=subpath(input.control, parent=True),
-        out=subpath(output[0], parent=True),
         store=options("store"),
     shell:
         "python -m meddiff stage draw_lesions"
@@ -43,7 +42,6 @@ rule draw_lesions:
         " --model {params.model:q}"
         " --control {params.control:q}"
         " {params.store:q}"
-        " --out {params.out:q}"
         " --index {output:q}"
         " --threads {threads}"
         " 2>&1 | tee {log:q}"

@@ -28,7 +28,6 @@ rule low_dose:
     params:
         reads=stage_reads("low_dose"),
         config=configuration,
-        out=subpath(output[0], parent=True),
         resampled=options("resampled"),
         store=options("store"),
     shell:
@@ -37,6 +36,5 @@ rule low_dose:
         " --manifest {input.manifest:q}"
         " {params.resampled:q}"
         " {params.store:q}"
-        " --out {params.out:q}"
         " --index {output:q}"
         " 2>&1 | tee {log:q}"

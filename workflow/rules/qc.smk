@@ -29,7 +29,6 @@ rule qc:
     params:
         reads=stage_reads("qc"),
         config=configuration,
-        out=f"{OUT}/qc/pictures",
     shell:
         "python -m meddiff stage qc"
         " --config {params.config:q}"
@@ -37,7 +36,6 @@ rule qc:
         " --resampled {input.resampled:q}"
         " --anatomy {input.anatomy:q}"
         " --regions {input.regions:q}"
-        " --out {params.out:q}"
         " --index {output.index:q}"
         " --statistics {output.statistics:q}"
         " 2>&1 | tee {log:q}"

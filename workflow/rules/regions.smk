@@ -25,12 +25,10 @@ rule regions:
     params:
         reads=stage_reads("regions"),
         config=configuration,
-        out=subpath(output[0], parent=True),
     shell:
         "python -m meddiff stage regions"
         " --config {params.config:q}"
         " --manifest {input.manifest:q}"
         " --anatomy {input.anatomy:q}"
-        " --out {params.out:q}"
         " --index {output:q}"
         " 2>&1 | tee {log:q}"

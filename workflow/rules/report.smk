@@ -30,7 +30,6 @@ rule twins:
     params:
         reads=stage_reads("twins"),
         config=configuration,
-        out=subpath(output[0], parent=True),
         store=options("store"),
         synthetic=[f"--synthetic={OUT}/synthesize/{model}" for model in MODELS],
     shell:
@@ -38,7 +37,6 @@ rule twins:
         " --config {params.config:q}"
         " {params.store:q}"
         " {params.synthetic:q}"
-        " --out {params.out:q}"
         " --index {output:q}"
         " 2>&1 | tee {log:q}"
 

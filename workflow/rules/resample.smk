@@ -24,13 +24,11 @@ rule resample:
     params:
         reads=stage_reads("resample"),
         config=configuration,
-        out=subpath(output[0], parent=True),
     shell:
         "python -m meddiff stage resample"
         " --config {params.config:q}"
         " --manifest {input.manifest:q}"
         " --shard {wildcards.shard}"
-        " --out {params.out:q}"
         " --index {output:q}"
         " --threads {threads}"
         " --memory-mb {resources.mem_mb}"

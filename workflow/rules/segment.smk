@@ -34,7 +34,6 @@ rule segment:
     params:
         reads=stage_reads("segment"),
         config=configuration,
-        out=subpath(output[0], parent=True),
         store=options("store"),
         synthetic=options("synthetic"),
     shell:
@@ -42,6 +41,5 @@ rule segment:
         " --config {params.config:q}"
         " {params.store:q}"
         " {params.synthetic:q}"
-        " --out {params.out:q}"
         " --index {output:q}"
         " 2>&1 | tee {log:q}"

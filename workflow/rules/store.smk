@@ -27,7 +27,6 @@ rule store:
     params:
         reads=stage_reads("store"),
         config=configuration,
-        out=subpath(output[0], parent=True),
     shell:
         "python -m meddiff stage store"
         " --config {params.config:q}"
@@ -35,7 +34,6 @@ rule store:
         " --resampled {input.resampled:q}"
         " --anatomy {input.anatomy:q}"
         " --regions {input.regions:q}"
-        " --out {params.out:q}"
         " --index {output:q}"
         " --threads {threads}"
         " --memory-mb {resources.mem_mb}"

@@ -29,7 +29,6 @@ rule thick_slices:
     params:
         reads=stage_reads("thick_slices"),
         config=configuration,
-        out=subpath(output[0], parent=True),
         resampled=options("resampled"),
         store=options("store"),
     shell:
@@ -38,7 +37,6 @@ rule thick_slices:
         " --manifest {input.manifest:q}"
         " {params.resampled:q}"
         " {params.store:q}"
-        " --out {params.out:q}"
         " --index {output:q}"
         " 2>&1 | tee {log:q}"
 
@@ -63,14 +61,12 @@ rule measured_slices:
     params:
         reads=stage_reads("measured_slices"),
         config=configuration,
-        out=subpath(output[0], parent=True),
         store=options("store"),
     shell:
         "python -m meddiff stage measured_slices"
         " --config {params.config:q}"
         " --manifest {input.manifest:q}"
         " {params.store:q}"
-        " --out {params.out:q}"
         " --index {output:q}"
         " 2>&1 | tee {log:q}"
 
@@ -101,7 +97,6 @@ rule super_resolve:
         config=configuration,
         model=subpath(input.foundation, parent=True),
         control=subpath(input.control, parent=True),
-        out=subpath(output.index, parent=True),
         store=options("store"),
     shell:
         "python -m meddiff stage super_resolve"
@@ -111,7 +106,6 @@ rule super_resolve:
         " {params.store:q}"
         " --model {params.model:q}"
         " --control {params.control:q}"
-        " --out {params.out:q}"
         " --index {output.index:q}"
         " --metrics {output.metrics:q}"
         " --threads {threads}"

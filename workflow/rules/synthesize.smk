@@ -28,7 +28,6 @@ rule synthesize:
         reads=stage_reads("synthesize"),
         config=configuration,
         model=subpath(input.weights, parent=True),
-        out=subpath(output[0], parent=True),
         store=options("store"),
     shell:
         "python -m meddiff stage synthesize"
@@ -36,7 +35,6 @@ rule synthesize:
         " --model {params.model:q}"
         " --shard {wildcards.shard}"
         " {params.store:q}"
-        " --out {params.out:q}"
         " --index {output:q}"
         " --threads {threads}"
         " 2>&1 | tee {log:q}"

@@ -18,11 +18,10 @@ def anatomy_weights(config: ConfigFile, out: Out) -> None:
 def anatomy(
     config: ConfigFile,
     resampled: Annotated[Path, typer.Option(help="Index of the shard's resampled scans.")],
-    out: Out,
     index: IndexOut,
 ) -> None:
     """Segment a shard's scans with TotalSegmentator and add the body as the 118th class."""
     from meddiff.machine.shards import done_rows
     from meddiff.stages.anatomy import anatomy as run
 
-    run(done_rows([resampled]), stage_config(config, "anatomy"), out, index)
+    run(done_rows([resampled]), stage_config(config, "anatomy"), index)

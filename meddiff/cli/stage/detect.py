@@ -11,7 +11,7 @@ Maps = Annotated[Path, typer.Option(help="Folder of the anomaly maps.")]
 
 
 def anomaly_maps(
-    config: ConfigFile, model: ModelBundle, store: StoreIndices, out: Out, index: IndexOut, threads: Threads = None
+    config: ConfigFile, model: ModelBundle, store: StoreIndices, index: IndexOut, threads: Threads = None
 ) -> None:
     """Write the anomaly maps of all scans with lesions of an organ of Table 5."""
     from meddiff.machine.device import set_up_cpu
@@ -22,7 +22,7 @@ def anomaly_maps(
     set_up_cpu(threads)
     settings = stage_config(config, "anomaly_maps")
     sampler = Sampler(model, settings.sampling, settings.machine)
-    write_maps(organ_records(open_store(store)), sampler, settings, out, index)
+    write_maps(organ_records(open_store(store)), sampler, settings, index)
 
 
 def supervised(

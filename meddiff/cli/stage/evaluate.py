@@ -26,7 +26,6 @@ def evaluate(
     judged: Annotated[Path, typer.Option(help="Folder of TotalSegmentator's labels of these scans.")],
     extractor: Annotated[Path, typer.Option(help="Weights of the feature network.")],
     extractor_source: Annotated[Path, typer.Option(help="What these weights are.")],
-    out: Out,
     index: IndexOut,
     synthetic: Annotated[Path | None, typer.Option(help="Folder of the synthetic scans; none: the scans.")] = None,
     threads: Threads = None,
@@ -41,7 +40,7 @@ def evaluate(
     settings = stage_config(config, "evaluate")
     network = networks.load(extractor, extractor_source, choose_device(settings.machine.device))
     records = held_out(open_store(store))[shard :: settings.machine.sampling_shards]
-    score_records(name, records, Scorer(synthetic, judged, network, settings), extractor, out, index)
+    score_records(name, records, Scorer(synthetic, judged, network, settings), extractor, index)
 
 
 def gather_scores(

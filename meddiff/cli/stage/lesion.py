@@ -19,7 +19,6 @@ def draw_lesions(
     model: ModelBundle,
     control: Control,
     store: StoreIndices,
-    out: Out,
     index: IndexOut,
     threads: Threads = None,
 ) -> None:
@@ -32,7 +31,7 @@ def draw_lesions(
     set_up_cpu(threads)
     settings = stage_config(config, "draw_lesions")
     sampler = Sampler(model, settings.sampling, settings.machine, control)
-    lesion.draw_lesions(with_lesions(where(open_store(store), dataset=dataset)), sampler, settings, out, index)
+    lesion.draw_lesions(with_lesions(where(open_store(store), dataset=dataset)), sampler, settings, index)
 
 
 def judge_lesions(
@@ -96,7 +95,7 @@ def augment_lesions(
     settings = stage_config(config, "augment_lesions")
     records = with_lesions(where(open_store(store), dataset=dataset))
     sampler = Sampler(model, settings.sampling, settings.machine, control)
-    made = generate_training(records, sampler, settings, out / "generated", out / "generated.tsv")
+    made = generate_training(records, sampler, settings, out / "generated" / "index.tsv")
     device = choose_device(settings.machine.device).type
     real, augmented = (NnUNet(work / name, settings.nnunet, device) for name in (dataset, f"{dataset}-augmented"))
     table = compare(records, [row for row in made if row.status == DONE], real, augmented, out)

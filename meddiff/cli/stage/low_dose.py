@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from meddiff.cli.options import ConfigFile, IndexOut, Manifest, Out, StoreIndices, stage_config
+from meddiff.cli.options import ConfigFile, IndexOut, Manifest, StoreIndices, stage_config
 
 
 def low_dose(
@@ -13,7 +13,6 @@ def low_dose(
     manifest: Manifest,
     resampled: Annotated[list[Path], typer.Option(help="Indices of the resampled scans.")],
     store: StoreIndices,
-    out: Out,
     index: IndexOut,
 ) -> None:
     """Pair scans with their low-dose ones, or simulate low dose where no dataset has it."""
@@ -24,4 +23,4 @@ def low_dose(
 
     settings = stage_config(config, "low_dose")
     chosen = choose_sources(open_store(store), read_manifest(manifest), settings.low_dose.scans)
-    write_pairs(chosen, done_rows(resampled), settings, out, index)
+    write_pairs(chosen, done_rows(resampled), settings, index)

@@ -14,17 +14,16 @@ def qc(
     resampled: Annotated[Path, typer.Option(help="Index of the shard's resampled scans.")],
     anatomy: Annotated[Path, typer.Option(help="Index of the shard's anatomy.")],
     regions: Annotated[Path, typer.Option(help="Index of the shard's regions.")],
-    out: Out,
     index: IndexOut,
     statistics: Annotated[Path, typer.Option(help="Table to write: HU and volumes of every region.")],
 ) -> None:
     """Draw a shard's cases, with regions and anatomy, and measure HU and volumes."""
     from meddiff.datasets.index import read_manifest
-    from meddiff.machine.shards import done_rows
+    from meddiff.stages.prepared import Prepared
     from meddiff.stages.qc import check_shard
 
-    ct, labels, boxes = (done_rows([path]) for path in (resampled, anatomy, regions))
-    check_shard(ct, labels, boxes, read_manifest(manifest), stage_config(config, "qc"), out, index, statistics)
+    prepared = Prepared.read(resampled, anatomy, regions)
+    check_shard(prepared, read_manifest(manifest), stage_config(config, "qc"), index, statistics)
 
 
 def qc_page(config: ConfigFile, results: ResultsFolder) -> None:

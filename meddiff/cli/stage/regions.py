@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
-from meddiff.cli.options import ConfigFile, IndexOut, Manifest, Out, stage_config
+from meddiff.cli.options import ConfigFile, IndexOut, Manifest, stage_config
 
 
 def regions(
     config: ConfigFile,
     manifest: Manifest,
     anatomy: Annotated[Path, typer.Option(help="Index of the shard's anatomy.")],
-    out: Out,
     index: IndexOut,
 ) -> None:
     """Write the boxes of the anatomical regions of a shard's scans."""
@@ -20,4 +19,4 @@ def regions(
     from meddiff.machine.shards import done_rows
     from meddiff.stages.regions import regions as run
 
-    run(done_rows([anatomy]), read_manifest(manifest), stage_config(config, "regions"), out, index)
+    run(done_rows([anatomy]), read_manifest(manifest), stage_config(config, "regions"), index)

@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
-from meddiff.cli.options import ConfigFile, IndexOut, Out, ResultsFolder, StoreIndices, stage_config
+from meddiff.cli.options import ConfigFile, IndexOut, ResultsFolder, StoreIndices, stage_config
 
 
 def twins(
     config: ConfigFile,
     store: StoreIndices,
     synthetic: Annotated[list[Path], typer.Option(help="Folders of synthetic scans, named by the models.")],
-    out: Out,
     index: IndexOut,
 ) -> None:
     """Draw the held-out scans beside their synthetic twins; a stopped call goes on."""
@@ -21,7 +20,7 @@ def twins(
     from meddiff.store.query import held_out, open_store
 
     records, folders = held_out(open_store(store)), {folder.name: folder for folder in synthetic}
-    draw_twins(records, folders, settings_of(stage_config(config, "twins"), "twins"), out, index)
+    draw_twins(records, folders, settings_of(stage_config(config, "twins"), "twins"), index)
 
 
 def report(

@@ -9,7 +9,6 @@ from meddiff.cli.options import (
     IndexOut,
     Manifest,
     MemoryMB,
-    Out,
     Workers,
     one_thread_per_case,
     stage_config,
@@ -20,7 +19,6 @@ def resample(
     config: ConfigFile,
     manifest: Manifest,
     shard: Annotated[int, typer.Option(min=0, help="Which shard.")],
-    out: Out,
     index: IndexOut,
     threads: Workers = 1,
     memory_mb: MemoryMB = 16000,
@@ -31,4 +29,4 @@ def resample(
     from meddiff.stages.resample import resample as run
 
     cases = [case for case in read_manifest(manifest) if case.shard == shard]
-    run(cases, stage_config(config, "resample"), out, index, threads, memory_mb)
+    run(cases, stage_config(config, "resample"), index, threads, memory_mb)

@@ -5,13 +5,12 @@ from typing import Annotated
 
 import typer
 
-from meddiff.cli.options import ConfigFile, IndexOut, Out, StoreIndices, stage_config
+from meddiff.cli.options import ConfigFile, IndexOut, StoreIndices, stage_config
 
 
 def segment(
     config: ConfigFile,
     store: StoreIndices,
-    out: Out,
     index: IndexOut,
     synthetic: Annotated[list[Path] | None, typer.Option(help="Indices of synthetic scans; none: the scans.")] = None,
 ) -> None:
@@ -22,6 +21,6 @@ def segment(
 
     settings = stage_config(config, "segment")
     if synthetic:
-        segment_synthetic(done_rows(synthetic), settings, out, index)
+        segment_synthetic(done_rows(synthetic), settings, index)
     else:
-        segment_real(held_out(open_store(store)), settings, out, index)
+        segment_real(held_out(open_store(store)), settings, index)

@@ -10,7 +10,6 @@ from meddiff.cli.options import (
     IndexOut,
     Manifest,
     MemoryMB,
-    Out,
     Workers,
     one_thread_per_case,
     stage_config,
@@ -23,7 +22,6 @@ def store(
     resampled: Annotated[Path, typer.Option(help="Index of the shard's resampled scans.")],
     anatomy: Annotated[Path, typer.Option(help="Index of the shard's anatomy.")],
     regions: Annotated[Path, typer.Option(help="Index of the shard's regions.")],
-    out: Out,
     index: IndexOut,
     threads: Workers = 1,
     memory_mb: MemoryMB = 16000,
@@ -31,9 +29,8 @@ def store(
     """Cut a shard's scans to their regions and windows and store them for training."""
     one_thread_per_case()
     from meddiff.datasets.index import read_manifest
-    from meddiff.machine.shards import done_rows
+    from meddiff.stages.prepared import Prepared
     from meddiff.stages.store import store as run
 
-    ct, labels, boxes = (done_rows([path]) for path in (resampled, anatomy, regions))
-    cases = read_manifest(manifest)
-    run(ct, labels, boxes, cases, stage_config(config, "store"), out, index, threads, memory_mb)
+    prepared = Prepared.read(resampled, anatomy, regions)
+    run(prepared, read_manifest(manifest), stage_config(config, "store"), index, threads, memory_mb)

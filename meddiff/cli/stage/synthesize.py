@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from meddiff.cli.options import ConfigFile, IndexOut, ModelBundle, Out, StoreIndices, Threads, stage_config
+from meddiff.cli.options import ConfigFile, IndexOut, ModelBundle, StoreIndices, Threads, stage_config
 
 
 def synthesize(
@@ -12,7 +12,6 @@ def synthesize(
     model: ModelBundle,
     store: StoreIndices,
     shard: Annotated[int, typer.Option(min=0, help="Which share of the scans.")],
-    out: Out,
     index: IndexOut,
     threads: Threads = None,
 ) -> None:
@@ -27,4 +26,4 @@ def synthesize(
     settings = stage_config(config, "synthesize")
     records = held_out(open_store(store))[shard :: settings.machine.sampling_shards]
     sampler = Sampler(model, settings.sampling, settings.machine)
-    synthesize_records(sampler, records, settings_of(settings, "synthesize"), settings.seed, out, index)
+    synthesize_records(sampler, records, settings_of(settings, "synthesize"), settings.seed, index)
