@@ -18,6 +18,7 @@ from meddiff.cli import (
     denoise,
     detect,
     fetch,
+    generate,
     label,
     lesion,
     model,
@@ -59,6 +60,7 @@ app = typer.Typer(
 app.command(rich_help_panel=SCANS)(denoise.denoise)
 app.command(rich_help_panel=SCANS)(detect.detect)
 app.command(rich_help_panel=SCANS)(synthesize.synthesize)
+app.command(rich_help_panel=SCANS)(generate.generate)
 app.add_typer(lesion.app, name="lesion", rich_help_panel=SCANS)
 app.command(rich_help_panel=SCANS)(superres.superres)
 app.command(rich_help_panel=SCANS)(label.label)

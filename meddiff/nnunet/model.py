@@ -20,6 +20,7 @@ from meddiff.machine.files import digest, read_json, sha256, write_json
 from meddiff.machine.locks import locked
 from meddiff.machine.shards import sidecar
 from meddiff.nnunet.experiment import Experiment, SmallNetwork
+from meddiff.nnunet.raw import dataset_json
 from meddiff.volumes import volumes
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,8 @@ class NnUNet:
         if identities != known:
             record.unlink(missing_ok=True)
             _keep_only(raw, set(identities))
-            write_json(_dataset_json(labels_count, len(identities)), raw / "dataset.json")
+            lesions = {f"lesion_{label}": label for label in range(1, labels_count + 1)}
+            write_json(dataset_json(lesions, len(identities)), raw / "dataset.json")
             write_json(identities, record)
         return identities
 
@@ -194,17 +196,6 @@ def _keep_only(raw: Path, case_ids: set[str]) -> None:
         for path in (raw / folder).iterdir():
             if path.name.removesuffix(suffix) not in case_ids:
                 path.unlink()
-
-
-def _dataset_json(labels_count: int, cases: int) -> dict[str, Any]:
-    lesions = {f"lesion_{label}": label for label in range(1, labels_count + 1)}
-    return {
-        "channel_names": {"0": "CT"},
-        "labels": {"background": 0} | lesions,
-        "numTraining": cases,
-        "file_ending": ".nii.gz",
-        "overwrite_image_reader_writer": "SimpleITKIO",  # arrays in the axis order z, y, x
-    }
 
 
 def _outputs(out: Path, case_id: str) -> tuple[Path, Path]:

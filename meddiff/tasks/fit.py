@@ -109,12 +109,8 @@ def look_misfits(view: View, known: Known) -> Iterator[Misfit]:
     if view.region not in known:
         return
     seen, look = known[view.region], Appearance.of(view.hu_zyx, view.anatomy_zyx, view.spacing_mm, view.window)
-    beyond = {
-        name: (_distance(hu, seen.median_hu[name]), hu) for name, hu in look.median_hu.items() if name in seen.median_hu
-    }
-    far = sorted((name for name, (distance, _) in beyond.items() if distance > 0), key=lambda n: -beyond[n][0])
-    if far:
-        told = ", ".join(f"{name} {beyond[name][1]:.0f} HU ({_words(seen.median_hu[name])})" for name in far[:TOLD])
+    if far := beyond(look, seen):
+        told = ", ".join(f"{n} {look.median_hu[n]:.0f} HU ({_words(seen.median_hu[n])})" for n in far[:TOLD])
         more = f" and {len(far) - TOLD} more" if len(far) > TOLD else ""
         yield Misfit(f"other HU than the model's training had, in brackets: {told}{more}; contrast agent, or disease?")
     if (
@@ -125,6 +121,12 @@ def look_misfits(view: View, known: Known) -> Iterator[Misfit]:
         yield Misfit(
             f"noise of {look.noise_hu:.2g} HU, and {_words(seen.noise_hu)} in the model's training: it draws the latter"
         )
+
+
+def beyond(look: Appearance, seen: KnownScans) -> list[str]:
+    """Return the structures whose HU lie beyond what may still be, the farthest first."""
+    both = {name: _distance(hu, seen.median_hu[name]) for name, hu in look.median_hu.items() if name in seen.median_hu}
+    return sorted((name for name in both if both[name] > 0), key=lambda name: -both[name])
 
 
 def _new_structures(anatomy_zyx: np.ndarray, known: KnownScans) -> Iterator[Misfit]:
