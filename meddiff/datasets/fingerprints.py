@@ -54,7 +54,7 @@ class Fingerprints:
         rows = read_tsv(self.table) if self.table.exists() else []
         self._known = {row["path"]: row for row in rows if tuple(row) == COLUMNS}  # older versions had others
 
-    def of(self, paths: list[Path], kind: str) -> dict[Path, str]:
+    def read(self, paths: list[Path], kind: str) -> dict[Path, str]:
         """Return the `grid`, `slice` or `voxels` fingerprints of files and DICOM folders; empty for unreadable ones."""
         work = {"grid": grid_fingerprint, "slice": slice_fingerprint, "voxels": voxel_fingerprint}[kind]
         missing = [path for path in paths if not self._row(path).get(kind)]
@@ -87,7 +87,7 @@ def quarantine_duplicates(cases: list[Case], fingerprints: Fingerprints) -> list
     Of equal scans the one of a downstream dataset is kept, so that what is tested on is not trained on; then the first.
     """
     alike = _alike(cases, fingerprints)
-    voxels = fingerprints.of([case.image for case in alike], "voxels")
+    voxels = fingerprints.read([case.image for case in alike], "voxels")
     same = [group for group in _groups(alike, voxels) if len(group) > 1]
     first_of = {case.id: _first(group) for group in same for case in group}
     return [
@@ -124,12 +124,12 @@ def _fingerprint(path: Path, of_file: Callable[[Path], list[Any]], of_folder: Ca
 
 def _alike(cases: list[Case], fingerprints: Fingerprints) -> list[Case]:
     """Return the cases of which two may be the same scan."""
-    slices = fingerprints.of([case.image for case in cases], "slice")
+    slices = fingerprints.read([case.image for case in cases], "slice")
     alike = {case.id for group in _groups(cases, slices) if len(group) > 1 for case in group}
     there = {case.dataset for case in cases}
     for name, others in ((name, REGISTRY[name].shares_scans_with) for name in sorted(there & set(REGISTRY))):
         related = [case for case in cases if case.dataset in {name, *others}] if there & set(others) else []
-        grids = fingerprints.of([case.image for case in related], "grid")
+        grids = fingerprints.read([case.image for case in related], "grid")
         for group in _groups(related, grids):
             if len({case.dataset for case in group}) > 1:
                 alike |= {case.id for case in group}

@@ -9,12 +9,12 @@ import pandas as pd
 
 from meddiff.config import DENOISERS, ORIGINS, SUPER_RESOLVERS, Config, Region
 from meddiff.datasets.index import Case
-from meddiff.figures import scans as figures
+from meddiff.figures import draw
 from meddiff.machine.shards import done_rows
+from meddiff.metrics.files import read_metrics
 from meddiff.report.chosen import chosen
 from meddiff.report.html import Picture
 from meddiff.report.layout import Results
-from meddiff.report.tables import read_metrics
 from meddiff.stages.detect import (
     map_name,
     map_scorers,
@@ -79,7 +79,7 @@ def _denoised(results: Results) -> list[Picture]:
     for name, reason in reasons.items():
         path = results.figures / f"denoising_{name}.png"
         images = _read({method: results.denoised(method) / f"{name}.nii.gz" for method in DENOISERS})
-        figures.denoised(read_pair(rows[name]).clean_zyx, images, path)
+        draw.denoised(read_pair(rows[name]).clean_zyx, images, path)
         kind = "simulated low dose" if facts_of(rows[name])["simulated"] else "low dose"
         words = f"{kind}, every method, and the difference to the normal dose"
         pictures.append(Picture(path, f"{name}: {words}; {reason}"))
@@ -106,7 +106,7 @@ def _anomalies(results: Results, records: list[Record], config: Config) -> list[
             above = score >= of_method["threshold"].iloc[0]
             map_hu = volumes.to_zyx(volumes.read_image(path)) * meta.window.width_hu / 2
             picture = results.figures / f"anomaly_{name}.png"
-            figures.anomaly(record.ct[:], map_hu, above, case.lesion_zyx, meta.window, picture)
+            draw.anomaly(record.ct[:], map_hu, above, case.lesion_zyx, meta.window, picture)
             words = (
                 f"anomaly map of the {case.organ} alone at t = {t}, where its size reaches the threshold, the lesion"
             )
@@ -130,7 +130,7 @@ def _lesions(results: Results, lesions: list[HeldOutLesion], config: Config) -> 
                 view = of_id[name].view(config.model.patch_vox)
                 images = _read({origin: folder / f"{name}.nii.gz" for origin, folder in folders.items()})
                 path = results.figures / f"lesion_{kind}_{name}.png"
-                figures.lesions({"real": view.hu_zyx, **images}, view.lesion_zyx, view.window, path)
+                draw.lesions({"real": view.hu_zyx, **images}, view.lesion_zyx, view.window, path)
                 caption = f"{name}: lesion {words}, by either model; below with the mask; {reason}"
                 pictures.append(Picture(path, caption))
     return pictures
@@ -146,7 +146,7 @@ def _thin_slices(results: Results, records: list[Record]) -> list[Picture]:
         scan, thin = read_scan(rows[name], of_id[name])
         images = _read({method: results.super_resolved(method) / f"{name}.nii.gz" for method in SUPER_RESOLVERS})
         path = results.figures / f"super_resolution_{name}.png"
-        figures.thin_slices({"thin slices": volumes.to_zyx(thin), **images}, scan.window, path)
+        draw.thin_slices({"thin slices": volumes.to_zyx(thin), **images}, scan.window, path)
         words = "thin slices out of thick ones, coronal, and the difference"
         pictures.append(Picture(path, f"{name}: {words}; {reason}"))
     return pictures
@@ -162,7 +162,7 @@ def _cuts(results: Results, cases: list[Case]) -> list[Picture]:
 def _curves(results: Results, models: list[str]) -> Picture:
     stats = {model: pd.read_json(results.training_statistics(model), lines=True) for model in models}
     path = results.figures / "training.png"
-    figures.training_curves(stats, path)
+    draw.training_curves(stats, path)
     return Picture(path, "Training loss, and validation loss where there is a validation split")
 
 

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from meddiff.machine.files import temporary_beside, write_text
+from meddiff.machine.files import write_text
 from meddiff.metrics.conventions import HIGHER, LOWER, heading
 
 MEASURED, QUOTED, ABSENT = "measured", "quoted", "absent"
@@ -54,20 +53,6 @@ def for_people(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
         if column in table:
             text[column] = table[column].fillna("")
     return text
-
-
-def read_metrics(path: Path) -> pd.DataFrame:
-    """Return a table of metrics; an empty file is an empty table."""
-    try:
-        return pd.read_csv(path)
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame()
-
-
-def write_metrics(rows: Sequence[dict[str, Any]], path: Path, keys: Sequence[str]) -> None:
-    """Write a table of metrics, CSV; one without rows has the columns `keys` alone."""
-    with temporary_beside(path) as temporary:
-        pd.DataFrame(rows, columns=None if rows else list(keys)).to_csv(temporary, index=False)
 
 
 def bootstrap_interval(values: np.ndarray, draws: int) -> tuple[float, float]:

@@ -8,12 +8,12 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
-from meddiff.figures import scans as figures
+from meddiff.figures import draw
 from meddiff.machine.files import write_text
 from meddiff.machine.shards import Item, done_rows, run_shard
+from meddiff.metrics.files import read_metrics
 from meddiff.report.html import quarantine_list
 from meddiff.report.layout import Results
-from meddiff.report.tables import read_metrics
 from meddiff.store.record import Record
 from meddiff.volumes import volumes
 
@@ -36,7 +36,7 @@ def draw_twins(records: list[Record], synthetic: dict[str, Path], settings: str,
 
     def work(item: Item) -> None:
         images = {model: volumes.to_zyx(volumes.read_image(path)) for model, path in twins(item.id).items()}
-        figures.comparison(item.of, images, item.output)
+        draw.comparison(item.of, images, item.output)
 
     def item(record: Record) -> Item:
         files = twins(record.id)

@@ -100,7 +100,7 @@ def test_a_table_of_an_older_version_is_made_anew(tmp_path, table):
     stat = path.stat()
     old = {"path": str(path), "size": str(stat.st_size), "modified": str(stat.st_mtime_ns), "quick": "x", "full": "x"}
     write_tsv([old], tuple(old), table)
-    assert Fingerprints(table).of([path], "voxels") == {path: voxel_fingerprint(path)}
+    assert Fingerprints(table).read([path], "voxels") == {path: voxel_fingerprint(path)}
 
 
 def test_a_dicom_series_that_was_copied_is_found(tmp_path, table):
@@ -139,7 +139,7 @@ def test_unreadable_files_are_nobodys_duplicates(tmp_path, table):
 
 def test_a_second_run_reads_only_what_is_new_or_changed(tmp_path, table, monkeypatch):
     paths = [write(scan(seed), tmp_path / f"{seed}.nii.gz") for seed in range(3)]
-    first = Fingerprints(table).of(paths, "slice")
+    first = Fingerprints(table).read(paths, "slice")
     asked = []
 
     def spy(path):
@@ -149,7 +149,7 @@ def test_a_second_run_reads_only_what_is_new_or_changed(tmp_path, table, monkeyp
     monkeypatch.setattr(fingerprints, "slice_fingerprint", spy)
     write(scan(seed=7, spacing_mm=(1, 1, 1)), paths[1])
     paths.append(write(scan(seed=9), tmp_path / "9.nii.gz"))
-    second = Fingerprints(table).of(paths, "slice")
+    second = Fingerprints(table).read(paths, "slice")
     assert sorted(asked) == [paths[1], paths[3]]
     assert second[paths[0]] == first[paths[0]]
     assert second[paths[1]] != first[paths[1]]
@@ -166,16 +166,16 @@ def test_what_was_read_before_an_interruption_is_kept(tmp_path, table, monkeypat
     with monkeypatch.context() as context:
         context.setattr(fingerprints, "slice_fingerprint", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            Fingerprints(table).of(paths, "slice")
+            Fingerprints(table).read(paths, "slice")
     asked = []
     monkeypatch.setattr(fingerprints, "slice_fingerprint", lambda path: asked.append(path) or "x")
-    Fingerprints(table).of(paths, "slice")
+    Fingerprints(table).read(paths, "slice")
     assert asked == [paths[2]]
 
 
 def test_the_table_of_fingerprints_tells_no_identifiers(tmp_path, table):
     write_dicom_series(tmp_path / "a", np.random.default_rng(0).integers(-900, 900, (4, 8, 9)).astype(np.int16))
-    Fingerprints(table).of([tmp_path / "a"], "slice")
+    Fingerprints(table).read([tmp_path / "a"], "slice")
     text = table.read_text()
     assert "secret" not in text.lower()
     assert "1.2.826" not in text

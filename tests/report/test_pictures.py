@@ -12,14 +12,14 @@ import pytest
 from meddiff.anatomy.labels import LUNG, ids
 from meddiff.config import DENOISERS, MODEL_REGIONS, ORIGINS, Config
 from meddiff.datasets.index import write_manifest
-from meddiff.figures import scans as figures
+from meddiff.figures import draw
 from meddiff.machine.files import read_json, write_json
 from meddiff.machine.shards import COLUMNS, DONE, sidecar
 from meddiff.machine.tsv import write_tsv
+from meddiff.metrics.files import write_metrics
 from meddiff.report import build
 from meddiff.report.chosen import chosen
 from meddiff.report.layout import Results
-from meddiff.report.tables import write_metrics
 from meddiff.report.twins import write_page
 from meddiff.stages.detect import paper_row
 from meddiff.stages.low_dose import clean_path, labels_path
@@ -102,7 +102,7 @@ def write_store(root):
 def write_synthesis(found, scans, rng):
     twins = found.figures / "twins"
     record, noise = Record(found.root / "scan"), volumes.read_image(found.root / "noise.nii.gz")
-    figures.comparison(record, dict.fromkeys(MODELS, volumes.to_zyx(noise)), twins / "one.png")
+    draw.comparison(record, dict.fromkeys(MODELS, volumes.to_zyx(noise)), twins / "one.png")
     for name in scans:
         link(twins / "one.png", twins / f"{name}.png")
     index_of(found.twins, {name: twins / f"{name}.png" for name in scans})

@@ -7,8 +7,8 @@ import pytest
 
 from meddiff.machine.shards import COLUMNS, DONE, QUARANTINED, read_index
 from meddiff.machine.tsv import write_tsv
+from meddiff.metrics.files import write_metrics
 from meddiff.report.layout import Results
-from meddiff.report.tables import write_metrics
 from meddiff.report.twins import draw_twins, write_page
 from meddiff.volumes import volumes
 from tests.conftest import make_record
@@ -44,7 +44,7 @@ def draw(run):
 def test_a_scan_is_drawn_again_only_when_a_twin_changed_or_came(run, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "meddiff.figures.scans.comparison",
+        "meddiff.figures.draw.comparison",
         lambda record, images, path: drawn.append((record.meta.id, list(images))) or path.write_bytes(b"png"),
     )
     (run[0].figures / "twins").mkdir(parents=True)

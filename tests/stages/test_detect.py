@@ -231,7 +231,7 @@ def test_the_picture_shows_what_the_papers_row_scores(records, maps, tmp_path, m
     table = pd.DataFrame(score_all(records, restrict(CONFIG, "score_anomaly"), maps, tmp_path, tmp_path / "scores"))
     table.to_csv(tmp_path / "anomaly.csv")
     shown = []
-    monkeypatch.setattr("meddiff.figures.scans.anomaly", lambda *arguments: shown.append(arguments))
+    monkeypatch.setattr("meddiff.figures.draw.anomaly", lambda *arguments: shown.append(arguments))
     places = {"anomaly_metrics": tmp_path / "anomaly.csv", "anomaly_maps": tmp_path / "maps", "figures": tmp_path}
     (picture,) = pictures._anomalies(SimpleNamespace(**places), organ_records(records), CONFIG)
     _, map_hu, above, _, window, _ = shown[0]

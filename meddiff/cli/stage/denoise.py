@@ -44,7 +44,7 @@ def filter_pairs(
     from meddiff.config import FILTERS
     from meddiff.machine.device import set_up_cpu
     from meddiff.machine.shards import done_rows
-    from meddiff.report.tables import write_metrics
+    from meddiff.metrics.files import write_metrics
     from meddiff.stages.denoise import filter_pairs as run
 
     set_up_cpu(threads)
@@ -67,7 +67,7 @@ def denoise_pairs(
     from meddiff.config import DENOISING_NETWORKS
     from meddiff.machine.device import set_up_cpu
     from meddiff.machine.shards import done_rows
-    from meddiff.report.tables import write_metrics
+    from meddiff.metrics.files import write_metrics
     from meddiff.stages.denoise import denoise_pairs as run
 
     set_up_cpu(threads)

@@ -51,7 +51,7 @@ def score_anomaly(
     threads: Threads = None,
 ) -> None:
     """Score maps, intensity and nnU-Net on the test scans, a row per dataset and method; a stopped one goes on."""
-    from meddiff.report.tables import write_metrics
+    from meddiff.metrics.files import write_metrics
     from meddiff.stages.score_anomaly import score_all
     from meddiff.store.query import open_store
 

@@ -52,7 +52,7 @@ def gather_scores(
     import numpy as np
 
     from meddiff.machine.files import temporary_beside
-    from meddiff.report.tables import write_metrics
+    from meddiff.metrics.files import write_metrics
     from meddiff.stages.evaluate import gather
 
     metrics, vectors = gather(index)

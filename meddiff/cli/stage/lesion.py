@@ -53,8 +53,8 @@ def judge_lesions(
     from meddiff.machine.device import choose_device, set_up_cpu
     from meddiff.machine.files import temporary_beside
     from meddiff.metrics import extractor as networks
+    from meddiff.metrics.files import write_metrics
     from meddiff.nnunet.model import NnUNet
-    from meddiff.report.tables import write_metrics
     from meddiff.stages import lesion
     from meddiff.store.query import open_store, where, with_lesions
 
@@ -85,8 +85,8 @@ def augment_lesions(
     """Generate lesions for all but the test patients, train nnU-Net with them too, and compare on these."""
     from meddiff.machine.device import choose_device, set_up_cpu
     from meddiff.machine.shards import DONE
+    from meddiff.metrics.files import write_metrics
     from meddiff.nnunet.model import NnUNet
-    from meddiff.report.tables import write_metrics
     from meddiff.stages.augment_lesions import compare, generate_training
     from meddiff.store.query import open_store, where, with_lesions
     from meddiff.tasks.sampler import Sampler

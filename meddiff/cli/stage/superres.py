@@ -54,7 +54,7 @@ def super_resolve(
     from meddiff.machine.device import set_up_cpu
     from meddiff.machine.files import read_json
     from meddiff.machine.shards import done_rows, sidecar
-    from meddiff.report.tables import write_metrics
+    from meddiff.metrics.files import write_metrics
     from meddiff.stages.superres import prepare_method, super_resolve_all
     from meddiff.store.query import open_store
 

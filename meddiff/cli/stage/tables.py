@@ -13,9 +13,10 @@ def tables(config: ConfigFile, results: ResultsFolder) -> None:
     from meddiff.config import DENOISERS, SUPER_RESOLVERS
     from meddiff.datasets.index import read_manifest
     from meddiff.metrics.common_cases import common_cases, common_ids
+    from meddiff.metrics.files import read_metrics
     from meddiff.report import table1, table2, table3, table4, table5, table6, table_sr, table_v3
     from meddiff.report.layout import Results, made_with, scans_and_anatomy
-    from meddiff.report.tables import read_metrics, write_table
+    from meddiff.report.tables import write_table
 
     settings, layout = stage_config(config, "tables"), Results(results)
     cases = read_manifest(layout.manifest)
