@@ -8,15 +8,12 @@ import typer
 from meddiff.cli.options import (
     AnatomyMask,
     AnatomyVersion,
-    OwnConfig,
-    OwnModel,
     ScanFile,
     Threads,
     check_labels_out,
     mask_file,
     naming,
     own_config,
-    own_model,
 )
 
 
@@ -28,13 +25,14 @@ def label(
     ],
     anatomy: AnatomyMask = None,
     anatomy_version: AnatomyVersion = 2,
-    model: OwnModel = None,
-    config: OwnConfig = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration, whose anatomy weights count; none: TotalSegmentator's own.")
+    ] = None,
     threads: Threads = None,
 ) -> None:
     """Write the labels of a scan, TotalSegmentator's 1 to 117 and the rest of the body 118, on the scan's voxels.
 
-    They are those that the other verbs show the model; with `--anatomy` they are made from a mask of yours.
+    They are what the other verbs show a model: TotalSegmentator's, or with `--anatomy` what they make of your mask.
     """
     check_labels_out(out, scan, anatomy, option="--out")
     from meddiff.anatomy.labels import BODY, CLASS_NAMES
@@ -42,7 +40,7 @@ def label(
     from meddiff.machine.device import set_up_cpu
     from meddiff.tasks.scan import label_scan
 
-    settings = own_config(config, own_model(model))
+    settings = own_config(config)
     set_up_cpu(threads)
     with naming(scan):
         labels = label_scan(scan, mask_file(anatomy, anatomy_version), settings)

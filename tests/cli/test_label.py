@@ -19,8 +19,7 @@ def test_a_mask_of_a_dicom_folder_becomes_a_seg(tmp_path, monkeypatch):
     labels[:, 5:25, 5:25], labels[2:6, 8:14, 8:14] = 118, CLASS_IDS["liver"]
     scan = read_acquired(tmp_path / "ct")
     write_image(like(labels, scan), tmp_path / "mask.nii.gz")
-    monkeypatch.setattr("meddiff.cli.label.own_model", lambda _: "model")
-    monkeypatch.setattr("meddiff.cli.label.own_config", lambda *_: Config(data={"spacing_mm": 3.0}))
+    monkeypatch.setattr("meddiff.cli.label.own_config", lambda _: Config(data={"spacing_mm": 3.0}))
     command = [
         "label",
         str(tmp_path / "ct"),
