@@ -47,3 +47,9 @@ def wanted_lesion(files: Files, lesion: Source | DrawnLesion, seed: int) -> Want
     if isinstance(lesion, DrawnLesion):
         return Wanted(None, choice(Organ, lesion.organ), lesion.diameter_mm, seed)
     return Wanted(files.path(lesion, "lesion"), None, 0.0, seed)
+
+
+def name_of(given: Source | MaskFile) -> str:
+    """Return what is said of a file before a reason; of what is given in memory nothing."""
+    path = given.path if isinstance(given, MaskFile) else given
+    return f"{path}: " if isinstance(path, str | Path) else ""

@@ -9,14 +9,15 @@ import SimpleITK as sitk
 
 from meddiff.anatomy.masks import read_mask, upright_labels
 from meddiff.anatomy.numbering import MaskFile
-from meddiff.api.arguments import DrawnLesion, Place, choice, mask_file, place, wanted_lesion
+from meddiff.api.arguments import DrawnLesion, Place, choice, mask_file, name_of, place, wanted_lesion
 from meddiff.api.images import Files, Given, Image, Source, as_given
 from meddiff.config import REGION_OF, Config, MachineConfig, Organ, Region, parse_section
 from meddiff.errors import CaseError, UserError
 from meddiff.machine.faults import machine_fault
 from meddiff.machine.progress import Watcher, watched_by
+from meddiff.model.bundle_files import BundleConfig, read_config
 from meddiff.model.control_bundle import slice_factor
-from meddiff.model.foundation import find_bundle, read_anatomy_config
+from meddiff.model.foundation import CONFIG, find_bundle, read_anatomy_config
 from meddiff.tasks import anomaly, denoising, lesion_files, super_resolution, synthesis
 from meddiff.tasks.fit import anatomy_misfits, check_fit, scan_misfits, thinning_misfits
 from meddiff.tasks.sampler import Sampler
@@ -86,7 +87,7 @@ class MedDiffFM:
 
     @property
     def name(self) -> str:
-        return self._sampler().model.name
+        return read_config(self._bundle / CONFIG, BundleConfig).name
 
     def denoise(
         self,
@@ -263,21 +264,19 @@ class MedDiffFM:
             check_fit(thinning_misfits(own_grid.spacing_mm.tolist(), sampler.model.spacing_mm), self.anyway)
             thick, grid = super_resolution.read_thick(*where, sampler.model, settings)
             check_fit(anatomy_misfits(thick.anatomy_zyx, thick.region, sampler.model.scans), self.anyway)
-            thin_zyx = super_resolution.super_resolve(sampler, thick, thinning, seed)
-            return as_given(volumes.in_order_of(volumes.like(thin_zyx, grid), own_grid), ct)
+            thin = volumes.like(super_resolution.super_resolve(sampler, thick, thinning, seed), grid)
+            return as_given(volumes.in_order_of(thin, own_grid), ct)
 
     @contextmanager
     def _turn(self, given: Source | MaskFile) -> Iterator[Files]:
-        """Wait for the tasks of other threads, and name what cannot be used."""
+        """Wait for other threads' tasks, and name what cannot be used."""
         with self._lock, watched_by(self.progress), Files() as files:
             try:
                 yield files
             except CaseError as error:
                 if machine_fault(error):
                     raise
-                named = given.path if isinstance(given, MaskFile) else given
-                name = f"{named}: " if isinstance(named, str | Path) else ""
-                raise UserError(name + files.without_folder(str(error))) from error
+                raise UserError(name_of(given) + files.without_folder(str(error))) from error
 
     def _read_scan(self, sampler: Sampler, where: Place, anyway: bool = False) -> Scan:
         scan = read_scan(*where, sampler.model, self.config)

@@ -1,15 +1,17 @@
 """`meddiff denoise`: less noise in one scan."""
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from meddiff.cli.jobs import Job, jobs_of, run_jobs
 from meddiff.cli.options import (
     AnatomyMask,
     AnatomyVersion,
     Anyway,
+    AsJson,
+    Device,
     OwnConfig,
     OwnModel,
     ScanFile,
@@ -18,13 +20,9 @@ from meddiff.cli.options import (
     check_region,
     check_result_out,
     mask_file,
-    naming,
-    own_config,
-    own_model,
+    open_model,
 )
 from meddiff.config import DenoisingConfig, Region, parse_section
-
-log = logging.getLogger(__name__)
 
 
 def denoise(
@@ -44,7 +42,9 @@ def denoise(
     model: OwnModel = None,
     config: OwnConfig = None,
     seed: Seed = 0,
+    device: Device = None,
     threads: Threads = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write the scan with less noise, on its own grid.
 
@@ -53,36 +53,19 @@ def denoise(
     its HU window keep their value, and so does noise that is finer than the model's voxels. The voxels of a file are
     those of the scan, in its order. A DICOM folder gives a DICOM series, marked as derived, in the same study.
     """
-    check_result_out(out, scan, anatomy)
+    jobs = jobs_of(scan, out, anatomy)
+    for job in jobs:
+        check_result_out(job.out, job.scan, job.anatomy)
     check_region(region)
-    model = own_model(model)
-    settings = own_config(config, model)
-    changes = {"method": method} if method else {}
-    how = parse_section(DenoisingConfig, settings.denoising.model_dump() | changes, "denoising")
-    from meddiff.anatomy.noise import measure_noise_hu
+    opened = open_model(model, config, device, threads, anyway)
+    if method:
+        how = parse_section(DenoisingConfig, opened.config.denoising.model_dump() | {"method": method}, "denoising")
+        opened.config = opened.config.model_copy(update={"denoising": how})
     from meddiff.derived.out import write_result
     from meddiff.derived.series import Content
-    from meddiff.machine.device import set_up_cpu
-    from meddiff.tasks import denoising
-    from meddiff.tasks.fit import check_fit, scan_misfits
-    from meddiff.tasks.guided import Shown, guided
-    from meddiff.tasks.sampler import Sampler
-    from meddiff.tasks.scan import read_scan
 
-    set_up_cpu(threads)
-    sampler = Sampler(model, settings.sampling, settings.machine)
-    with naming(scan):
-        prepared = read_scan(scan, region, mask_file(anatomy, anatomy_version), sampler.model, settings)
-        # Of a guided filter nothing comes out that the scan does not hold.
-        check_fit(scan_misfits(prepared, sampler.model.scans), anyway or how.method == "guided")
-        if how.method == "guided":
-            result = prepared.own(guided(sampler, prepared.source, [Shown(prepared)], noise_hu, seed))
-        else:
-            if noise_hu is None:
-                noise_hu = measure_noise_hu(prepared.hu_zyx, prepared.anatomy_zyx, prepared.spacing_mm)
-                log.info("noise of %.1f HU, measured in soft tissue; give another with --noise-hu", noise_hu)
-            clean_zyx = denoising.denoise(sampler, prepared, how, noise_hu, seed)
-            if not anyway:
-                denoising.check_gain(prepared, clean_zyx, noise_hu)
-            result = prepared.with_changes(clean_zyx)
-    write_result(result, Content(f"denoised with {sampler.model.name}"), scan, out)
+    def work(job: Job) -> None:
+        result = opened.denoise(job.scan, region, mask_file(job.anatomy, anatomy_version), noise_hu, seed)
+        write_result(result, Content(f"denoised with {opened.name}"), job.scan, job.out)
+
+    run_jobs(jobs, work, as_json)

@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
+from meddiff.cli.jobs import Job, jobs_of, run_jobs
 from meddiff.cli.options import (
     AnatomyMask,
     AnatomyVersion,
     Anyway,
+    AsJson,
+    Device,
     OwnConfig,
     OwnModel,
     ScanFile,
@@ -17,11 +20,9 @@ from meddiff.cli.options import (
     check_labels_out,
     check_result_out,
     mask_file,
-    naming,
-    own_config,
-    own_model,
+    open_model,
 )
-from meddiff.config import REGION_OF, Organ
+from meddiff.config import Organ
 from meddiff.errors import UserError
 
 MAP_STEP_HU, MAP_WINDOW_HU = 0.1, (0.0, 400.0)  # of a map in DICOM
@@ -44,44 +45,38 @@ def detect(
     model: OwnModel = None,
     config: OwnConfig = None,
     seed: Seed = 0,
+    device: Device = None,
     threads: Threads = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write the scan minus the model's estimate of it within the organ, in HU: positive is brighter than expected.
 
     Map and mask are by default what Table 5 scores under the paper's name. A threshold is best chosen on scans with
     known lesions, as the pipeline does (`metrics/score_anomaly.csv`, in half HU windows).
     """
-    check_result_out(out, scan, anatomy)
-    if mask_out:
-        check_labels_out(mask_out, scan, anatomy, out, option="--mask-out")
+    jobs = jobs_of(scan, out, anatomy, mask_out)
+    for job in jobs:
+        check_result_out(job.out, job.scan, job.anatomy)
+        if job.mask_out:
+            check_labels_out(job.mask_out, job.scan, job.anatomy, job.out, option="--mask-out")
     if (threshold_hu is None) != (mask_out is None):
         raise UserError("a mask needs both, --mask-out and --threshold-hu")
+    opened = open_model(model, config, device, threads, anyway)
     import numpy as np
 
     from meddiff.derived.out import write_labels, write_result
     from meddiff.derived.series import MODIFIED_HU, Content
-    from meddiff.machine.device import set_up_cpu
-    from meddiff.tasks import anomaly
-    from meddiff.tasks.fit import check_fit, scan_misfits
-    from meddiff.tasks.sampler import Sampler
-    from meddiff.tasks.scan import read_scan
     from meddiff.volumes import volumes
 
-    model = own_model(model)
-    settings, region = own_config(config, model), REGION_OF[organ]
-    set_up_cpu(threads)
-    sampler = Sampler(model, settings.sampling, settings.machine)
-    with naming(scan):
-        prepared = read_scan(scan, region, mask_file(anatomy, anatomy_version), sampler.model, settings)
-        check_fit(scan_misfits(prepared, sampler.model.scans), anyway)
-        mask = anomaly.organ_mask(prepared.anatomy_zyx, organ, prepared.spacing_mm, settings.anomaly.closing_mm)
-    t = anomaly.timesteps(settings.anomaly, organ)[-1] if timestep is None else timestep
-    found = anomaly.anomaly_map(sampler, prepared, mask, anomaly.Probe(t, settings.anomaly.draws, masked), seed)
-    map_hu = prepared.as_map(found * prepared.window.width_hu / 2)
     shown = Content(f"anomaly map, {organ}: scan minus expected, in HU", MODIFIED_HU, MAP_STEP_HU, MAP_WINDOW_HU)
-    write_result(map_hu, shown, scan, out)
-    if mask_out:
-        map_zyx = volumes.to_zyx(map_hu)
-        size_zyx = map_zyx if brighter_only else np.abs(map_zyx)
-        reached = volumes.like((size_zyx >= threshold_hu).astype(np.uint8), map_hu)
-        write_labels(reached, {1: "anomaly"}, scan, mask_out)
+
+    def work(job: Job) -> None:
+        map_hu = opened.detect(job.scan, organ, mask_file(job.anatomy, anatomy_version), timestep, masked, seed)
+        write_result(map_hu, shown, job.scan, job.out)
+        if job.mask_out:
+            map_zyx = volumes.to_zyx(map_hu)
+            size_zyx = map_zyx if brighter_only else np.abs(map_zyx)
+            reached = volumes.like((size_zyx >= threshold_hu).astype(np.uint8), map_hu)
+            write_labels(reached, {1: "anomaly"}, job.scan, job.mask_out)
+
+    run_jobs(jobs, work, as_json)

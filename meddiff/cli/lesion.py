@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from meddiff.cli.jobs import Job, jobs_of, run_jobs
 from meddiff.cli.options import (
     AnatomyMask,
     AnatomyVersion,
     Anyway,
+    AsJson,
+    Device,
     OwnConfig,
     OwnControl,
     OwnModel,
@@ -20,16 +23,13 @@ from meddiff.cli.options import (
     check_result_out,
     check_volume_out,
     mask_file,
-    naming,
-    own_config,
-    own_model,
+    open_model,
 )
-from meddiff.config import Config, Organ, Region
+from meddiff.config import Organ, Region
 from meddiff.errors import UserError
-from meddiff.weights import default_bundle
 
 if TYPE_CHECKING:
-    from meddiff.tasks.sampler import Sampler
+    from meddiff.api import DrawnLesion
 
 app = typer.Typer(help="Lesions by a fine-tuned model, from a mask of yours or a drawn one.", no_args_is_help=True)
 
@@ -57,6 +57,7 @@ def generate(
     control: OwnControl = None,
     config: OwnConfig = None,
     seed: Seed = 0,
+    device: Device = None,
     threads: Threads = None,
 ) -> None:
     """Write a synthetic CT with this anatomy and a lesion, and the lesion's mask, as nnU-Net takes them."""
@@ -64,25 +65,16 @@ def generate(
     if mask_out:
         check_volume_out(mask_out, anatomy, lesion, out, option="--mask-out")
     check_region(region)
-    from meddiff.anatomy.masks import read_mask, upright_labels
+    wanted = _wanted(lesion, organ, diameter_mm)
+    opened = open_model(model, config, device, threads, anyway, lesions=control)
     from meddiff.anatomy.numbering import MaskFile
-    from meddiff.machine.device import set_up_cpu
-    from meddiff.tasks import lesion_files
-    from meddiff.tasks.fit import anatomy_misfits, check_fit
-    from meddiff.volumes import volumes
+    from meddiff.volumes.volumes import write_image
 
-    set_up_cpu(threads)
-    model, control = own_model(model), control or default_bundle("lesions")
-    settings = own_config(config, model)
-    sampler = _sampler(model, control, settings)
-    wanted = lesion_files.Wanted(lesion, organ, diameter_mm, seed)
-    with naming(anatomy):
-        mask = read_mask(MaskFile(anatomy, anatomy_version), sampler.model.spacing_mm)
-        check_fit(anatomy_misfits(upright_labels(mask), region, sampler.model.scans), anyway)
-        made = lesion_files.generate_lesion(sampler, mask, region, wanted, settings, patch)
-    volumes.write_image(made.ct, out)
+    mask = MaskFile(anatomy, anatomy_version)
+    ct, drawn = opened.generate_lesion(mask, region, wanted, patch, seed)
+    write_image(ct, out)
     if mask_out:
-        volumes.write_image(made.mask, mask_out)
+        write_image(drawn, mask_out)
 
 
 @app.command("inpaint")
@@ -101,38 +93,37 @@ def inpaint(
     control: OwnControl = None,
     config: OwnConfig = None,
     seed: Seed = 0,
+    device: Device = None,
     threads: Threads = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write the scan with a lesion drawn into it; beyond the mask and its margin every voxel is as it was."""
-    check_result_out(out, scan, anatomy, lesion)
-    if mask_out:
-        check_labels_out(mask_out, scan, anatomy, lesion, out, option="--mask-out")
+    jobs = jobs_of(scan, out, anatomy, mask_out)
+    for job in jobs:
+        check_result_out(job.out, job.scan, job.anatomy, lesion)
+        if job.mask_out:
+            check_labels_out(job.mask_out, job.scan, job.anatomy, lesion, job.out, option="--mask-out")
     check_region(region)
+    wanted = _wanted(lesion, organ, diameter_mm)
+    opened = open_model(model, config, device, threads, anyway, lesions=control)
     from meddiff.derived.out import write_labels, write_result
     from meddiff.derived.series import Content
-    from meddiff.machine.device import set_up_cpu
-    from meddiff.tasks import lesion_files
-    from meddiff.tasks.fit import check_fit, scan_misfits
-    from meddiff.tasks.scan import read_scan
 
-    set_up_cpu(threads)
-    model, control = own_model(model), control or default_bundle("lesions")
-    settings = own_config(config, model)
-    sampler = _sampler(model, control, settings)
-    wanted = lesion_files.Wanted(lesion, organ, diameter_mm, seed)
-    with naming(scan):
-        prepared = read_scan(scan, region, mask_file(anatomy, anatomy_version), sampler.model, settings)
-        check_fit(scan_misfits(prepared, sampler.model.scans), anyway)
-        made = lesion_files.inpaint_scan(sampler, prepared, wanted, settings)
-    write_result(made.ct, Content(f"synthetic lesion by {sampler.model.name}"), scan, out)
-    if mask_out:
-        write_labels(made.mask, {1: "lesion"}, scan, mask_out)
+    def work(job: Job) -> None:
+        mask = mask_file(job.anatomy, anatomy_version)
+        ct, drawn = opened.inpaint(job.scan, region, wanted, mask, seed)
+        write_result(ct, Content(f"synthetic lesion by {opened.name}"), job.scan, job.out)
+        if job.mask_out:
+            write_labels(drawn, {1: "lesion"}, job.scan, job.mask_out)
+
+    run_jobs(jobs, work, as_json)
 
 
-def _sampler(model: str, control: Path, config: Config) -> "Sampler":
-    from meddiff.model.control_bundle import slice_factor
-    from meddiff.tasks.sampler import Sampler
+def _wanted(lesion: Path | None, organ: Organ | None, diameter_mm: float) -> "Path | DrawnLesion":
+    from meddiff.api import DrawnLesion
 
-    if slice_factor(control) is not None:
-        raise UserError(f"{control}: a ControlNet for super-resolution; give one for lesions with --control")
-    return Sampler(model, config.sampling, config.machine, control)
+    if lesion is not None and organ is None:
+        return lesion
+    if organ is not None and lesion is None:
+        return DrawnLesion(organ, diameter_mm)
+    raise UserError("give either --lesion, a mask of yours, or --organ, where one is to be drawn")

@@ -7,16 +7,18 @@ checkpoint, the same command goes on.
 import logging
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from meddiff import __version__
 from meddiff.cli import (
     config,
     datasets,
     denoise,
     detect,
+    doctor,
     fetch,
     generate,
     label,
@@ -51,12 +53,25 @@ class Sections(TyperGroup):
 
 app = typer.Typer(
     cls=Sections,
-    help="A 3-D diffusion foundation model for CT.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"meddiff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """A 3-D diffusion foundation model for CT."""
+
+
 app.command(rich_help_panel=SCANS)(denoise.denoise)
 app.command(rich_help_panel=SCANS)(detect.detect)
 app.command(rich_help_panel=SCANS)(synthesize.synthesize)
@@ -66,6 +81,7 @@ app.command(rich_help_panel=SCANS)(superres.superres)
 app.command(rich_help_panel=SCANS)(label.label)
 app.add_typer(model.app, name="model", rich_help_panel=MODELS)
 app.command(rich_help_panel=MODELS)(weights.weights)
+app.command(rich_help_panel=MODELS)(doctor.doctor)
 app.command(rich_help_panel=DATA)(datasets.datasets)
 app.command(rich_help_panel=DATA)(datasets.download)
 app.command(rich_help_panel=DATA)(fetch.fetch)

@@ -16,6 +16,7 @@ from meddiff.weights import default_bundle
 
 if TYPE_CHECKING:
     from meddiff.anatomy.numbering import MaskFile
+    from meddiff.api import MedDiffFM
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration, YAML.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder or file to write.")]
@@ -32,7 +33,9 @@ OwnModel = Annotated[
     str | None,
     typer.Option("--model", help="A model bundle's folder, or its id on Hugging Face; none: the package's own."),
 ]
-ScanFile = Annotated[Path, typer.Argument(metavar="SCAN", help="NIfTI, NRRD or MHA file, or a DICOM folder.")]
+ScanFile = Annotated[
+    Path, typer.Argument(metavar="SCAN", help="NIfTI, NRRD or MHA file, a folder of such files, or a DICOM folder.")
+]
 AnatomyMask = Annotated[
     Path | None,
     typer.Option("--anatomy", help="Labels 0 to 118, a folder of structures, RTSTRUCT or SEG; none: TotalSegmentator."),
@@ -53,9 +56,31 @@ Runs = Annotated[Path, typer.Option(help="Folder of checkpoints and statistics."
 MaxMinutes = Annotated[float, typer.Option(help="Stop with a checkpoint and exit 75 after this time.")]
 Workers = Annotated[int, typer.Option("--threads", min=1, help="Cases that are worked on at the same time.")]
 MemoryMB = Annotated[int, typer.Option(help="Memory for all of them; a case that needs more is worked on alone.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps; none: the configured.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what became of each scan as a line of JSON.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Never more than there are cores; none: OMP_NUM_THREADS, or all cores.")
 ]
+
+
+def open_model(
+    model: str | None,
+    config: Path | None,
+    device: str | None,
+    threads: int | None,
+    anyway: bool = False,
+    lesions: Path | None = None,
+    super_resolution: Path | None = None,
+) -> "MedDiffFM":
+    """Return the model that a verb works with."""
+    from meddiff.api import MedDiffFM
+    from meddiff.machine.device import set_up_cpu
+
+    set_up_cpu(threads)
+    settings = load_config(config) if config else None
+    opened = MedDiffFM.from_pretrained(model, lesions, super_resolution, settings, device)
+    opened.anyway = anyway
+    return opened
 
 
 def own_model(given: str | None) -> str:

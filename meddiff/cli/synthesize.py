@@ -8,15 +8,14 @@ import typer
 from meddiff.cli.options import (
     AnatomyVersion,
     Anyway,
+    Device,
     OwnConfig,
     OwnModel,
     Seed,
     Threads,
     check_region,
     check_volume_out,
-    naming,
-    own_config,
-    own_model,
+    open_model,
 )
 from meddiff.config import Region
 
@@ -32,24 +31,14 @@ def synthesize(
     model: OwnModel = None,
     config: OwnConfig = None,
     seed: Seed = 0,
+    device: Device = None,
     threads: Threads = None,
 ) -> None:
     """Draw a CT with the anatomy of a mask, on its grid; after an interruption the same command goes on."""
     check_volume_out(out, anatomy)
     check_region(region)
-    from meddiff.anatomy.masks import read_mask, upright_labels
+    opened = open_model(model, config, device, threads, anyway)
     from meddiff.anatomy.numbering import MaskFile
-    from meddiff.machine.device import set_up_cpu
-    from meddiff.tasks.fit import anatomy_misfits, check_fit
-    from meddiff.tasks.sampler import Sampler
-    from meddiff.tasks.synthesis import synthesize_mask
-    from meddiff.volumes import volumes
+    from meddiff.volumes.volumes import write_image
 
-    model = own_model(model)
-    settings = own_config(config, model)
-    set_up_cpu(threads)
-    sampler = Sampler(model, settings.sampling, settings.machine)
-    with naming(anatomy):
-        mask = read_mask(MaskFile(anatomy, anatomy_version), sampler.model.spacing_mm)
-        check_fit(anatomy_misfits(upright_labels(mask), region, sampler.model.scans), anyway)
-    volumes.write_image(synthesize_mask(sampler, mask, region, settings.regions, seed, out), out)
+    write_image(opened.synthesize(MaskFile(anatomy, anatomy_version), region, seed, out), out)

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from typer.testing import CliRunner
 
 import meddiff
 import meddiff.api.model
 from meddiff import DrawnLesion, MedDiffFM, Voxels
+from meddiff.cli.main import app
 from meddiff.config import (
     AnatomyConfig,
     Config,
@@ -186,3 +188,18 @@ def test_the_examples_of_the_documentation_run(folder, model, monkeypatch):
             known |= test.globs
     assert runner.summarize(verbose=False).failed == 0
     assert runner.tries > 5
+
+
+def test_the_command_line_gives_the_same_voxels(folder, monkeypatch):
+    """Of a folder, too."""
+    monkeypatch.chdir(folder)
+    for name in ("ct", "anatomy"):
+        (folder / f"{name}s").mkdir()
+        (folder / f"{name}s/one.nii.gz").symlink_to(folder / f"{name}.nii.gz")
+    options = ["--region", "chest", "--model", "model", "--seed", "3"]
+    for scan, anatomy, out in (("ct.nii.gz", "anatomy.nii.gz", "out.nii.gz"), ("cts", "anatomys", "outs")):
+        done = CliRunner().invoke(app, ["denoise", scan, "-o", out, "--anatomy", anatomy, *options])
+        assert done.exit_code == 0, done.output
+    expected = MedDiffFM.from_pretrained("model").denoise("ct.nii.gz", "chest", "anatomy.nii.gz", seed=3)
+    for out in ("out.nii.gz", "outs/one.nii.gz"):
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(out)), values(expected))
