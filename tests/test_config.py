@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from meddiff.cli.documents import documents
 from meddiff.config import Config, SamplingConfig, Section, load_config, parse_config
 from meddiff.config.stages import STAGES, load_stage_config, params_of, restrict, settings_of
-from meddiff.datasets.config_reference import documents
 from meddiff.errors import UserError
 
 CONFIG_DIR = Path(__file__).parent.parent / "config"

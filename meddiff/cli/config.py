@@ -15,9 +15,9 @@ def config(
     """Check a configuration and print it in full, with every default filled in."""
     import yaml
 
+    from meddiff.cli.documents import write_documents
     from meddiff.config import load_config
     from meddiff.datasets import resolve
-    from meddiff.datasets.config_reference import write_documents
 
     if write:
         write_documents(Path())

@@ -44,14 +44,7 @@ rule twins:
 rule report:
     """Draw the pictures and write the report."""
     input:
-        tables=[
-            f"{OUT}/tables/{name}.csv"
-            for name in (
-                *("table1", "table2", "table3", "table3_organs", "table3_ablation"),
-                *("table4", "table5", "table5_bmad"),
-                *("table6", "table6_augmentation", "table_sr"),
-            )
-        ],
+        tables=TABLES,
         models=expand("<results>/models/{model}/config.json", model=MODELS),
         twins="<results>/figures/twins/index.tsv",
         checked=expand("<results>/qc/shard-{shard}.tsv", shard=SHARDS),

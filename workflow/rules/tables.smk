@@ -32,17 +32,7 @@ rule tables:
             resolver=PACKAGE["super_resolvers"],
         ),
     output:
-        table("table1", "1", "pretraining data"),
-        table("table2", "2", "downstream data"),
-        table("table3", "3", "synthetic scans"),
-        table("table3_organs", "3, organs", "synthetic scans by organ"),
-        table("table3_ablation", "III of v3", "ablation"),
-        table("table4", "4", "denoising"),
-        table("table5", "5", "anomaly detection"),
-        table("table5_bmad", "BMAD, v3", "anomalies in livers"),
-        table("table6", "6", "lesions"),
-        table("table6_augmentation", "6, augmentation", "generated lesions in training"),
-        table("table_sr", "super-resolution, v3", "super-resolution"),
+        [file for each in PACKAGE["tables"] for file in table(**each)],
     log:
         "<logs>/tables.log",
     benchmark:

@@ -71,6 +71,8 @@ def documents() -> dict[str, str]:
 
 def package_yaml() -> str:
     """Return what the rules know of this package beside the configuration's schema."""
+    from meddiff.report.all_tables import TABLES
+
     known = REGISTRY.values()
     facts = {
         "origins": ORIGINS,
@@ -80,6 +82,7 @@ def package_yaml() -> str:
         "trained_denoisers": TRAINED_DENOISERS,
         "ablation": [variant.model_dump(mode="json") for variant in ABLATION],
         "moved": MOVED,
+        "tables": [{"name": table.name, "number": table.number, "shows": table.shows} for table in TABLES],
         "datasets": {
             "known": [dataset.name for dataset in known],
             "provided": [dataset.name for dataset in known if dataset.provider != "disk"],
