@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     import SimpleITK as sitk
 
+    from meddiff.tasks.bank import Source
+
 NNUNET_DATASET = "Dataset900_MedDiff"
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,9 @@ def generate(
     region: Annotated[Region, typer.Option(help="What the pairs show.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
     count: Annotated[int, typer.Option("--n", min=1, help="How many; more of them later change none.")] = 10,
-    bank: Annotated[Path | None, typer.Option(help="Folder of label maps to make new anatomies from.")] = None,
+    bank: Annotated[
+        Path | None, typer.Option(help="Folder of label maps to make new anatomies from; none: the package's own few.")
+    ] = None,
     store: Annotated[
         list[Path] | None, typer.Option(help="Instead of --bank: indices of the store of a training.")
     ] = None,
@@ -60,27 +64,38 @@ def generate(
     should be; else it is drawn again, three times at most. All pairs of a person are in one split.
     """
     check_region(region)
-    if (bank is None) == (store is None):
+    if bank and store:
         raise UserError("give either --bank, a folder of label maps, or --store, the indices of a training's store")
     from meddiff.machine.device import set_up_cpu
     from meddiff.store.known import known_regions
-    from meddiff.tasks.bank import folder_bank, store_bank
+    from meddiff.store.record import Record
     from meddiff.tasks.pairs import Maker, WantedPairs
     from meddiff.tasks.sampler import Sampler
 
     set_up_cpu(threads)
     model = own_model(model)
     settings = own_config(config, model)
-    sources = folder_bank(bank, anatomy_version, person) if bank else store_bank(store or [], region, person)
+    sources = _sources(region, bank, store, anatomy_version, person)
     chosen = (control or default_bundle("lesions")) if lesions else None
     sampler = Sampler(model, settings.sampling, settings.machine, chosen)
-    known = sampler.model.scans or known_regions(source.of for source in sources if store)
+    known = sampler.model.scans or known_regions(source.of for source in sources if isinstance(source.of, Record))
     wanted = WantedPairs(region, seed, lesions, diameter_mm)
     with _judge(settings, region) if judge else nullcontext() as find:
         rows = Maker(sampler, wanted, known, find, settings).pairs(sources, count, out)
     log.info("%d of %d pairs in %s", len(rows), count, out / "manifest.tsv")
     if nnunet and rows:
         _write_nnunet(out)
+
+
+def _sources(
+    region: Region, bank: Path | None, store: list[Path] | None, version: int, person: str | None
+) -> "list[Source]":
+    """Return the anatomies to begin with."""
+    from meddiff.tasks.bank import folder_bank, shipped_bank, store_bank
+
+    if bank:
+        return folder_bank(bank, version, person)
+    return store_bank(store, region, person) if store else shipped_bank(region)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The anatomies that new ones are made from: label maps of a folder, or the training regions of a store."""
+"""The anatomies that new ones are made from: the package's few, a folder of label maps, a store's training regions."""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
+from meddiff import anatomy
 from meddiff.anatomy.masks import read_mask
 from meddiff.anatomy.numbering import MaskFile
 from meddiff.anatomy.regions import find_region
@@ -18,6 +19,7 @@ from meddiff.store.record import Record
 from meddiff.volumes import volumes
 from meddiff.volumes.files import is_volume_file
 
+SHIPPED = Path(anatomy.__file__).parent / "bank"
 SHARES = (0.8, 0.2, 0.0)  # Choice: of the persons, that are for training and for validation
 
 
@@ -59,6 +61,11 @@ class Source:
         upright = sitk.DICOMOrient(read_mask(self.of, spacing_mm), "LPS")
         box = find_region(volumes.to_zyx(upright), spacing_mm, region, config)
         return volumes.crop(upright, box.start_zyx, box.stop_zyx)
+
+
+def shipped_bank(region: Region) -> list[Source]:
+    """Return the anatomies of a region that come with the package; each is another person's."""
+    return [source for source in folder_bank(SHIPPED, 2, None) if source.name.startswith(f"{region}-")]
 
 
 def folder_bank(folder: Path, version: int, person: str | None) -> list[Source]:

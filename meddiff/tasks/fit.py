@@ -113,14 +113,17 @@ def look_misfits(view: View, known: Known) -> Iterator[Misfit]:
         told = ", ".join(f"{n} {look.median_hu[n]:.0f} HU ({_words(seen.median_hu[n])})" for n in far[:TOLD])
         more = f" and {len(far) - TOLD} more" if len(far) > TOLD else ""
         yield Misfit(f"other HU than the model's training had, in brackets: {told}{more}; contrast agent, or disease?")
-    if (
-        look.noise_hu
-        and seen.noise_hu
-        and not seen.noise_hu[0] / NOISIER <= look.noise_hu <= seen.noise_hu[-1] * NOISIER
-    ):
-        yield Misfit(
-            f"noise of {look.noise_hu:.2g} HU, and {_words(seen.noise_hu)} in the model's training: it draws the latter"
-        )
+    if noise := other_noise(look, seen):
+        yield Misfit(f"{noise} in the model's training: it draws the latter")
+
+
+def other_noise(look: Appearance, seen: KnownScans) -> str | None:
+    """Return in words that a region has far more or less noise than those of the training; None: it has not."""
+    if not look.noise_hu or not seen.noise_hu:
+        return None
+    if seen.noise_hu[0] / NOISIER <= look.noise_hu <= seen.noise_hu[-1] * NOISIER:
+        return None
+    return f"noise of {look.noise_hu:.2g} HU, and {_words(seen.noise_hu)}"
 
 
 def beyond(look: Appearance, seen: KnownScans) -> list[str]:

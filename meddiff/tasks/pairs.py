@@ -21,7 +21,7 @@ from meddiff.machine.tsv import write_tsv
 from meddiff.metrics.overlap import organ_dice
 from meddiff.tasks.anomaly import organ_mask
 from meddiff.tasks.bank import Source
-from meddiff.tasks.fit import anatomy_misfits, beyond
+from meddiff.tasks.fit import anatomy_misfits, beyond, other_noise
 from meddiff.tasks.lesions import LesionView, generate
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.synthesis import synthesize
@@ -51,17 +51,27 @@ class WantedPairs:
 
 
 class Check(NamedTuple):
-    """What a drawn CT is like: structures looked at, those of them with other HU than the training's, and the Dice."""
+    """What a drawn CT is like.
+
+    Args:
+        structures: how many were looked at.
+        beyond: those of them with other HU than the training's.
+        noise: how its noise is another than that of the training, in words.
+        dice: the mean Dice of its organs, as the judge sees it.
+    """
 
     structures: int
     beyond: list[str]
-    dice: float | None
+    noise: str | None = None
+    dice: float | None = None
 
     @property
     def problem(self) -> str | None:
         """Why it is no pair; None where it is one."""
         if len(self.beyond) > MOST_BEYOND * self.structures:
             return f"{len(self.beyond)} of {self.structures} structures have other HU, such as {self.beyond[0]}"
+        if self.noise:
+            return f"{self.noise} in the training"
         if self.dice is not None and not self.dice >= LEAST_DICE:
             return f"a Dice of {self.dice:.2f} with what TotalSegmentator finds in it"
         return None
@@ -146,15 +156,16 @@ class Maker:
     def check(self, ct: sitk.Image, labels_zyx: np.ndarray) -> Check:
         """Compare a CT with the anatomy that was asked for, and with the scans of the training."""
         region, spacing_mm = self.wanted.region, self.sampler.model.spacing_mm
-        structures, far, mean_dice = 0, [], None
+        structures, far, noise, mean_dice = 0, [], None, None
         if region in self.known:
             look = Appearance.of(volumes.to_zyx(ct), labels_zyx, spacing_mm, self.sampler.model.windows.of(region))
-            structures, far = len(look.median_hu), beyond(look, self.known[region])
+            seen = self.known[region]
+            structures, far, noise = len(look.median_hu), beyond(look, seen), other_noise(look, seen)
         if self.judge:
             least_vox = round(LEAST_ORGAN_ML * 1000 / spacing_mm**3)
             scores = list(organ_dice(labels_zyx, self.judge(ct), region, least_vox).values())
             mean_dice = None if np.isnan(scores).all() else round(float(np.nanmean(scores)), 3)
-        return Check(structures, far, mean_dice)
+        return Check(structures, far, noise, mean_dice)
 
     def _lesion(self, labels_zyx: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
         wanted, spacing_mm = self.wanted, self.sampler.model.spacing_mm

@@ -50,8 +50,8 @@ def test_pairs_from_a_folder_of_label_maps(folder, tmp_path):
     assert read_json(raw / "dataset.json")["labels"] == {"background": 0, "lung_upper_lobe_left": 1}
 
 
-def test_without_anatomies_there_is_a_line(folder, tmp_path):
+def test_what_is_no_bank_is_said_in_a_line(folder, tmp_path):
     with pytest.raises(UserError, match="give either --bank, a folder of label maps, or --store"):
-        run(folder, tmp_path, bank=None)
+        run(folder, tmp_path, store=[tmp_path])
     with pytest.raises(UserError, match="no label map in it"):
         run(folder, tmp_path, bank=tmp_path)

@@ -8,11 +8,12 @@ import pytest
 
 from meddiff.anatomy.appearance import Appearance, KnownScans
 from meddiff.anatomy.numbering import MaskFile
-from meddiff.config import Config, Organ, Region, WindowsConfig
+from meddiff.config import MODEL_REGIONS, Config, Organ, Region, WindowsConfig
 from meddiff.errors import UserError
 from meddiff.machine.tsv import read_tsv
 from meddiff.tasks import pairs
-from meddiff.tasks.bank import Source, folder_bank
+from meddiff.tasks.bank import Source, folder_bank, shipped_bank
+from meddiff.tasks.fit import anatomy_misfits
 from meddiff.tasks.pairs import Check, Maker, WantedPairs
 from meddiff.volumes.volumes import from_zyx, read_image, to_zyx, write_image
 
@@ -139,8 +140,26 @@ def test_the_judge_must_find_the_organs_where_they_should_be(maker, bank):
 
 
 def test_a_tenth_of_the_structures_may_have_other_hu():
-    assert Check(20, ["heart", "aorta"], None).problem is None
-    assert Check(19, ["heart", "aorta"], None).problem is not None
+    assert Check(20, ["heart", "aorta"]).problem is None
+    assert Check(19, ["heart", "aorta"]).problem is not None
+
+
+def test_a_ct_with_the_noise_of_no_training_is_no_pair(maker, bank):
+    labels_zyx = to_zyx(read_image(bank[0].path))
+    noisy = HU[labels_zyx] + 40 * np.random.default_rng(0).normal(size=labels_zyx.shape)
+    median = maker[0].known[Region.CHEST].median_hu
+    made = replace(maker[0], known={Region.CHEST: KnownScans(3, median, (8.0, 10.0, 12.0))})
+    problem = made.check(from_zyx(noisy.round().astype(np.int16), SPACING_MM), labels_zyx).problem
+    assert "HU, and 8 to 12 HU in the training" in (problem or "")
+
+
+@pytest.mark.parametrize("region", MODEL_REGIONS)
+def test_anatomies_of_every_region_come_with_the_package(region):
+    sources = shipped_bank(region)
+    assert sources
+    for source in sources:
+        labels = source.labels(region, 6.0, Config().regions)
+        assert not [misfit.text for misfit in anatomy_misfits(to_zyx(labels), region, {}) if misfit.spoils]
 
 
 def test_a_name_without_a_person_is_refused(bank):
