@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ELSEWHERE = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
     "config/README.md": "configuration.md",
     "results/README.md": "results.md",
     "benchmarks/README.md": "benchmarks.md",
