@@ -1,4 +1,4 @@
-"""`meddiff model`: facts about a network, and bundles in half precision."""
+"""`meddiff model`: facts about a network, and bundles in half precision or for MONAI."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from meddiff.errors import UserError
 
-app = typer.Typer(help="Facts about a network, and bundles in half precision.", no_args_is_help=True)
+app = typer.Typer(help="Facts about a network, and bundles in half precision or for MONAI.", no_args_is_help=True)
 
 
 @app.command()
@@ -61,3 +61,14 @@ def pack(
     training = where(open_store(store or []), role="pretraining", split="train")
     for name, size_mb in write(named, out, known_regions(training)).items():
         typer.echo(f"{name:24}{size_mb:8.1f} MB")
+
+
+@app.command("export-monai")
+def export_monai(
+    model: Annotated[str, typer.Argument(help="A model bundle's folder, or its id on Hugging Face.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, which is not there yet.")],
+) -> None:
+    """Write a model as a bundle that MONAI runs, where meddiff is installed: synthesis, denoising, anomaly maps."""
+    from meddiff.model.monai_bundle import export_monai as write
+
+    write(model, out)
