@@ -5,6 +5,7 @@ MkDocs calls the functions `on_...` while it builds.
 
 import ast
 import io
+import json
 import os
 import re
 import tokenize
@@ -27,6 +28,7 @@ ELSEWHERE = {
     "benchmarks/README.md": "benchmarks.md",
 }
 FILES = {"CITATION.cff": "CITATION.cff", "benchmarks/sampling.png": "sampling.png"}
+NOTEBOOKS = sorted((ROOT / "docs").glob("*.ipynb"))
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
 CHOICE = "Choice:"
 
@@ -37,6 +39,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, name, content=with_links_of_the_site((ROOT / source).read_text(), source)))
     for source, name in FILES.items():
         files.append(File.generated(config, name, content=(ROOT / source).read_bytes()))
+    for path in NOTEBOOKS:
+        files.append(File.generated(config, f"{path.stem}.md", content=notebook_page(path)))
     files.append(File.generated(config, "choices.md", content=choices_page()))
     files.append(File.generated(config, "commands.md", content=commands_page()))
     return files
@@ -49,13 +53,20 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def with_links_of_the_site(markdown: str, source: str) -> str:
     """Return a document whose links, relative to its place in the repository, lead to the pages of the site."""
-    names = ELSEWHERE | FILES
+    names = ELSEWHERE | FILES | {f"docs/{path.name}": f"{path.stem}.md" for path in NOTEBOOKS}
 
     def turned(match: re.Match[str]) -> str:
         target = os.path.normpath(Path(source).parent / match[1])
         return f"]({names.get(target, target.removeprefix('docs/'))}"
 
     return LINK.sub(turned, markdown)
+
+
+def notebook_page(path: Path) -> str:
+    """Return a notebook's text and code."""
+    fences = {"markdown": "{}", "code": "```python\n{}\n```"}
+    cells = json.loads(path.read_text())["cells"]
+    return "\n\n".join(fences[cell["cell_type"]].format("".join(cell["source"])) for cell in cells) + "\n"
 
 
 def choices_page() -> str:

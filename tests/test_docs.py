@@ -25,6 +25,7 @@ def test_the_site_has_no_broken_link(tmp_path):
     assert "kernel is stretched" in choices  # of a docstring
     assert "the plain one; the paper counts patients" in choices  # of a comment
     assert "--noise-hu" in (tmp_path / "commands.html").read_text()
+    assert "What a model does with a scan, from a notebook" in (tmp_path / "python.html").read_text()
     assert "googleapis" not in (tmp_path / "index.html").read_text()  # it opens without a network
 
 

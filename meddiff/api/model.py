@@ -44,7 +44,7 @@ class MedDiffFM:
     """
 
     def __init__(
-        self, bundle: Path, controls: dict[str, Path | None], config: Config, progress: Watcher | None
+        self, bundle: Path, controls: dict[str, Path | str | None], config: Config, progress: Watcher | None
     ) -> None:
         self.config, self.progress, self.anyway = config, progress, False
         self._bundle, self._controls = bundle, controls
@@ -55,8 +55,8 @@ class MedDiffFM:
     def from_pretrained(
         cls,
         model: Path | str | None = None,
-        lesions: Path | None = None,
-        super_resolution: Path | None = None,
+        lesions: Path | str | None = None,
+        super_resolution: Path | str | None = None,
         config: Config | None = None,
         device: str | None = None,
         progress: Watcher | None = None,
@@ -291,7 +291,7 @@ class MedDiffFM:
     def _sampler(self, control: str | None = None) -> Sampler:
         """Return the model in its configured precision, under the control of a ControlNet where one is named."""
         if control not in self._samplers:
-            folder = None if control is None else self._controls[control] or default_bundle(control)
+            folder = None if control is None else Path(self._controls[control] or default_bundle(control))
             if folder and (slice_factor(folder) is None) != (control == LESIONS):
                 kind = SUPER_RESOLUTION if control == LESIONS else LESIONS
                 raise UserError(f"{folder}: a ControlNet for {kind}; give one for {control} with --control")

@@ -1,8 +1,10 @@
 """`MedDiffFM`: images, arrays and files give the same voxels, in kind; a task can be watched and stopped."""
 
 import doctest
+import json
 import threading
 
+import matplotlib
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -28,6 +30,7 @@ from meddiff.model.controlnet import ControlNet
 from meddiff.model.foundation import FoundationModel
 from meddiff.model.unet import UNet
 from meddiff.volumes.volumes import from_zyx, write_image
+from tests.phantom_run import ROOT
 from tests.training import SMALL
 
 SPACING_MM = 6.0
@@ -188,6 +191,18 @@ def test_the_examples_of_the_documentation_run(folder, model, monkeypatch):
             known |= test.globs
     assert runner.summarize(verbose=False).failed == 0
     assert runner.tries > 5
+
+
+def test_the_notebook_of_the_documentation_runs(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    matplotlib.use("Agg")
+    names: dict = {}
+    for cell in json.loads((ROOT / "docs" / "python.ipynb").read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)  # noqa: S102
+    assert {"denoise", "anomaly map"} <= {task for task, _, _ in names["told"]}
+    assert not np.array_equal(*map(sitk.GetArrayFromImage, names["drawn"]))
+    assert sitk.GetArrayFromImage(names["lesion"]).any()
 
 
 def test_the_command_line_gives_the_same_voxels(folder, monkeypatch):
