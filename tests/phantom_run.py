@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import yaml
 
 from meddiff.demo.phantom import make_phantom
 from meddiff.volumes.volumes import from_zyx, write_image
+from tests.forked import run_forked
 
 ROOT = Path(__file__).parents[1]
 # Of a job, on this machine and on a cluster: sums of floats depend on it, and small jobs side by side are faster.
@@ -27,8 +27,8 @@ SOURCES = (
 
 def snakemake(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run Snakemake on this project's workflow; `check` lets a test fail that it fails."""
-    command = [sys.executable, "-m", "snakemake", "--directory", str(ROOT), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"COLUMNS": "200"})
+    command = ["snakemake", "--directory", str(ROOT), *map(str, arguments)]
+    done = run_forked("snakemake.cli:main", command, ROOT, os.environ | {"COLUMNS": "200"})
     if check and done.returncode:
         pytest.fail(done.stdout[-4000:] + done.stderr[-8000:])
     return done

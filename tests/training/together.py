@@ -1,6 +1,5 @@
 """Several processes that train together over Gloo; when they wait for each other without end, the test fails."""
 
-import multiprocessing
 import os
 import socket
 import time
@@ -12,12 +11,9 @@ import torch
 import torch.multiprocessing
 
 from meddiff.training import distributed
+from tests.forked import START_METHOD
 
 DEADLOCK_SECONDS = 240
-# The processes fork from one that has imported all this: each of them would take seconds for it.
-multiprocessing.set_forkserver_preload(
-    ["torch._dynamo", "torch.utils.tensorboard", "meddiff.training.loop", "meddiff.model.controlnet"]
-)
 
 
 def together(processes: int, work: Callable[..., None], *args: Any) -> None:
@@ -26,7 +22,7 @@ def together(processes: int, work: Callable[..., None], *args: Any) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = torch.multiprocessing.start_processes(
-        _join, (processes, port, work, args), nprocs=processes, join=False, start_method="forkserver"
+        _join, (processes, port, work, args), nprocs=processes, join=False, start_method=START_METHOD
     )
     assert context
     deadline = time.monotonic() + DEADLOCK_SECONDS
