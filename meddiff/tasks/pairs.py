@@ -1,5 +1,6 @@
 """Pairs of a CT and its labels from nothing: a new anatomy, the CT that the model draws for it, and whether it fits."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.synthesis import synthesize
 from meddiff.volumes import volumes
 from meddiff.volumes.hu import air_hu
+
+log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 MOST_BEYOND = 0.1  # Choice: share of the structures whose HU may lie beyond those of the training
@@ -150,6 +153,7 @@ class Maker:
             if check.problem is None:
                 facts = {"seed": seed, "attempts": attempt + 1, "structures": check.structures}
                 return ct, facts | {"beyond": ",".join(check.beyond), "dice": "" if check.dice is None else check.dice}
+            log.info("drawing %d of %d does not pass: %s", attempt + 1, ATTEMPTS, check.problem)
             problems.append(check.problem)
         raise CaseError(f"none of {ATTEMPTS} drawings passes: {'; '.join(problems)}")
 

@@ -82,9 +82,11 @@ def test_all_pairs_of_a_person_are_in_one_split(maker, bank, tmp_path):
     assert 20 < persons.count("val") < 60
 
 
-def test_what_does_not_pass_is_drawn_again_with_another_seed(maker, bank, tmp_path):
+def test_what_does_not_pass_is_drawn_again_with_another_seed(maker, bank, tmp_path, caplog):
     made, attempts = maker
-    made.pairs(bank, 2, tmp_path)
+    with caplog.at_level("INFO"):
+        made.pairs(bank, 2, tmp_path)
+    assert "drawing 2 of 3 does not pass: 1 of 3 structures have other HU, such as heart" in caplog.messages
     assert [row["attempts"] for row in read_tsv(tmp_path / "manifest.tsv")] == ["1", "3"]
     assert len(attempts) == len(set(attempts)) == 4
 
