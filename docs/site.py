@@ -23,6 +23,7 @@ ELSEWHERE = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "config/README.md": "configuration.md",
     "results/README.md": "results.md",
     "benchmarks/README.md": "benchmarks.md",
