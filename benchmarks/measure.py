@@ -4,6 +4,7 @@ import argparse
 import json
 import multiprocessing
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -197,6 +198,12 @@ def memory_mb(process: int | None = None) -> float:
     status = Path(f"/proc/{process or 'self'}/status").read_text()
     peaks = [int(line.split()[1]) * 1024 / 1e6 for line in status.splitlines() if line.startswith("VmHWM")]
     return peaks[0] if peaks else 0.0
+
+
+def children_seconds() -> float:
+    """Return the CPU seconds of all processes that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _synchronise() -> None:

@@ -63,7 +63,7 @@ MEASURED_SLICES = (
     ["<results>/measured_slices/index.tsv"] if SETTINGS.datasets("thick") else []
 )
 TABLES = [f"<results>/tables/{each['name']}.csv" for each in PACKAGE["tables"]]
-STORE = expand("<results>/data/store/shard-{shard}.tsv", shard=SHARDS)
+STORE = "<results>/data/store/index.tsv"
 
 # On a cluster a training job is a chain of slices: it stops before its time limit with exit code 75 and is retried.
 # What runs the jobs is not known yet when the rules are read, but a limit of jobs is for clusters only.

@@ -28,12 +28,11 @@ rule anomaly_maps:
         reads=stage_reads("anomaly_maps"),
         config=configuration,
         model=subpath(input.weights, parent=True),
-        store=options("store"),
     shell:
         "python -m meddiff stage anomaly_maps"
         " --config {params.config:q}"
         " --model {params.model:q}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " --index {output:q}"
         " --threads {threads}"
         " 2>&1 | tee {log:q}"
@@ -62,11 +61,10 @@ rule supervised:
         config=configuration,
         work=f"{OUT}/runs/nnunet",
         out=subpath(output[0], parent=True),
-        store=options("store"),
     shell:
         "python -m meddiff stage supervised"
         " --config {params.config:q}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " --work {params.work:q}"
         " --out {params.out:q}"
         " --done {output:q}"
@@ -97,11 +95,10 @@ rule score_anomaly:
         out=f"{OUT}/score_anomaly",
         maps=subpath(input.maps, parent=True),
         probabilities=subpath(input.supervised, parent=True),
-        store=options("store"),
     shell:
         "python -m meddiff stage score_anomaly"
         " --config {params.config:q}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " --maps {params.maps:q}"
         " --probabilities {params.probabilities:q}"
         " --out {params.out:q}"

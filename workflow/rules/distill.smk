@@ -34,13 +34,12 @@ rule distill:
         teacher=subpath(input.teacher, parent=True),
         out=subpath(output.weights, parent=True),
         runs=f"{OUT}/runs",
-        store=options("store"),
         launcher=start_training,
     shell:
         "{params.launcher} meddiff stage distill"
         " --config {params.config:q}"
         " --model {params.teacher:q}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " --runs {params.runs:q}"
         " --out {params.out:q}"
         " --max-minutes {resources.slice_min}"

@@ -57,7 +57,6 @@ rule evaluate:
         reads=stage_reads("evaluate"),
         config=configuration,
         judged=subpath(input.judged, parent=True),
-        store=options("store"),
         synthetic=lambda wildcards: (
             []
             if wildcards.method == "real"
@@ -68,7 +67,7 @@ rule evaluate:
         " --config {params.config:q}"
         " --name {wildcards.method}"
         " --shard {wildcards.shard}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " {params.synthetic:q}"
         " --judged {params.judged:q}"
         " --extractor {input.weights:q}"

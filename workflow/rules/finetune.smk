@@ -32,7 +32,6 @@ rule finetune_lesions:
         model=subpath(input.foundation, parent=True),
         out=subpath(output.weights, parent=True),
         runs=f"{OUT}/runs",
-        store=options("store"),
         launcher=start_training,
     shell:
         "{params.launcher} meddiff stage finetune_lesions"
@@ -40,7 +39,7 @@ rule finetune_lesions:
         " --dataset {wildcards.dataset}"
         " --origin {wildcards.origin}"
         " --model {params.model:q}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " --runs {params.runs:q}"
         " --out {params.out:q}"
         " --max-minutes {resources.slice_min}"
@@ -77,14 +76,13 @@ rule finetune_super_resolution:
         out=subpath(output.weights, parent=True),
         runs=f"{OUT}/runs",
         measured=options("measured"),
-        store=options("store"),
         launcher=start_training,
     shell:
         "{params.launcher} meddiff stage finetune_super_resolution"
         " --config {params.config:q}"
         " --model {params.model:q}"
         " {params.measured:q}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " --runs {params.runs:q}"
         " --out {params.out:q}"
         " --max-minutes {resources.slice_min}"

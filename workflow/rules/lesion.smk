@@ -34,14 +34,13 @@ rule draw_lesions:
             else f"{OUT}/models/meddiff-fm"
         ),
         control=subpath(input.control, parent=True),
-        store=options("store"),
     shell:
         "python -m meddiff stage draw_lesions"
         " --config {params.config:q}"
         " --dataset {wildcards.dataset}"
         " --model {params.model:q}"
         " --control {params.control:q}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " --index {output:q}"
         " --threads {threads}"
         " 2>&1 | tee {log:q}"
@@ -78,14 +77,13 @@ rule judge_lesions:
         drawn=lambda wildcards, input: [
             f"--drawn={Path(path).parent}" for path in input.drawn
         ],
-        store=options("store"),
         work=f"{OUT}/runs/nnunet",
         out=f"{OUT}/judge_lesions/{{dataset}}",
     shell:
         "python -m meddiff stage judge_lesions"
         " --config {params.config:q}"
         " --dataset {wildcards.dataset}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " {params.drawn:q}"
         " --work {params.work:q}"
         " --extractor {input.weights:q}"
@@ -123,7 +121,6 @@ rule augment_lesions:
         config=configuration,
         model=subpath(input.foundation, parent=True),
         control=subpath(input.control, parent=True),
-        store=options("store"),
         work=f"{OUT}/runs/nnunet",
         out=f"{OUT}/augment_lesions/{{dataset}}",
     shell:
@@ -132,7 +129,7 @@ rule augment_lesions:
         " --dataset {wildcards.dataset}"
         " --model {params.model:q}"
         " --control {params.control:q}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " --work {params.work:q}"
         " --out {params.out:q}"
         " --metrics {output:q}"

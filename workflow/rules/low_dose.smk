@@ -29,12 +29,11 @@ rule low_dose:
         reads=stage_reads("low_dose"),
         config=configuration,
         resampled=options("resampled"),
-        store=options("store"),
     shell:
         "python -m meddiff stage low_dose"
         " --config {params.config:q}"
         " --manifest {input.manifest:q}"
         " {params.resampled:q}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " --index {output:q}"
         " 2>&1 | tee {log:q}"

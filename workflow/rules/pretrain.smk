@@ -30,13 +30,12 @@ rule pretrain:
         config=configuration,
         out=subpath(output.weights, parent=True),
         runs=f"{OUT}/runs",
-        store=options("store"),
         launcher=start_training,
     shell:
         "{params.launcher} meddiff stage pretrain"
         " --config {params.config:q}"
         " --name {wildcards.model}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " --runs {params.runs:q}"
         " --out {params.out:q}"
         " --max-minutes {resources.slice_min}"

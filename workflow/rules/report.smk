@@ -30,12 +30,11 @@ rule twins:
     params:
         reads=stage_reads("twins"),
         config=configuration,
-        store=options("store"),
         synthetic=[f"--synthetic={OUT}/synthesize/{model}" for model in MODELS],
     shell:
         "python -m meddiff stage twins"
         " --config {params.config:q}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " {params.synthetic:q}"
         " --index {output:q}"
         " 2>&1 | tee {log:q}"
@@ -73,10 +72,9 @@ rule report:
         reads=stage_reads("report"),
         config=configuration,
         results=subpath(output.page, ancestor=2),
-        store=options("store"),
     shell:
         "python -m meddiff stage report"
         " --config {params.config:q}"
         " --results {params.results:q}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " 2>&1 | tee {log:q}"

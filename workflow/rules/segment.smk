@@ -34,12 +34,11 @@ rule segment:
     params:
         reads=stage_reads("segment"),
         config=configuration,
-        store=options("store"),
         synthetic=options("synthetic"),
     shell:
         "python -m meddiff stage segment"
         " --config {params.config:q}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " {params.synthetic:q}"
         " --index {output:q}"
         " 2>&1 | tee {log:q}"

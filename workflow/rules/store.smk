@@ -1,7 +1,8 @@
 """
 Store: regions as compressed arrays from which a crop is read in milliseconds.
 
-Input: a shard's resampled scans, anatomy and boxes. Output: per shard an index; per region a record of the crop store.
+Input: a shard's resampled scans, anatomy and boxes. Output: per shard an index; per region a record of the crop store;
+one index of all, so that what follows has one input and not one of each shard.
 """
 
 
@@ -38,3 +39,24 @@ rule store:
         " --threads {threads}"
         " --memory-mb {resources.mem_mb}"
         " 2>&1 | tee {log:q}"
+
+
+rule gather_store:
+    """Put the indices of all shards into one."""
+    input:
+        expand("<results>/data/store/shard-{shard}.tsv", shard=SHARDS),
+    output:
+        "<results>/data/store/index.tsv",
+    log:
+        "<logs>/gather_store.log",
+    benchmark:
+        "<benchmarks>/gather_store.tsv"
+    localrule: True
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    shell:
+        "awk 'NR == 1 || FNR > 1' {input:q} > {output:q} 2> {log:q}"

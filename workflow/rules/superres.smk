@@ -30,13 +30,12 @@ rule thick_slices:
         reads=stage_reads("thick_slices"),
         config=configuration,
         resampled=options("resampled"),
-        store=options("store"),
     shell:
         "python -m meddiff stage thick_slices"
         " --config {params.config:q}"
         " --manifest {input.manifest:q}"
         " {params.resampled:q}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " --index {output:q}"
         " 2>&1 | tee {log:q}"
 
@@ -61,12 +60,11 @@ rule measured_slices:
     params:
         reads=stage_reads("measured_slices"),
         config=configuration,
-        store=options("store"),
     shell:
         "python -m meddiff stage measured_slices"
         " --config {params.config:q}"
         " --manifest {input.manifest:q}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " --index {output:q}"
         " 2>&1 | tee {log:q}"
 
@@ -97,13 +95,12 @@ rule super_resolve:
         config=configuration,
         model=subpath(input.foundation, parent=True),
         control=subpath(input.control, parent=True),
-        store=options("store"),
     shell:
         "python -m meddiff stage super_resolve"
         " --config {params.config:q}"
         " --method {wildcards.resolver}"
         " --thick {input.thick:q}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " --model {params.model:q}"
         " --control {params.control:q}"
         " --index {output.index:q}"

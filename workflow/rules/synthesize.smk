@@ -28,13 +28,12 @@ rule synthesize:
         reads=stage_reads("synthesize"),
         config=configuration,
         model=subpath(input.weights, parent=True),
-        store=options("store"),
     shell:
         "python -m meddiff stage synthesize"
         " --config {params.config:q}"
         " --model {params.model:q}"
         " --shard {wildcards.shard}"
-        " {params.store:q}"
+        " --store {input.store:q}"
         " --index {output:q}"
         " --threads {threads}"
         " 2>&1 | tee {log:q}"
