@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from maisi import MAISI_STEPS, Maisi
+from maisi import MAISI_STEPS, RECIPES, SMALL, Maisi, our_volume
 from measure import Row, arguments, compare, report
 from training_step import training_step
 from unet import forward
@@ -24,7 +24,6 @@ from meddiff.diffusion.sampling import sample_volume
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import Condition, SlidingWindows
 from meddiff.errors import TimeSliceEnded
-from meddiff.model.graphed import Graphed
 from meddiff.model.unet import UNet
 from meddiff.store.patches import Sample
 from meddiff.store.position import patch_coordinates
@@ -32,14 +31,8 @@ from meddiff.training.loop import train
 from meddiff.training.objective import Objective
 from meddiff.training.run import Run
 
-SMALL = NetworkConfig(
-    patch_vox=32, channels=16, channel_multipliers=(1, 2, 4), attention_levels=(2,), attention_heads=1
-)
-# Besides the shipped recipe, windows side by side that move from step to step, with the eight steps of a student.
-RECIPES = {
-    "dpm-solver++ 10, half overlap": SamplingConfig(solver="dpm-solver++", steps=10),
-    "ddim 8, shifted windows": SamplingConfig(solver="ddim", steps=8, windows="shifted"),
-}
+# Besides the recipes of the comparison, windows side by side that move from step to step, with the steps of a student.
+SHIFTED = {"ddim 8, shifted windows": SamplingConfig(solver="ddim", steps=8, windows="shifted")}
 
 
 def main() -> None:
@@ -94,7 +87,7 @@ def volumes(device: torch.device, quick: bool) -> list[Row]:
     rows = []
     for size in (64,) if quick else (256, 512):
         maisi = None if quick else _maisi_seconds(device, size)
-        for name, recipe in RECIPES.items():
+        for name, recipe in (RECIPES | SHIFTED).items():
             seconds = _our_seconds(SMALL if quick else Config().network("meddiff-fm"), recipe, size, device)
             print(f"{size}^3, {name}: {seconds:.2f} s, {_peak_gb(device):.1f} GB", flush=True)
             if maisi:
@@ -135,16 +128,11 @@ PARTS: dict[str, Callable[[torch.device, bool], list[Row]]] = {
 
 def _our_seconds(config: NetworkConfig, recipe: SamplingConfig, size: int, device: torch.device) -> float:
     _release(device)
-    torch.manual_seed(0)
-    network: Any = UNet(config).eval().to(device, torch.bfloat16, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    if device.type == "cuda":
-        network = Graphed(network)
-    condition = Condition(torch.full((size,) * 3, 5, dtype=torch.uint8), 1)
-    windows = SlidingWindows([network], DiffusionConfig(prediction="v"), condition, recipe)
-    windows.estimate_x0(windows.noise(torch.Generator()), 500)  # compiles and records
+    draw = our_volume(config, recipe, size, device.type)
+    draw()  # compiles and records
     _synchronise(device)
     began = time.perf_counter()
-    sample_volume(windows, 0)
+    draw()
     _synchronise(device)
     return time.perf_counter() - began
 

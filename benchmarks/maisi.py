@@ -1,12 +1,38 @@
-"""The networks of MAISI-v2, the peer in whole volumes: MONAI's classes at their published sizes, random weights."""
+"""Whole volumes beside MAISI-v2: seconds, peak memory and floating point operations of both.
+
+MAISI's networks are MONAI's own classes at their published sizes, ours is the paper's network; all weights are random.
+Its volume is 30 steps of U-Net and ControlNet and one pass of the decoder; embedding the mask is not counted. Ours is
+drawn by the recipe that ships for a model of v, and coarse to fine. Needs MONAI and no data; the better part of an hour
+on a CPU, minutes on a GPU; --quick counts everything and times a small volume with a small network of ours.
+"""
 
 import torch
+from measure import Call, Candidate, Row, arguments, compare, measure, report
 from monai.apps.generation.maisi.networks.autoencoderkl_maisi import AutoencoderKlMaisi
 from monai.apps.generation.maisi.networks.controlnet_maisi import ControlNetMaisi
 from monai.apps.generation.maisi.networks.diffusion_model_unet_maisi import DiffusionModelUNetMaisi
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from meddiff.config import Config, DiffusionConfig, NetworkConfig, SamplingConfig
+from meddiff.diffusion.levels import estimates
+from meddiff.diffusion.sampling import levels_of, sample_levels
+from meddiff.diffusion.sliding import Condition, Network
+from meddiff.machine.device import set_up_cpu
+from meddiff.model.graphed import Graphed
+from meddiff.model.info import window_flops
+from meddiff.model.unet import UNet
 
 MAISI_STEPS = 30  # of rectified flow
 LATENT_CHANNELS, DOWNSAMPLING, MASK_CHANNELS = 4, 4, 8
+COUNTED, TIMED = (128, 192, 256, 512), (128, 192)  # edges of the volumes
+RECIPES = {
+    "shipped": SamplingConfig(),
+    "coarse to fine": SamplingConfig(sampler="coarse-to-fine"),
+}
+SMALL = NetworkConfig(
+    patch_vox=32, channels=16, channel_multipliers=(1, 2, 4), attention_levels=(2,), attention_heads=1
+)
 _SHARED = {
     "spatial_dims": 3,
     "in_channels": LATENT_CHANNELS,
@@ -25,28 +51,30 @@ class Maisi:
     """One volume of `size`^3 voxels: a step of U-Net and ControlNet, and the decoder, with autocast as it runs them."""
 
     def __init__(self, size: int, device: torch.device) -> None:
+        self._precision = torch.float16 if device.type == "cuda" else torch.bfloat16
         self._device = device
-        self._unet = DiffusionModelUNetMaisi(out_channels=LATENT_CHANNELS, include_spacing_input=True, **_SHARED)  # type: ignore[arg-type]
-        self._control = ControlNetMaisi(
-            conditioning_embedding_in_channels=MASK_CHANNELS,
-            conditioning_embedding_num_channels=(8, 32, 64),
-            use_checkpointing=False,
-            **_SHARED,  # type: ignore[arg-type]
-        )
-        self._decoder = AutoencoderKlMaisi(
-            spatial_dims=3,
-            in_channels=1,
-            out_channels=1,
-            latent_channels=LATENT_CHANNELS,
-            num_channels=(64, 128, 256),
-            num_res_blocks=(2, 2, 2),
-            attention_levels=(False, False, False),
-            num_splits=8 if size > 256 else 1,
-            dim_split=1,
-            norm_float16=device.type == "cuda",
-        )
-        for network in (self._unet, self._control, self._decoder):
-            network.eval().to(device)
+        with device:
+            self._unet = DiffusionModelUNetMaisi(out_channels=LATENT_CHANNELS, include_spacing_input=True, **_SHARED)  # type: ignore[arg-type]
+            self._control = ControlNetMaisi(
+                conditioning_embedding_in_channels=MASK_CHANNELS,
+                conditioning_embedding_num_channels=(8, 32, 64),
+                use_checkpointing=False,
+                **_SHARED,  # type: ignore[arg-type]
+            )
+            self._decoder = AutoencoderKlMaisi(
+                spatial_dims=3,
+                in_channels=1,
+                out_channels=1,
+                latent_channels=LATENT_CHANNELS,
+                num_channels=(64, 128, 256),
+                num_res_blocks=(2, 2, 2),
+                attention_levels=(False, False, False),
+                num_splits=8 if size > 256 and device.type == "cuda" else 1,  # in turns, for its memory
+                dim_split=1,
+                norm_float16=device.type == "cuda",
+            )
+        networks = (self._unet, self._control, self._decoder)
+        self.parameters = [sum(p.numel() for p in network.eval().parameters()) for network in networks]
         self._latent = torch.randn(1, LATENT_CHANNELS, *(size // DOWNSAMPLING,) * 3, device=device)
         self._mask = torch.randn(1, MASK_CHANNELS, *(size,) * 3, device=device)
         self._t = torch.tensor([500], device=device)
@@ -55,7 +83,7 @@ class Maisi:
 
     @torch.inference_mode()
     def step(self) -> None:
-        with torch.autocast(self._device.type, torch.float16 if self._device.type == "cuda" else torch.bfloat16):
+        with torch.autocast(self._device.type, self._precision):
             downs, middle = self._control(self._latent, self._t, controlnet_cond=self._mask, class_labels=self._label)
             self._unet(
                 self._latent,
@@ -72,5 +100,83 @@ class Maisi:
 
     @torch.inference_mode()
     def decode(self) -> None:
-        with torch.autocast(self._device.type, torch.float16 if self._device.type == "cuda" else torch.bfloat16):
+        with torch.autocast(self._device.type, self._precision):
             self._decoder.decode_stage_2_outputs(self._latent)
+
+
+def main() -> None:
+    options = arguments(__doc__ or "")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rows = [row for size in COUNTED for row in operations(size)]
+    for size in (64,) if options.quick else TIMED:
+        rows += timed(
+            size, device, SMALL if options.quick else Config().network("meddiff-fm"), 1 if options.quick else 3
+        )
+    report("maisi", rows, options.json)
+
+
+def operations(size: int) -> list[Row]:
+    """Return the TFLOP of a volume of `size`^3 voxels, ours all body."""
+    theirs, network = maisi_tflop(size), Config().network("meddiff-fm")
+    per_window = window_flops(network)
+    rows = []
+    for name, recipe in RECIPES.items():
+        counts = estimates(recipe, "v", (size,) * 3, network.patch_vox)
+        ours = sum(count * flops for count, flops in zip(counts, per_window, strict=True)) / 1e12
+        rows.append(compare(f"{size}^3, {name}", "TFLOP", ours, theirs, "maisi-v2"))
+    return rows
+
+
+def maisi_tflop(size: int) -> float:
+    """Return the TFLOP of MAISI-v2's networks for a volume, counted without computing it."""
+    counts = []
+    with FakeTensorMode():
+        maisi = Maisi(size, torch.device("cpu"))
+        for call in (maisi.step, maisi.decode):
+            with FlopCounterMode(display=False) as counter:
+                call()
+            counts.append(counter.get_total_flops() / 1e12)
+    return MAISI_STEPS * counts[0] + counts[1]
+
+
+def timed(size: int, device: str, config: NetworkConfig, repeats: int) -> list[Row]:
+    """Return seconds and peak memory of a volume; MAISI's is 30 times a step, and its decoder."""
+    candidates = {part: Candidate(maisi_part, (part, size, device)) for part in ("step", "decode")}
+    candidates |= {name: Candidate(our_volume, (config, each, size, device)) for name, each in RECIPES.items()}
+    found = measure(candidates, repeats)
+    seconds = MAISI_STEPS * found["step"].seconds + found["decode"].seconds
+    peak_mb = max(found["step"].peak_mb, found["decode"].peak_mb)
+    rows = []
+    for name in RECIPES:
+        rows.append(compare(f"{size}^3, {name}", "seconds", found[name].seconds, seconds, "maisi-v2"))
+        rows.append(compare(f"{size}^3, {name}", "peak MB", found[name].peak_mb, peak_mb, "maisi-v2"))
+    return rows
+
+
+def maisi_part(part: str, size: int, device: str) -> Call:
+    """Return a step or the decoder of MAISI-v2."""
+    set_up_cpu(torch.get_num_threads())
+    return getattr(Maisi(size, torch.device(device)), part)
+
+
+def our_volume(config: NetworkConfig, recipe: SamplingConfig, size: int, device: str) -> Call:
+    """Return the drawing of a volume by our network, a whole region that is all body."""
+    set_up_cpu(torch.get_num_threads())
+    network = our_network(config, torch.device(device))
+    condition = Condition(torch.full((size,) * 3, 5, dtype=torch.uint8), 1)
+
+    def draw() -> None:
+        sample_levels(levels_of([network], DiffusionConfig(prediction="v"), condition, recipe), 0)
+
+    return draw
+
+
+def our_network(config: NetworkConfig, device: torch.device) -> Network:
+    """Return a network with random weights as a sampler has it."""
+    torch.manual_seed(0)
+    network = UNet(config).eval().to(device, torch.bfloat16, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return Graphed(network) if device.type == "cuda" else network
+
+
+if __name__ == "__main__":
+    main()

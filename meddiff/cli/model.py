@@ -16,9 +16,9 @@ def info(
     source: Annotated[str, typer.Argument(help="A configuration (YAML), or a model bundle's folder or name.")],
     name: Annotated[str | None, typer.Option(help="Which of the configuration's models; default: the first.")] = None,
 ) -> None:
-    """Print parameters and FLOPs of one forward pass of one patch, by level, and the memory of a training step."""
+    """Print parameters and FLOPs of a forward pass by level, the memory of a training step, and a bundle's recipe."""
     from meddiff.config import load_config
-    from meddiff.model.foundation import read_network_config
+    from meddiff.model.foundation import read_network_config, read_recipe
     from meddiff.model.info import parts
     from meddiff.model.memory import step_memory
 
@@ -36,6 +36,21 @@ def info(
     for batch_size in (1, 2, 4, 8):
         plain, saving = (step_memory(network, batch_size, checkpointing).total / 1e9 for checkpointing in (False, True))
         typer.echo(f"{f'{batch_size} patches':40}{plain:14.1f}{saving:16.1f}")
+    if not source.endswith((".yaml", ".yml")):
+        typer.echo(f"\nsampling: {read_recipe(source)}")
+
+
+@app.command()
+def recipe(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a model bundle.")],
+    config: Annotated[Path, typer.Option(help="Configuration (YAML) whose section `sampling` was measured as good.")],
+) -> None:
+    """Make a configuration's `sampling` the recipe of a bundle, which counts where a user's configuration is silent."""
+    from meddiff.config import load_config
+    from meddiff.model.foundation import read_recipe, write_recipe
+
+    write_recipe(bundle, load_config(config).sampling)
+    typer.echo(f"{bundle}: {read_recipe(bundle)}")
 
 
 @app.command()

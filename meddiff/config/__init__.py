@@ -39,6 +39,7 @@ from meddiff.config.model import (
 from meddiff.config.tasks import (
     SUPERVISED,
     AnomalyConfig,
+    CoarseToFineConfig,
     DenoisingConfig,
     EvaluationConfig,
     NnUNetConfig,
@@ -61,6 +62,7 @@ __all__ = [
     "AnatomyConfig",
     "AnomalyConfig",
     "AugmentationConfig",
+    "CoarseToFineConfig",
     "Config",
     "DataConfig",
     "DatasetConfig",

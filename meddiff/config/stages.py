@@ -80,7 +80,7 @@ STAGES = {
     "distill": Stage(
         ("seed", "model.patch_vox", "augmentation", *STEP, "training.ema_decay", "distillation", "models"), version=4
     ),
-    "synthesize": Stage(("seed", "sampling"), selects=("machine.sampling_shards",), version=3),
+    "synthesize": Stage(("seed", "sampling"), selects=("machine.sampling_shards",), version=4),
     "low_dose": Stage(
         (
             "seed",
@@ -101,9 +101,9 @@ STAGES = {
             *ESTIMATE,
             *_keys("denoising", "reverse_steps", "diffpir_steps", "diffpir_lambda", "diffpir_zeta"),
         ),
-        version=3,
+        version=4,
     ),
-    "anomaly_maps": Stage(("seed", *ESTIMATE, "anomaly"), version=2),
+    "anomaly_maps": Stage(("seed", *ESTIMATE, "anomaly"), version=3),
     "supervised": Stage(("nnunet",), version=2),
     "score_anomaly": Stage(ANOMALY_SCORES, version=3),
     "finetune_lesions": Stage((*FINETUNING, "finetuning.levels", "augmentation"), version=4),
@@ -111,13 +111,13 @@ STAGES = {
     "draw_lesions": Stage(
         ("seed", "sampling", *_keys("lesions", "inpainting_steps", "jump_length", "resampling", "margin_mm")),
         selects=TEST_LESIONS,
-        version=2,
+        version=3,
     ),
     "judge_lesions": Stage(("model.patch_vox", *TEST_LESIONS, *SCORES, "nnunet"), version=3),
     "augment_lesions": Stage(
         ("seed", "sampling", "lesions.augmentation_diameter_mm", "anomaly.closing_mm", "nnunet"),
         selects=("lesions.augmentation_copies",),
-        version=3,
+        version=4,
     ),
     "measured_slices": Stage(("super_resolution.factor",)),
     "thick_slices": Stage(
@@ -129,7 +129,7 @@ STAGES = {
             "sampling",
             *_keys("super_resolution", "factor", "sigma_n", "diffpir_lambda", "diffpir_zeta", "steps"),
         ),
-        version=2,
+        version=3,
     ),
     "segment": Stage(SEGMENTER, version=3),
     "evaluate": Stage(("anatomy.body_threshold_hu", *SCORES), selects=("machine.sampling_shards",), version=3),

@@ -15,7 +15,29 @@ class Recipe(NamedTuple):
     spacing: str
 
 
+class CoarseToFineConfig(Section):
+    """Drawing at the levels that a model is trained on, the whole region first; noise is sigma / alpha of a volume."""
+
+    double_steps: int = Field(default=6, ge=1, description="Steps at the double level [Choice].")
+    double_noise: float = Field(
+        default=1.0, gt=0, description="Noise that the drawn region is given where the double level begins [Choice]."
+    )
+    patch_steps: int = Field(default=4, ge=1, description="Steps at the level of patches, which cost most [Choice].")
+    patch_noise: float = Field(
+        default=0.6, gt=0, description="Noise that the volume is given where the level of patches begins [Choice]."
+    )
+    overlap: float = Field(default=0.25, ge=0, lt=1, description="Overlap of windows that are averaged [Choice].")
+    last_noise: float = Field(
+        default=0.02, gt=0, description="Noise before the last step; what is finer comes out as its mean [Choice]."
+    )
+
+
 class SamplingConfig(Section):
+    sampler: Literal["sliding-windows", "coarse-to-fine"] = Field(
+        default="sliding-windows",
+        description="A region is drawn patch by patch [3.3, Fig. 4], or first as a whole in one window, then finer at "
+        "the other levels of [3.2], in a fraction of the windows [Choice].",
+    )
     solver: Literal["auto", "ddpm", "ddim", "dpm-solver++", "unipc"] = Field(
         default="auto",
         description="A diffusers scheduler. `auto` is the paper's ddpm for a model that estimates the noise, and "
@@ -37,9 +59,19 @@ class SamplingConfig(Section):
     )
     skip_air: bool = Field(default=True, description="Windows without any anatomy are air, not computed [Choice].")
     bfloat16: bool = Field(default=True, description="Network in bfloat16; the volume stays float32 [Choice].")
+    coarse_to_fine: CoarseToFineConfig = Field(
+        default=CoarseToFineConfig(),
+        description="For `sampler: coarse-to-fine`, whose first level takes `steps`.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "SamplingConfig":
+        is_free = self.solver in ("auto", "dpm-solver++") and self.spacing in ("auto", "log-snr")
+        if self.sampler == "coarse-to-fine" and not is_free:
+            raise ValueError(
+                f"sampler coarse-to-fine with solver {self.solver}, spacing {self.spacing}: leave both at auto, since "
+                "dpm-solver++ alone begins with any noise"
+            )
         if self.spacing == "log-snr" and self.solver != "dpm-solver++":
             raise ValueError(
                 f"spacing log-snr with solver {self.solver}: set solver dpm-solver++, which alone knows it"
@@ -50,7 +82,8 @@ class SamplingConfig(Section):
         """Return how a model that estimates `epsilon`, `v` or `sample` is sampled."""
         solver, steps, spacing = self.solver, self.steps, self.spacing
         if solver == "auto":
-            solver = "ddpm" if prediction == "epsilon" else "dpm-solver++"
+            is_ancestral = prediction == "epsilon" and self.sampler == "sliding-windows"
+            solver = "ddpm" if is_ancestral else "dpm-solver++"
         if steps is None:
             steps = 1000 if solver == "ddpm" else 10
         if spacing == "auto":

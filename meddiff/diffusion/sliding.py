@@ -15,13 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from meddiff.config import DiffusionConfig, MachineConfig, SamplingConfig
+from meddiff.diffusion.layout import Layout
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.solvers import SLAB_VOXELS
 from meddiff.diffusion.windows import (
     Corner,
     corners_of,
-    overlapping_starts,
-    shifted_starts,
     total_profile,
     window_borders,
     window_slices,
@@ -29,7 +28,6 @@ from meddiff.diffusion.windows import (
 )
 from meddiff.errors import UserError
 from meddiff.machine.progress import OnStep, silent
-from meddiff.machine.seeds import seed_from
 from meddiff.model.controlnet import ControlledUNet
 from meddiff.model.graphed import Graphed
 from meddiff.model.unet import UNet
@@ -45,10 +43,17 @@ Network = UNet | ControlledUNet | Graphed
 
 @dataclass(frozen=True)
 class Place:
-    """Where a volume lies in its region: its first voxel, which may be outside, and the region's size, both `zyx`."""
+    """Where a volume lies in its region, in voxels of the region, `zyx`.
+
+    Args:
+        offset_zyx: where its first voxel begins, which may be outside.
+        region_zyx: the region's size.
+        step_zyx: the size of a voxel of the volume: 1, but at the levels that show more in fewer voxels.
+    """
 
     offset_zyx: tuple[int, ...]
     region_zyx: tuple[int, ...]
+    step_zyx: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -109,16 +114,17 @@ class SlidingWindows:
     ) -> None:
         machine = machine or MachineConfig()
         self.diffusion, self.config, self.machine = diffusion, config, machine
-        self._networks, self._seed = networks, seed
+        self._networks = networks
         self._window = networks[0].config.patch_vox
         self._region, self._air = condition.region, condition.air
-        self._inner_size = tuple(condition.anatomy_ZYX.shape)
-        self._place = condition.place or Place((0, 0, 0), self._inner_size)
-        missing = [max(0, self._window - n) for n in self._inner_size]
+        self.inner_size = tuple(condition.anatomy_ZYX.shape)
+        self.place = condition.place or Place((0, 0, 0), self.inner_size)
+        missing = [max(0, self._window - n) for n in self.inner_size]
         self._before = [m // 2 for m in missing]
-        self.size_zyx = tuple(n + m for n, m in zip(self._inner_size, missing, strict=True))
+        self.size_zyx = tuple(n + m for n, m in zip(self.inner_size, missing, strict=True))
         self.device, cache_bytes = self._home()
         self._anatomy = self.padded(condition.anatomy_ZYX, 0)
+        self.layout = Layout(self._anatomy, self._window, config, seed)
         target = condition.target_ZYX
         self._target = None if target is None else self.padded(target, condition.target_outside)
         self._schedule = Schedule(diffusion.timesteps, self.device)
@@ -153,7 +159,7 @@ class SlidingWindows:
 
     def inner(self, volume_ZYX: Tensor) -> Tensor:
         """Return the part of a padded volume that was asked for."""
-        return volume_ZYX[tuple(slice(b, b + n) for b, n in zip(self._before, self._inner_size, strict=True))]
+        return volume_ZYX[tuple(slice(b, b + n) for b, n in zip(self._before, self.inner_size, strict=True))]
 
     @torch.inference_mode()
     def estimate_x0(self, x_ZYX: Tensor, t: int, step: int | None = None, on_window: OnStep = silent) -> Tensor:
@@ -168,10 +174,10 @@ class SlidingWindows:
             step: decides where windows that move lie; None is the last or only step.
             on_window: called after every window.
         """
-        starts = self.starts_zyx(step)
+        starts = self.layout.starts_zyx(step)
         mean = torch.zeros(self.size_zyx, device=self.device)
         corners = corners_of(starts)
-        shows_body = dict(zip(corners, self._show_body(corners), strict=True))
+        shows_body = dict(zip(corners, self.layout.show_body(corners), strict=True))
         for corner in corners:
             if not shows_body[corner]:
                 mean[window_slices(corner, self._window)] += self._air * self._weight
@@ -181,32 +187,21 @@ class SlidingWindows:
             mean[window_slices(corner, self._window)] += self._weight * window
             on_window(done, len(computed))
         for axis in range(3):
-            total = total_profile(self.size_zyx[axis], self._window, starts[axis])
-            mean /= total.view([-1 if other == axis else 1 for other in range(3)]).to(self.device)
+            total = total_profile(self.size_zyx[axis], self._window, starts[axis]).to(self.device)
+            mean /= total.where(total > 0, 1).view([-1 if other == axis else 1 for other in range(3)])
+        mean = self.layout.surrounded(mean, self._air)
         return mean.clamp_(-1, 1) if self.config.clip_x0 else mean
 
-    def _show_body(self, corners: list[Corner]) -> list[bool]:
-        """Return which windows are computed: those with any anatomy, if the others may be air."""
-        if not self.config.skip_air:
-            return [True] * len(corners)
-        return torch.stack([self._anatomy[window_slices(corner, self._window)].any() for corner in corners]).tolist()
-
-    def starts_zyx(self, step: int | None) -> list[list[int]]:
-        """Return where the windows of a step begin along each axis; None is the last step.
-
-        Choice: windows that move from step to step are averaged in the last one, after which nothing would mend a seam.
-        """
-        if self.config.windows == "averaged" or step is None:
-            return [overlapping_starts(size, self._window, self.config.overlap) for size in self.size_zyx]
-        generator = torch.Generator().manual_seed(seed_from(self._seed, step))
-        shifts = torch.randint(self._window, (3,), generator=generator).tolist()
-        return [shifted_starts(size, self._window, s) for size, s in zip(self.size_zyx, shifts, strict=True)]
+    def forget_conditions(self) -> None:
+        """Give back the memory of the encoded conditions."""
+        self._cache_bytes += sum(encoded.nbytes for encoded in self._cached.values())
+        self._cached.clear()
 
     def borders_zyx(self, step: int | None = None) -> list[list[int]]:
         """Return, of the volume that was asked for, the planes along each axis with which a window begins or ends."""
         found = []
         for size, inner, before, starts in zip(
-            self.size_zyx, self._inner_size, self._before, self.starts_zyx(step), strict=True
+            self.size_zyx, self.inner_size, self._before, self.layout.starts_zyx(step), strict=True
         ):
             planes = window_borders(size, self._window, starts)
             found.append([plane - before for plane in planes if 0 < plane - before < inner])
@@ -265,9 +260,10 @@ class SlidingWindows:
             return self._cached[corners]
         shape = (self._window,) * 3
         anatomy = torch.stack([self._anatomy[window_slices(c, self._window)] for c in corners])
-        shift = [o - b for o, b in zip(self._place.offset_zyx, self._before, strict=True)]
-        starts = [tuple(float(v + s) for v, s in zip(c, shift, strict=True)) for c in corners]
-        coordinates = [patch_coordinates(s, (1.0,) * 3, shape, self._place.region_zyx, device) for s in starts]
+        place = self.place
+        where = list(zip(self._before, place.offset_zyx, place.step_zyx, strict=True))
+        starts = [tuple(o + s * (v - b) for v, (b, o, s) in zip(c, where, strict=True)) for c in corners]
+        coordinates = [patch_coordinates(s, place.step_zyx, shape, place.region_zyx, device) for s in starts]
         target = None
         if self._target is not None:
             target = torch.stack([self._target[window_slices(c, self._window)] for c in corners])[:, None].to(device)
@@ -280,7 +276,7 @@ class SlidingWindows:
 
 
 def numbered(timesteps: Sequence[int]) -> Iterator[tuple[int | None, int]]:
-    """Give each timestep with its number, by which windows move; the last has none (`SlidingWindows.starts_zyx`)."""
+    """Give each timestep with its number, by which windows move; the last has none (`Layout.starts_zyx`)."""
     for step, t in enumerate(timesteps, start=1):
         yield (step - 1 if step < len(timesteps) else None), t
 

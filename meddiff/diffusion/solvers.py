@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,16 @@ SLAB_VOXELS = 2**22
 MEMORY = ("model_outputs", "timestep_list", "last_sample", "lower_order_nums", "this_order", "_step_index")
 
 
+class Span(NamedTuple):
+    """Between which noise, sigma / alpha, log-SNR spacing takes its steps, as far as the schedule has it."""
+
+    first: float
+    last: float
+
+
+WHOLE = Span(MOST_NOISE, 0.0)
+
+
 class VolumeSolver:
     """A solver for a large volume.
 
@@ -27,13 +37,16 @@ class VolumeSolver:
         config: which solver, steps and spacing.
         diffusion: T of the model, and what it estimates.
         size_zyx: of the volume.
+        span: of the noise, for log-SNR spacing.
     """
 
-    def __init__(self, config: SamplingConfig, diffusion: DiffusionConfig, size_zyx: tuple[int, ...]) -> None:
+    def __init__(
+        self, config: SamplingConfig, diffusion: DiffusionConfig, size_zyx: tuple[int, ...], span: Span | None = None
+    ) -> None:
         self._height = max(1, SLAB_VOXELS // (size_zyx[1] * size_zyx[2]))
         slabs = range(0, size_zyx[0], self._height)
         solver, steps, spacing = config.recipe(diffusion.prediction)
-        self._solvers = [make_solver(solver, steps, diffusion.timesteps, spacing) for _ in slabs]
+        self._solvers = [make_solver(solver, steps, diffusion.timesteps, spacing, span) for _ in slabs]
         self._is_random = "generator" in inspect.signature(self._solvers[0].step).parameters
         self.timesteps: list[int] = self._solvers[0].timesteps.tolist()
 
@@ -61,7 +74,7 @@ def _moved(value: Any, device: torch.device) -> Any:
     return value.to(device) if isinstance(value, Tensor) and value.ndim else value
 
 
-def make_solver(name: str, steps: int, timesteps: int, spacing: str = "trailing") -> Any:
+def make_solver(name: str, steps: int, timesteps: int, spacing: str = "trailing", span: Span | None = None) -> Any:
     """Return a diffusers scheduler on the cosine schedule with `timesteps` set.
 
     It expects an estimate of x_0 (`prediction_type="sample"`): conversion and clipping are ours, so they are the same
@@ -73,6 +86,7 @@ def make_solver(name: str, steps: int, timesteps: int, spacing: str = "trailing"
         timesteps: T of the model.
         spacing: `trailing`, even in t from T - 1 on, where a volume of pure noise belongs, or `log-snr`, see
             `log_snr_timesteps`; that for dpm-solver++ alone.
+        span: of the noise, for `log-snr`.
     """
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -93,13 +107,13 @@ def make_solver(name: str, steps: int, timesteps: int, spacing: str = "trailing"
     }
     solver = makers[name]()
     if spacing == "log-snr":
-        solver.set_timesteps(timesteps=log_snr_timesteps(steps, timesteps))
+        solver.set_timesteps(timesteps=log_snr_timesteps(steps, timesteps, span or WHOLE))
     else:
         solver.set_timesteps(steps)
     return solver
 
 
-def log_snr_timesteps(steps: int, timesteps: int) -> list[int]:
+def log_snr_timesteps(steps: int, timesteps: int, span: Span = WHOLE) -> list[int]:
     """Return timesteps that are even in log(alpha_t / sigma_t), from large to small (Lu et al. 2022, section 4.1).
 
     Even steps in t take the last one from where sigma / alpha is 0.17 (of 10 steps) to the clean image, which is then
@@ -110,6 +124,7 @@ def log_snr_timesteps(steps: int, timesteps: int) -> list[int]:
     alone stands for x_t there, of which a twentieth of the volume is missing.
     """
     ratios = Schedule(timesteps).noise_to_signal
-    first, last = math.log(min(MOST_NOISE, float(ratios[-1]))), math.log(float(ratios[0]))
+    least, most = float(ratios[0]), float(ratios[-1])
+    first, last = (math.log(min(max(noise, least), most)) for noise in span)
     nearest = (ratios.log() - torch.linspace(first, last, steps)[:, None]).abs().argmin(1)
     return nearest.unique().flip(0).tolist()

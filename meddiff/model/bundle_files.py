@@ -7,7 +7,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from meddiff.anatomy.appearance import KnownScans
-from meddiff.config import DiffusionConfig, NetworkConfig, Region, WindowsConfig
+from meddiff.config import DiffusionConfig, NetworkConfig, Region, SamplingConfig, WindowsConfig
 from meddiff.errors import UserError
 from meddiff.machine.files import read_json
 
@@ -18,7 +18,10 @@ INSTEAD = {  # how a file begins that came in place of the weights
 
 
 class BundleConfig(BaseModel):
-    """`config.json` of a foundation model; the oldest bundles know no `steps`, older ones no `scans`."""
+    """`config.json` of a foundation model; the oldest bundles know no `steps`, older ones no `scans`.
+
+    `sampling` has the keys alone that the model's recipe sets.
+    """
 
     name: str
     network: NetworkConfig
@@ -27,6 +30,7 @@ class BundleConfig(BaseModel):
     windows: WindowsConfig
     steps: int | None = None
     scans: dict[Region, KnownScans] = {}
+    sampling: SamplingConfig = SamplingConfig()
     training: dict[str, Any] = {}
 
 

@@ -1,7 +1,8 @@
 """The foundation model as it is saved and loaded: weights, configuration and a model card in one folder."""
 
+import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from meddiff.anatomy.appearance import KnownScans
 from meddiff.config import AnatomyConfig, DiffusionConfig, NetworkConfig, Region, SamplingConfig, WindowsConfig
+from meddiff.config.tree import parse_section
 from meddiff.errors import UserError
 from meddiff.machine.files import temporary_beside, write_json, write_text
 from meddiff.model.blocks import parameter_count
@@ -29,7 +31,8 @@ class FoundationModel:
     (`control_bundle.load_controlled`).
 
     A model that was distilled draws in `steps` steps of DDIM; None is one that is free to use any solver. `scans` is
-    what those of its training look like; an older bundle does not say.
+    what those of its training look like; an older bundle does not say. What is set in `sampling` was measured as good
+    for this model.
     """
 
     network: UNet
@@ -39,6 +42,7 @@ class FoundationModel:
     windows: WindowsConfig
     steps: int | None = None
     scans: dict[Region, KnownScans] = field(default_factory=dict)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     @classmethod
     def from_pretrained(
@@ -62,14 +66,24 @@ class FoundationModel:
         check_fit(folder / WEIGHTS, network, weights)
         network.load_state_dict(weights)
         network = network.to(device, dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        purpose = (config.spacing_mm, config.windows, config.steps, config.scans)
+        purpose = (config.spacing_mm, config.windows, config.steps, config.scans, config.sampling)
         return cls(network.eval(), config.diffusion, config.name, *purpose)
 
     def recipe(self, config: SamplingConfig) -> SamplingConfig:
-        """Return how to sample from this model: as configured, but for the steps of one that was distilled."""
-        if self.steps is None:
-            return config
-        return config.model_copy(update={"solver": "ddim", "spacing": "trailing", "steps": self.steps})
+        """Return how to sample from this model: as configured, and by its own recipe where that is silent.
+
+        The steps of one that was distilled are its own.
+
+        Raises:
+            UserError: the two contradict each other.
+        """
+        if self.steps is not None:
+            own = {"sampler": "sliding-windows", "solver": "ddim", "spacing": "trailing", "steps": self.steps}
+            return config.model_copy(update=own)
+        silent = {key for key in self.sampling.model_fields_set - config.model_fields_set if hasattr(config, key)}
+        found = config.model_copy(update={key: getattr(self.sampling, key) for key in silent})
+        parse_section(SamplingConfig, found.model_dump(exclude_unset=True), f"sampling, with {self.name}'s own recipe")
+        return found
 
     def save(self, folder: Path, training: dict[str, Any], dtype: torch.dtype = torch.float32) -> None:
         """Write the bundle.
@@ -80,6 +94,10 @@ class FoundationModel:
             dtype: of the weights; a bundle in half precision is loaded as any other.
         """
         save_weights(self.network, folder / WEIGHTS, dtype)
+        self.describe(folder, training)
+
+    def describe(self, folder: Path, training: dict[str, Any]) -> None:
+        """Write configuration and card of a bundle whose weights are there."""
         config = {
             "name": self.name,
             "network": self.network.config.model_dump(),
@@ -88,6 +106,7 @@ class FoundationModel:
             "windows": self.windows.model_dump(),
             "steps": self.steps,
             "scans": {region: asdict(scans) for region, scans in self.scans.items()},
+            "sampling": recipe_of(self.sampling),
             "training": training,
         }
         write_text(self._card(training), folder / CARD)
@@ -98,10 +117,40 @@ class FoundationModel:
             f"Parameters: {parameter_count(self.network):,}",
             f"Patch: {self.network.config.patch_vox}^3 voxels of {self.spacing_mm:g} mm",
             f"Estimates: {self.diffusion.prediction}, T = {self.diffusion.timesteps}, cosine schedule",
-            f"Sampling: {f'{self.steps} steps of DDIM (distilled)' if self.steps else 'any solver'}",
+            f"Sampling: {recipe_in_words(self.steps, self.sampling)}",
             *(f"Looked at: {scans.described(region)}" for region, scans in self.scans.items()),
         ]
         return model_card(self.name, "A 3-D diffusion model for CT, made by MedDiff-FM.", facts, training)
+
+
+def recipe_of(sampling: SamplingConfig) -> dict[str, Any]:
+    """Return what a recipe sets, as plain values."""
+    return sampling.model_dump(mode="json", exclude_unset=True)
+
+
+def recipe_in_words(steps: int | None, sampling: SamplingConfig) -> str:
+    """Return how a model is good to be sampled, as one line."""
+    if steps is not None:
+        return f"{steps} steps of DDIM (distilled)"
+    return json.dumps(recipe_of(sampling)) if sampling.model_fields_set else "any solver"
+
+
+def write_recipe(folder: Path, sampling: SamplingConfig) -> None:
+    """Make what is set in a configuration of sampling a bundle's own recipe; its weights stay as they are.
+
+    Raises:
+        UserError: there is no bundle, or its model was distilled and has its own steps.
+    """
+    model, training = FoundationModel.from_pretrained(folder), read_config(folder / CONFIG, BundleConfig).training
+    if model.steps is not None:
+        raise UserError(f"{folder}: was distilled to {model.steps} steps of DDIM, which are its recipe")
+    replace(model, sampling=sampling).describe(folder, training)
+
+
+def read_recipe(source: Path | str) -> str:
+    """Return the recipe of a bundle as one line, without reading its weights."""
+    config = read_config(find_bundle(source) / CONFIG, BundleConfig)
+    return recipe_in_words(config.steps, config.sampling)
 
 
 def save_weights(network: nn.Module, path: Path, dtype: torch.dtype) -> None:

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from meddiff.config import ORIGINS, Config, Region
-from meddiff.diffusion.windows import overlapping_starts
+from meddiff.diffusion.levels import estimates
 from meddiff.planning.scans import Scans
 
 
@@ -66,9 +66,8 @@ class Work:
         """Return the TFLOP of some volumes of a region's size, which count as cubes."""
         sampling, patch_vox = self.config.sampling, self.config.model.patch_vox
         edge_vox = max(patch_vox, round((1e6 * self._at_spacing(REGION_MVOX)) ** (1 / 3)))
-        overlap = sampling.overlap if sampling.windows == "averaged" else 0.0
-        windows = len(overlapping_starts(edge_vox, patch_vox, overlap)) ** 3
-        return regions * windows * sampling.recipe(self.config.diffusion.prediction).steps * self._network[1]
+        windows, _ = estimates(sampling, self.config.diffusion.prediction, (edge_vox,) * 3, patch_vox)
+        return regions * windows * self._network[1]
 
     @cached_property
     def _network(self) -> tuple[int, float]:

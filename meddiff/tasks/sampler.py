@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from meddiff.config import MODEL_REGIONS, MachineConfig, Region, SamplingConfig
+from meddiff.diffusion.sampling import Level, levels_of
 from meddiff.diffusion.sliding import Condition, Network, Place, SlidingWindows
 from meddiff.errors import UserError
 from meddiff.machine.device import choose_device
-from meddiff.machine.files import sha256
+from meddiff.machine.files import digest, sha256
 from meddiff.model.control_bundle import CONTROL_WEIGHTS, load_controlled
 from meddiff.model.controlnet import ControlledUNet
-from meddiff.model.foundation import WEIGHTS, FoundationModel, find_bundle
+from meddiff.model.foundation import WEIGHTS, FoundationModel, find_bundle, recipe_of
 from meddiff.model.graphed import Graphed
 from meddiff.model.unet import UNet
 from meddiff.volumes.hu import air_scaled
@@ -48,7 +49,8 @@ class Sampler:
             self.model = FoundationModel.from_pretrained(folder, first, precision)
             self.weights = folder / WEIGHTS
         self.config, self._machine = self.model.recipe(config), machine
-        self.checksum = sha256(self.weights)
+        recipe = recipe_of(self.model.sampling)
+        self.checksum = digest([sha256(self.weights), recipe]) if recipe else sha256(self.weights)
         self.identity = [self.checksum, self.config.model_dump(mode="json")]
         self._networks = _on_every_device(self.model.network, machine)
 
@@ -63,9 +65,19 @@ class Sampler:
 
         `target_ZYX` and `target_outside` are those of `Condition`, for a model with a ControlNet.
         """
-        air = air_scaled(self.model.windows.of(region))
-        condition = Condition(torch.from_numpy(anatomy_zyx), MODEL_REGIONS.index(region), place, air=air, **target)
+        condition = self._condition(anatomy_zyx, region, place, **target)
         return SlidingWindows(self._networks, self.model.diffusion, condition, self.config, seed, self._machine)
+
+    def levels(self, anatomy_zyx: np.ndarray, region: Region, seed: int = 0) -> list[Level]:
+        """Return the way from noise to a whole region with this anatomy, as configured."""
+        condition = self._condition(anatomy_zyx, region)
+        return levels_of(self._networks, self.model.diffusion, condition, self.config, seed, self._machine)
+
+    def _condition(
+        self, anatomy_zyx: np.ndarray, region: Region, place: Place | None = None, **target: Any
+    ) -> Condition:
+        air = air_scaled(self.model.windows.of(region))
+        return Condition(torch.from_numpy(anatomy_zyx), MODEL_REGIONS.index(region), place, air=air, **target)
 
 
 def _on_every_device(network: UNet | ControlledUNet, machine: MachineConfig) -> Sequence[Network]:

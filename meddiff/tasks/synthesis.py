@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from meddiff.anatomy.regions import find_region
 from meddiff.config import Region, RegionsConfig, Window
-from meddiff.diffusion.sampling import SavedState, sample_volume
+from meddiff.diffusion.sampling import SavedState, sample_levels
 from meddiff.diffusion.sliding import Cost
 from meddiff.machine.files import digest
 from meddiff.machine.progress import showing
@@ -55,14 +55,15 @@ def synthesize(
         seed: of the noise.
         out: where the CT will go; a long volume keeps its state beside it, and goes on from there.
     """
-    windows = sampler.windows(anatomy_zyx, region, seed)
+    levels = sampler.levels(anatomy_zyx, region, seed)
     identity = digest([sampler.identity, region, seed, hashlib.sha256(anatomy_zyx.tobytes()).hexdigest()])
     saved = SavedState(out.with_name(f"{out.name}.state.pt"), identity) if out else None
-    volume = sample_volume(windows, seed, saved, on_step=showing(f"{sampler.model.name} {region}"))
+    volume = sample_levels(levels, seed, saved, showing(f"{sampler.model.name} {region}"))
+    costs = [level.windows.cost for level in levels]
+    cost = Cost(sum(each.estimates for each in costs), sum(each.encodings for each in costs))
     per_estimate, per_encoding = window_flops(sampler.model.network.config)
-    tflop = (windows.cost.estimates * per_estimate + windows.cost.encodings * per_encoding) / 1e12
-    borders_zyx = windows.borders_zyx()
-    return Drawing(denormalise(volume.numpy(), window), borders_zyx, windows.cost, tflop)
+    tflop = (cost.estimates * per_estimate + cost.encodings * per_encoding) / 1e12
+    return Drawing(denormalise(volume.numpy(), window), levels[-1].windows.borders_zyx(), cost, tflop)
 
 
 def synthesize_mask(

@@ -33,7 +33,7 @@ def told(anatomy, **condition):
     network = Recording()
     windows = SlidingWindows([network], DiffusionConfig(), Condition(anatomy, 0, **condition), PLAIN, 0, THREE_AT_ONCE)
     windows.estimate_x0(torch.zeros(windows.size_zyx), 500)
-    starts = windows.starts_zyx(0)
+    starts = windows.layout.starts_zyx(0)
     corners = [(z, y, x) for z in starts[0] for y in starts[1] for x in starts[2]]
     return dict(zip(corners, network.told, strict=True))
 

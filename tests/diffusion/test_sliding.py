@@ -1,12 +1,13 @@
 """Whole-volume sampling with networks whose right answer is known."""
 
 import copy
+import itertools
 
 import pytest
 import torch
 
 from meddiff.config import DiffusionConfig, MachineConfig, NetworkConfig, SamplingConfig
-from meddiff.diffusion.sampling import SavedState, sample_volume
+from meddiff.diffusion.sampling import SavedState, levels_of, sample_levels
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import Condition, SlidingWindows, array_bytes
 from meddiff.diffusion.solvers import NAMES, VolumeSolver
@@ -44,8 +45,7 @@ def labels(size, seed=0):
 
 def sampled(model, anatomy, config=PLAIN, prediction="epsilon", seed=0, machine=THREE_AT_ONCE):
     diffusion = DiffusionConfig(prediction=prediction)
-    windows = SlidingWindows([model], diffusion, Condition(anatomy, 0), config, seed, machine)
-    return sample_volume(windows, seed)
+    return sample_levels(levels_of([model], diffusion, Condition(anatomy, 0), config, seed, machine), seed)
 
 
 @pytest.mark.parametrize("solver", NAMES)
@@ -66,13 +66,14 @@ def network():
     return network.eval()
 
 
-def test_the_seed_decides_and_the_batching_does_not(network):
-    anatomy = labels((13, 9, 20))
-    first = sampled(network, anatomy, prediction="v")
-    torch.testing.assert_close(first, sampled(network, anatomy, prediction="v"), atol=0, rtol=0)
-    one_by_one = sampled(network, anatomy, prediction="v", machine=MachineConfig(windows_per_batch=1))
+@pytest.mark.parametrize("sampler", ["sliding-windows", "coarse-to-fine"])
+def test_the_seed_decides_and_the_batching_does_not(network, sampler):
+    given = (network, labels((13, 9, 20)), PLAIN.model_copy(update={"sampler": sampler}), "v")
+    first = sampled(*given)
+    torch.testing.assert_close(first, sampled(*given), atol=0, rtol=0)
+    one_by_one = sampled(*given, machine=MachineConfig(windows_per_batch=1))
     torch.testing.assert_close(first, one_by_one, atol=1e-4, rtol=0)
-    assert not torch.allclose(first, sampled(network, anatomy, prediction="v", seed=1), atol=1e-2)
+    assert not torch.allclose(first, sampled(*given, seed=1), atol=1e-2)
 
 
 def test_averaging_x0_is_averaging_the_noise(network):
@@ -84,7 +85,7 @@ def test_averaging_x0_is_averaging_the_noise(network):
     x0 = windows.estimate_x0(x, t)
     t_B = torch.tensor([t])
     sums, total = torch.zeros(8, 8, 12), torch.zeros(8, 8, 12)
-    for corner in corners_of(windows.starts_zyx(0)):
+    for corner in corners_of(windows.layout.starts_zyx(0)):
         index = window_slices(corner, 8)
         starts = tuple(float(c) for c in corner)
         coordinates = patch_coordinates(starts, (1.0,) * 3, (8,) * 3, (8, 8, 12))[None]
@@ -98,15 +99,35 @@ def test_averaging_x0_is_averaging_the_noise(network):
     torch.testing.assert_close(x0, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(("skip_air", "count"), [(True, 3), (False, 9)])
+@pytest.mark.parametrize(("skip_air", "count"), [(True, 5), (False, 9)])
 def test_windows_outside_the_body_are_air_and_are_not_computed(network, skip_air, count):
     anatomy = labels((8, 8, 40))
-    anatomy[:, :, 12:] = 0
+    anatomy[:, :, 12:32] = 0
     config = PLAIN.model_copy(update={"skip_air": skip_air})
     windows = SlidingWindows([network], DiffusionConfig(prediction="v"), Condition(anatomy, 0), config)
     x0 = windows.estimate_x0(torch.randn(8, 8, 40), 500)
     assert windows.cost.estimates == count
-    assert bool((x0[:, :, 16:] + 1 < 1e-6).all()) == skip_air
+    assert bool((x0[:, :, 16:28] + 1 < 1e-6).all()) == skip_air
+
+
+@pytest.mark.parametrize(
+    ("body", "count", "covered"),
+    [((11, 23), 2, (11, 23)), ((3, 5), 1, (0, 8)), ((38, 40), 1, (32, 40)), ((0, 40), 9, (0, 40)), ((0, 0), 0, None)],
+)
+@pytest.mark.parametrize("windows", ["averaged", "shifted"])
+def test_windows_cover_the_bodys_box_and_the_rest_is_air(network, windows, body, count, covered):
+    anatomy = torch.zeros(8, 8, 40, dtype=torch.uint8)
+    anatomy[..., slice(*body)] = 5
+    config = PLAIN.model_copy(update={"windows": windows})
+    condition = Condition(anatomy, 0, air=-0.5)
+    estimate = SlidingWindows([network], DiffusionConfig(prediction="v"), condition, config)
+    x0 = estimate.estimate_x0(torch.randn(8, 8, 40), 500)
+    assert estimate.cost.estimates == count
+    expected = torch.zeros(40, dtype=torch.bool)
+    expected[slice(*(covered or (0, 0)))] = True
+    assert torch.equal(((x0 + 0.5).abs() > 1e-4).any(0).any(0), expected)
+    moved = estimate.layout.starts_zyx(0)[2]
+    assert covered is None or (min(moved), max(moved) + 8) == covered
 
 
 def test_conditions_are_encoded_once_as_far_as_the_memory_goes(network):
@@ -127,12 +148,15 @@ def test_a_volume_beyond_the_memory_is_refused(network):
         SlidingWindows([network], DiffusionConfig(prediction="v"), condition, PLAIN, machine=little)
 
 
-@pytest.mark.parametrize("windows", ["averaged", "shifted"])
-def test_several_devices_give_the_result_of_one(network, windows):
-    config, two = PLAIN.model_copy(update={"windows": windows}), MachineConfig(windows_per_batch=2)
+WAYS = [{}, {"windows": "shifted"}, {"sampler": "coarse-to-fine"}]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_several_devices_give_the_result_of_one(network, way):
+    config, two = PLAIN.model_copy(update=way), MachineConfig(windows_per_batch=2)
     given = (DiffusionConfig(prediction="v"), Condition(labels((13, 9, 20)), 0), config, 0, two)
     one, three = (
-        sample_volume(SlidingWindows(networks, *given), 0)
+        sample_levels(levels_of(networks, *given), 0)
         for networks in ([network], [network, copy.deepcopy(network), copy.deepcopy(network)])
     )
     torch.testing.assert_close(one, three, atol=1e-5, rtol=0)
@@ -142,7 +166,7 @@ def test_shifted_windows_lie_elsewhere_at_every_step_and_find_the_volume():
     anatomy = labels((13, 9, 20))
     config = PLAIN.model_copy(update={"windows": "shifted", "steps": 20})
     windows = SlidingWindows([Oracle()], DiffusionConfig(prediction="epsilon"), Condition(anatomy, 0), config)
-    assert len({str(windows.starts_zyx(step)) for step in range(10)}) > 5
+    assert len({str(windows.layout.starts_zyx(step)) for step in range(10)}) > 5
     torch.testing.assert_close(sampled(Oracle(), anatomy, config), anatomy.float() / 200 - 0.5, atol=0.02, rtol=0)
 
 
@@ -150,22 +174,26 @@ class Killed(Exception):
     """What ends a run in the middle."""
 
 
-@pytest.mark.parametrize("solver", NAMES)
-@pytest.mark.parametrize("windows", ["averaged", "shifted"])
-def test_an_interrupted_volume_goes_on_with_the_same_result(network, tmp_path, monkeypatch, solver, windows):
-    config = PLAIN.model_copy(update={"solver": solver, "windows": windows})
-    machine = MachineConfig(windows_per_batch=3, save_every_steps=3)
+@pytest.mark.parametrize(
+    ("way", "dies_at", "goes_on_at"),
+    [({"solver": solver, "windows": windows}, 6, 3) for solver in NAMES for windows in ("averaged", "shifted")]
+    # With 8, 6 and 4 steps at its levels: in the first, where the second begins, in the last.
+    + [(WAYS[2], dies_at, goes_on_at) for dies_at, goes_on_at in ((6, 4), (9, 8), (17, 16))],
+)
+def test_an_interrupted_volume_goes_on_with_the_same_result(network, tmp_path, monkeypatch, way, dies_at, goes_on_at):
+    config = PLAIN.model_copy(update=way)
+    machine = MachineConfig(windows_per_batch=3, save_every_steps=goes_on_at if goes_on_at == 3 else 4)
     condition, saved = Condition(labels((13, 9, 20)), 0), SavedState(tmp_path / "volume.pt", "this one")
 
     def draw(saved):
-        windows = SlidingWindows([network], DiffusionConfig(prediction="v"), condition, config, machine=machine)
-        return sample_volume(windows, 0, saved), windows.cost.estimates
+        levels = levels_of([network], DiffusionConfig(prediction="v"), condition, config, machine=machine)
+        return sample_levels(levels, 0, saved), [level.windows.cost.estimates for level in levels]
 
     whole, cost = draw(None)
-    estimate = SlidingWindows.estimate_x0
+    estimate, calls = SlidingWindows.estimate_x0, itertools.count(1)
 
     def dying(self, x, t, step):
-        if step == 5:
+        if next(calls) == dies_at:
             raise Killed
         return estimate(self, x, t, step)
 
@@ -174,7 +202,7 @@ def test_an_interrupted_volume_goes_on_with_the_same_result(network, tmp_path, m
         draw(saved)
     monkeypatch.setattr(SlidingWindows, "estimate_x0", estimate)
     assert SavedState(saved.path, "another one").load() is None
-    assert saved.load()["step"] == 3
+    assert saved.load()["step"] == goes_on_at
     volume, cost_of_both = draw(saved)
     torch.testing.assert_close(volume, whole, atol=0, rtol=0)
     assert cost_of_both == cost

@@ -1,16 +1,20 @@
 """The bundle: what is saved is what is loaded, and misfits are named."""
 
 import json
+from dataclasses import replace
 
 import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
-from meddiff.config import AnatomyConfig, DiffusionConfig, NetworkConfig, WindowsConfig
+from meddiff.cli.model import app
+from meddiff.config import AnatomyConfig, Config, DiffusionConfig, NetworkConfig, SamplingConfig, WindowsConfig
+from meddiff.config.stages import restrict
 from meddiff.datasets import REGISTRY
 from meddiff.errors import UserError
-from meddiff.model.foundation import FoundationModel, read_anatomy_config
+from meddiff.model.foundation import FoundationModel, read_anatomy_config, write_recipe
 from meddiff.model.unet import UNet
 
 SMALL = NetworkConfig(patch_vox=16, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), norm_groups=4)
@@ -178,3 +182,55 @@ def test_a_hub_that_does_not_answer_is_a_user_error(monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     with pytest.raises(UserError, match=r"owner/tiny: no such folder.*ConnectionError.*give its folder"):
         FoundationModel.from_pretrained("owner/tiny")
+
+
+MEASURED = SamplingConfig(sampler="coarse-to-fine", steps=6)
+
+
+def test_a_bundle_carries_its_recipe_and_its_weights_stay(bundle):
+    _, folder = bundle
+    before = (folder / "model.safetensors").read_bytes()
+    write_recipe(folder, MEASURED)
+    assert FoundationModel.from_pretrained(folder).sampling == MEASURED
+    assert json.loads((folder / "config.json").read_text())["sampling"] == {"sampler": "coarse-to-fine", "steps": 6}
+    assert 'Sampling: {"sampler": "coarse-to-fine", "steps": 6}' in (folder / "README.md").read_text()
+    assert "7 steps" in (folder / "README.md").read_text()  # of the training, as before
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_the_recipe_counts_where_the_configuration_is_silent(bundle):
+    model = replace(bundle[0], sampling=MEASURED)
+    silent, given = model.recipe(SamplingConfig(clip_x0=False)), model.recipe(SamplingConfig(steps=10))
+    assert (silent.sampler, silent.steps, silent.clip_x0) == ("coarse-to-fine", 6, False)
+    assert (given.sampler, given.steps) == ("coarse-to-fine", 10)
+    assert model.recipe(SamplingConfig(**SamplingConfig().model_dump())) == SamplingConfig()
+    assert bundle[0].recipe(given) == given
+
+
+def test_a_stage_gets_no_keys_from_the_recipe_that_it_does_not_read(bundle):
+    model = replace(bundle[0], sampling=SamplingConfig(sampler="coarse-to-fine", overlap=0.125))
+    read = model.recipe(restrict(Config(), "denoise_pairs").sampling)
+    assert read.overlap == 0.125
+    assert not hasattr(read, "sampler")
+
+
+def test_a_configuration_that_contradicts_the_recipe_is_refused(bundle):
+    with pytest.raises(UserError, match=r"sampling, with tiny's own recipe: sampler coarse-to-fine with solver ddim"):
+        replace(bundle[0], sampling=MEASURED).recipe(SamplingConfig(solver="ddim"))
+
+
+def test_a_distilled_model_takes_no_other_recipe(bundle, tmp_path):
+    replace(bundle[0], steps=4).save(tmp_path / "student", TRAINING)
+    with pytest.raises(UserError, match="was distilled to 4 steps of DDIM, which are its recipe"):
+        write_recipe(tmp_path / "student", MEASURED)
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_model_info_prints_the_recipe(bundle, tmp_path, written):
+    (tmp_path / "own.yaml").write_text("sampling: {sampler: coarse-to-fine, steps: 6}")
+    run = CliRunner().invoke
+    if written:
+        done = run(app, ["recipe", str(bundle[1]), "--config", str(tmp_path / "own.yaml")])
+        assert done.exit_code == 0, done.output
+    last = run(app, ["info", str(bundle[1])]).output.splitlines()[-1]
+    assert last == f"sampling: {json.dumps(MEASURED.model_dump(exclude_unset=True)) if written else 'any solver'}"

@@ -1,0 +1,130 @@
+"""The levels that a model is trained on (section 3.2), as a way from coarse to fine: what each shows and hands on."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from meddiff.config import SamplingConfig
+from meddiff.diffusion.sliding import Condition, Place, SlidingWindows
+from meddiff.diffusion.solvers import MOST_NOISE, Span
+from meddiff.diffusion.windows import overlapping_starts
+from meddiff.store.patches import LEVELS
+from meddiff.store.record import resize_labels
+
+END_SHARE = 0.1  # of the noise with which the next level begins
+CORRECTIONS = 2
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is drawn at one level: so many steps, between these noises; none is from noise alone to a clean volume."""
+
+    level: str
+    steps: int
+    span: Span | None = None
+
+
+def parts_of(config: SamplingConfig, prediction: str, size_zyx: Sequence[int], patch_vox: int) -> list[Part]:
+    """Return how a region of some size is drawn, coarse to fine; the paper's sampler knows the level of patches alone.
+
+    Choice: a region that a double crop holds is not drawn as a whole before, one that a patch holds at no other level.
+    A level ends at a tenth of the noise with which the next begins: what is finer would be lost in that.
+
+    Args:
+        config: the sampler and its steps.
+        prediction: what the model estimates.
+        size_zyx: of the region.
+        patch_vox: edge of the model's patch.
+    """
+    first_steps, longest, own = config.recipe(prediction).steps, max(size_zyx), config.coarse_to_fine
+    finer = (longest > patch_vox) + (longest > 2 * patch_vox)
+    if config.sampler == "sliding-windows" or not finer:
+        return [Part("patch", first_steps)]
+    steps = [first_steps, *(own.double_steps, own.patch_steps)[-finer:]]
+    begins = [MOST_NOISE, *(own.double_noise, own.patch_noise)[-finer:]]
+    ends = [*(noise * END_SHARE for noise in begins[1:]), own.last_noise]
+    spans = itertools.starmap(Span, zip(begins, ends, strict=True))
+    return [Part(*each) for each in zip(LEVELS[-finer - 1 :], steps, spans, strict=True)]
+
+
+def estimates(config: SamplingConfig, prediction: str, size_zyx: Sequence[int], patch_vox: int) -> tuple[int, int]:
+    """Return how many windows are estimated for a region that is all body, and of how many conditions are encoded."""
+    counts = []
+    overlap = own_windows(config).overlap if config.windows == "averaged" else 0.0
+    parts = parts_of(config, prediction, size_zyx, patch_vox)
+    for part in parts:
+        sides = [max(patch_vox, n) for n in size_at(part.level, size_zyx, patch_vox)]
+        counts.append(math.prod(len(overlapping_starts(n, patch_vox, overlap)) for n in sides))
+    return sum(part.steps * count for part, count in zip(parts, counts, strict=True)), sum(counts)
+
+
+def own_windows(config: SamplingConfig) -> SamplingConfig:
+    """Return a configuration with the overlap of its sampler."""
+    is_own = config.sampler == "coarse-to-fine"
+    return config.model_copy(update={"overlap": config.coarse_to_fine.overlap}) if is_own else config
+
+
+def size_at(level: str, size_zyx: Sequence[int], patch_vox: int) -> tuple[int, ...]:
+    """Return the voxels of a region at a level."""
+    by_level = {"image": (patch_vox,) * 3, "double": tuple(-(-n // 2) for n in size_zyx), "patch": tuple(size_zyx)}
+    return by_level[level]
+
+
+def at_level(condition: Condition, level: str, patch_vox: int) -> Condition:
+    """Return what a whole region shows at a level, with the voxels of `store.patches.cut`."""
+    size = tuple(condition.anatomy_ZYX.shape)
+    if level == "patch":
+        return condition
+    if level == "image":
+        labels = torch.from_numpy(resize_labels(condition.anatomy_ZYX.numpy(), patch_vox))
+        step = tuple(n / patch_vox for n in size)
+    else:
+        padding = [side for n in reversed(size) for side in (0, n % 2)]
+        labels = F.pad(condition.anatomy_ZYX, padding)[1::2, 1::2, 1::2]
+        step = (2.0,) * 3
+    return replace(condition, anatomy_ZYX=labels.contiguous(), place=Place((0, 0, 0), size, step))
+
+
+def carried(coarse: SlidingWindows, volume_ZYX: Tensor, fine: SlidingWindows) -> Tensor:
+    """Return a volume of one level with the voxels of the next; around it is air.
+
+    Choice: linear between voxels, and then so that the means over the coarse voxels are again what these were, as they
+    are in training; linear alone would blur.
+    """
+    known = coarse.inner(volume_ZYX).to(fine.device)
+    finer, coarser = ([_along(each, coarse, fine) for each in range(3)] for _along in (_interpolating, _averaging))
+    result = _applied(finer, known)
+    for _ in range(CORRECTIONS):
+        result += _applied(finer, known - _applied(coarser, result))
+    return fine.padded(result)
+
+
+def _applied(matrices_zyx: Sequence[Tensor], volume_ZYX: Tensor) -> Tensor:
+    for axis, matrix in enumerate(matrices_zyx):
+        volume_ZYX = torch.tensordot(matrix.to(volume_ZYX), volume_ZYX.movedim(axis, 0), 1).movedim(0, axis)
+    return volume_ZYX.contiguous()
+
+
+def _interpolating(axis: int, coarse: SlidingWindows, fine: SlidingWindows) -> Tensor:
+    """Return the weights of linear interpolation along an axis, (fine, coarse)."""
+    edges = _edges(axis, fine)
+    last = coarse.inner_size[axis] - 1
+    place = ((edges[1:] + edges[:-1]) / 2 - coarse.place.offset_zyx[axis]) / coarse.place.step_zyx[axis] - 0.5
+    return (1 - (place.clamp(0, last)[:, None] - torch.arange(last + 1)).abs()).clamp(min=0)
+
+
+def _averaging(axis: int, coarse: SlidingWindows, fine: SlidingWindows) -> Tensor:
+    """Return the weights of the mean over each coarse voxel along an axis, (coarse, fine)."""
+    whole, part = _edges(axis, coarse)[:, None], _edges(axis, fine)
+    shared = torch.minimum(whole[1:], part[1:]) - torch.maximum(whole[:-1], part[:-1])
+    return F.normalize(shared.clamp(min=0), p=1, dim=1)
+
+
+def _edges(axis: int, windows: SlidingWindows) -> Tensor:
+    """Return where the voxels of a volume begin and end, in voxels of the region."""
+    return windows.place.offset_zyx[axis] + windows.place.step_zyx[axis] * torch.arange(windows.inner_size[axis] + 1)

@@ -1,0 +1,34 @@
+"""Coarse to fine on data whose best estimate is known at every level, beside windows at the level of patches alone."""
+
+import pytest
+
+from meddiff.config import CoarseToFineConfig, SamplingConfig
+
+from .windowed_field import measured
+
+
+@pytest.fixture(scope="module")
+def patches_alone():
+    return measured(SamplingConfig(bfloat16=False, overlap=0.25))
+
+
+def test_coarse_to_fine_draws_the_long_waves_that_patches_alone_do_not_agree_on(patches_alone):
+    (long, *rest), seams, windows = measured(SamplingConfig(bfloat16=False, sampler="coarse-to-fine"))
+    assert patches_alone[0][0] < 0.88
+    assert long == pytest.approx(1, abs=0.08)
+    assert rest == pytest.approx([1, 1, 1], abs=0.25)  # few steps leave out some of what is fine
+    assert seams < 1.15
+    assert windows < 0.6 * patches_alone[2]
+
+
+def test_steps_at_the_level_of_patches_decide_what_is_fine():
+    fine = [
+        measured(
+            SamplingConfig(
+                bfloat16=False, sampler="coarse-to-fine", coarse_to_fine=CoarseToFineConfig(patch_steps=steps)
+            )
+        )[0][-1]
+        for steps in (2, 4, 8)
+    ]
+    assert fine == sorted(fine)
+    assert fine[0] < 0.75 < fine[1]

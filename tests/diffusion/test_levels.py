@@ -1,0 +1,109 @@
+"""Coarse to fine: what each level shows, what it hands on, and that the way leads to the volume."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from meddiff.config import MODEL_REGIONS, DiffusionConfig, SamplingConfig
+from meddiff.diffusion.levels import at_level, carried, estimates, parts_of, size_at
+from meddiff.diffusion.sampling import levels_of, sample_levels
+from meddiff.diffusion.sliding import Condition, SlidingWindows
+from meddiff.store.patches import Crop, cut
+from meddiff.store.position import patch_coordinates
+from meddiff.volumes.hu import normalise
+
+from .test_sliding import SMALL, Oracle, labels
+
+COARSE_TO_FINE = SamplingConfig(sampler="coarse-to-fine", bfloat16=False)
+V = DiffusionConfig(prediction="v")
+
+
+@pytest.mark.parametrize("level", ["image", "double", "patch"])
+def test_a_level_shows_what_the_model_was_trained_on(record, level):
+    patch_vox = record.image_anatomy.shape[0]
+    region = MODEL_REGIONS.index(record.meta.region)
+    shown = at_level(Condition(torch.from_numpy(record.anatomy[:]), region), level, patch_vox)
+    sample = cut(record, Crop(level, patch_vox))
+    inside = tuple(slice(0, min(patch_vox, n)) for n in shown.anatomy_ZYX.shape)
+    assert torch.equal(shown.anatomy_ZYX[inside], sample.anatomy[inside])
+    place = shown.place or SlidingWindows([Oracle()], V, shown, COARSE_TO_FINE).place
+    offset = tuple(float(o) for o in place.offset_zyx)
+    found = patch_coordinates(offset, place.step_zyx, (patch_vox,) * 3, place.region_zyx)
+    torch.testing.assert_close(found, sample.coordinates, atol=1e-6, rtol=0)
+    assert tuple(shown.anatomy_ZYX.shape) == size_at(level, record.meta.size_zyx, patch_vox)
+
+
+def windows_of(size, level):
+    shown = at_level(Condition(torch.ones(size, dtype=torch.uint8), 0), level, SMALL.patch_vox)
+    return SlidingWindows([Oracle()], V, shown, COARSE_TO_FINE)
+
+
+def places(windows):
+    """Return where the voxels of a volume lie in the region, one axis after the other."""
+    indices = np.indices(windows.inner_size)
+    for axis, (offset, step) in enumerate(zip(windows.place.offset_zyx, windows.place.step_zyx, strict=True)):
+        yield torch.from_numpy(offset + step * (indices[axis] + 0.5)).float()
+
+
+@pytest.mark.parametrize("size", [(17, 21, 30), (4, 16, 40)])
+@pytest.mark.parametrize(("coarse", "fine"), [("image", "double"), ("double", "patch"), ("image", "patch")])
+def test_what_is_handed_on_stays_where_it_is(size, coarse, fine):
+    coarse, fine = windows_of(size, coarse), windows_of(size, fine)
+    for axis, (there, here) in enumerate(zip(places(coarse), places(fine), strict=True)):
+        found = fine.inner(carried(coarse, coarse.padded(there), fine))
+        step = coarse.place.step_zyx[axis]
+        assert float((found - here).abs().max()) <= max(step, fine.place.step_zyx[axis]) / 2 + 1e-4
+        inside = (here > 3 * step) & (here < size[axis] - 3 * step)
+        torch.testing.assert_close(found[inside], here[inside], atol=0.1 * step, rtol=0)
+
+
+def test_what_is_handed_on_keeps_the_means_of_the_coarse_voxels():
+    coarse, fine = windows_of((16, 20, 32), "double"), windows_of((16, 20, 32), "patch")
+    volume = torch.nn.functional.avg_pool3d(torch.rand(1, 1, 10, 12, 18), 3, 1)[0, 0]
+    found = fine.inner(carried(coarse, coarse.padded(volume), fine))
+    means = torch.nn.functional.avg_pool3d(found[None, None], 2)[0, 0]
+    assert (means - volume).abs().mean() < 0.1 * (volume - volume.mean()).abs().mean()
+
+
+@pytest.mark.parametrize(
+    ("size", "names"),
+    [((8, 8, 8), ["patch"]), ((5, 16, 9), ["double", "patch"]), ((5, 17, 9), ["image", "double", "patch"])],
+)
+def test_a_region_is_drawn_at_the_levels_that_it_needs(size, names):
+    parts = parts_of(COARSE_TO_FINE, "v", size, 8)
+    assert [part.level for part in parts] == names
+    assert [part.level for part in parts_of(SamplingConfig(), "v", size, 8)] == ["patch"]
+    for before, after in itertools.pairwise(parts):
+        assert before.span.last < after.span.first < before.span.first
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+def test_as_many_windows_are_estimated_as_are_planned(prediction):
+    size, network = (13, 9, 40), Oracle()
+    condition = Condition(labels(size), 0)
+    levels = levels_of([network], DiffusionConfig(prediction=prediction), condition, COARSE_TO_FINE)
+    sample_levels(levels, 0)
+    costs = [level.windows.cost for level in levels]
+    planned = estimates(COARSE_TO_FINE, prediction, size, 8)
+    assert planned == (sum(cost.estimates for cost in costs), sum(cost.encodings for cost in costs))
+
+
+@pytest.mark.parametrize("size", [(8, 8, 8), (13, 9, 15), (3, 30, 8)])
+def test_coarse_to_fine_finds_the_volume_of_a_perfect_network(size):
+    anatomy = labels(size)
+    levels = levels_of([Oracle()], DiffusionConfig(), Condition(anatomy, 0), COARSE_TO_FINE)
+    torch.testing.assert_close(sample_levels(levels, 0), anatomy.float() / 200 - 0.5, atol=0.02, rtol=0)
+
+
+def test_a_stored_scan_that_is_carried_up_is_close_to_the_scan(record):
+    scan = torch.from_numpy(normalise(record.ct[:], record.meta.window))
+    anatomy = torch.from_numpy(record.anatomy[:])
+    sides = [
+        SlidingWindows([Oracle()], V, at_level(Condition(anatomy, 1), level, 16), COARSE_TO_FINE)
+        for level in ("image", "patch")
+    ]
+    whole = torch.from_numpy(normalise(record.image_ct[:], record.meta.window))
+    found = sides[1].inner(carried(sides[0], sides[0].padded(whole), sides[1]))
+    assert torch.corrcoef(torch.stack((found.flatten(), scan.flatten())))[0, 1] > 0.8
