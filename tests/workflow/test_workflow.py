@@ -312,6 +312,9 @@ def test_every_rule_says_what_it_does_and_needs(path):
         assert ("--config {params.config:q}" in rule) == ("config=configuration" in rule), rule
 
 
+NO_STAGES = {"fetch", "phantoms", "gather_store"}  # people's verbs that read no configuration; lines put together
+
+
 def test_a_stage_has_one_name():
     """That of its rule: in what Snakemake remembers of it, its verb, its log and benchmark, and in its files."""
     named = [
@@ -322,8 +325,8 @@ def test_a_stage_has_one_name():
     for family, name, rule in named:
         for place in ("logs", "benchmarks"):
             assert re.findall(rf'"<{place}>/(\w+)[./]', rule) == [name]
-        if name not in ("fetch", "phantoms"):  # people's verbs that read no configuration
+        if name not in NO_STAGES:
             assert re.findall(r"stage_reads\(\s*\"(\w+)\"", rule) == [name]
             assert re.findall(r"meddiff stage (\w+)", rule) == [name]
             assert f"\ndef {name}(" in (ROOT / "meddiff" / "cli" / "stage" / f"{family}.py").read_text()
-    assert sorted(STAGES) == sorted({name for _, name, _ in named} - {"fetch", "phantoms"})
+    assert sorted(STAGES) == sorted({name for _, name, _ in named} - NO_STAGES)
