@@ -163,7 +163,7 @@ class WindowsConfig(Section):
     chest: Window = Field(default=Window(level_hu=-500, width_hu=1800), description="Chest [4.1].")
     abdomen: Window = Field(default=Window(level_hu=60, width_hu=360), description="Abdomen [4.1].")
 
-    def of(self, region: Region) -> Window:
+    def for_region(self, region: Region) -> Window:
         return getattr(self, region.value)
 
 

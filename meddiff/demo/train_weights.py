@@ -78,7 +78,7 @@ def write_training_set(raw: Path, labelled: dict[Region, Path], windows: Windows
             written += 1
 
     for region, path in labelled.items():
-        write(region, *_labelled_scan(path), windows.of(region), COPIES_OF_SCANS)
+        write(region, *_labelled_scan(path), windows.for_region(region), COPIES_OF_SCANS)
     for seed in range(phantom_count):
         for extent, window in (("han", windows.han), ("whole_body", windows.chest)):
             phantom = make_phantom(seed, SPACING_MM, extent)

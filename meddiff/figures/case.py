@@ -50,7 +50,7 @@ def draw_case(
     grid = figure.subplots(rows, 3, squeeze=False, width_ratios=widths)
     body_zyx = labels_zyx > 0 if labels_zyx is not None else ct_zyx > WITHOUT_REGION.low_hu
     for axes, box in zip(grid, boxes or [None], strict=True):
-        window = windows.of(box.region) if box else WITHOUT_REGION
+        window = windows.for_region(box.region) if box else WITHOUT_REGION
         point = _point(labels_zyx, body_zyx, box)
         for axis, (vertical, horizontal, across) in zip(axes, PLANES.values(), strict=True):
             look: dict[str, Any] = {"origin": "upper" if across == 0 else "lower", "aspect": "equal"}

@@ -42,7 +42,7 @@ def denoise_scan(
     found_zyx, windowed_zyx = seen_zyx.copy(), np.zeros(seen_zyx.shape, np.float32)
     for part in split_scan(labels_zyx, pair.spacing_mm, pair.region, config.regions):
         region, inside = part.box.region, part.box.slices
-        window = sampler.model.windows.of(region)
+        window = sampler.model.windows.for_region(region)
         settings = config.denoising.model_copy(update={"method": method})
         view = View(seen_zyx[inside], labels_zyx[inside], region, window, pair.spacing_mm)
         found_zyx[part.own] = denoise(sampler, view, settings, sigma_hu, config.seed)[part.own_of_box]
@@ -68,7 +68,7 @@ def guide_scan(sampler: Sampler, pair: Pair, config: Config) -> np.ndarray:
     for part in split_scan(labels_zyx, pair.spacing_mm, pair.region, config.regions):
         box = part.box
         grid = volumes.crop(seen, box.start_zyx, box.stop_zyx)
-        window = sampler.model.windows.of(box.region)
+        window = sampler.model.windows.for_region(box.region)
         view = View(volumes.to_zyx(grid), labels_zyx[box.slices], box.region, window, pair.spacing_mm)
         scan = Scan(**vars(view), source=pair.noisy, own_grid=Grid.of(pair.noisy), grid=grid)
         regions.append(Shown(scan, part.own_of_box))

@@ -75,7 +75,7 @@ def _numbers(ct_zyx: np.ndarray, labels_zyx: np.ndarray, box: RegionBox, config:
         "evidence": box.evidence,
         "size_zyx": _by(ct_zyx[inside].shape),
         "spacing_mm": f"{spacing_mm:g}",
-        **hu_statistics(ct_zyx[inside], labels_zyx[inside], spacing_mm, config.windows.of(box.region)),
+        **hu_statistics(ct_zyx[inside], labels_zyx[inside], spacing_mm, config.windows.for_region(box.region)),
     }
 
 

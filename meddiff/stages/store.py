@@ -56,7 +56,7 @@ def store(
             spacing_mm=config.data.spacing_mm,
             origin_mm=ct.GetOrigin(),
             size_zyx=ct.GetSize()[::-1],
-            window=config.windows.of(region),
+            window=config.windows.for_region(region),
             anatomy_weights=read_json(sidecar(labels_of[case_id]))["details"]["weights"],
             lesion_organ=case.lesion_organ,
         )

@@ -84,7 +84,7 @@ def generate_lesion(
         CaseError: a mask cannot be used.
     """
     own_grid, given = Grid.of(mask), sitk.DICOMOrient(mask, "LPS")
-    labels_zyx, window = volumes.to_zyx(given), sampler.model.windows.of(region)
+    labels_zyx, window = volumes.to_zyx(given), sampler.model.windows.for_region(region)
     lesion_zyx = wanted.mask(labels_zyx, given, own_grid.orthogonal(), config.anomaly.closing_mm)
     box = find_region(labels_zyx, sampler.model.spacing_mm, region, config.regions)
     labels_zyx, lesion_zyx = labels_zyx[box.slices], lesion_zyx[box.slices]

@@ -162,7 +162,9 @@ class Maker:
         region, spacing_mm = self.wanted.region, self.sampler.model.spacing_mm
         structures, far, noise, mean_dice = 0, [], None, None
         if region in self.known:
-            look = Appearance.of(volumes.to_zyx(ct), labels_zyx, spacing_mm, self.sampler.model.windows.of(region))
+            look = Appearance.of(
+                volumes.to_zyx(ct), labels_zyx, spacing_mm, self.sampler.model.windows.for_region(region)
+            )
             seen = self.known[region]
             structures, far, noise = len(look.median_hu), beyond(look, seen), other_noise(look, seen)
         if self.judge:
@@ -180,7 +182,7 @@ class Maker:
 
     def _draw(self, labels_zyx: np.ndarray, lesion_zyx: np.ndarray | None, seed: int, out: Path) -> np.ndarray:
         region, model = self.wanted.region, self.sampler.model
-        window = model.windows.of(region)
+        window = model.windows.for_region(region)
         if lesion_zyx is None:
             return synthesize(self.sampler, labels_zyx, region, window, seed, out).hu_zyx
         air_zyx, whole = np.full(labels_zyx.shape, air_hu(window), np.int16), Place((0, 0, 0), labels_zyx.shape)

@@ -76,7 +76,7 @@ class Sampler:
     def _condition(
         self, anatomy_zyx: np.ndarray, region: Region, place: Place | None = None, **target: Any
     ) -> Condition:
-        air = air_scaled(self.model.windows.of(region))
+        air = air_scaled(self.model.windows.for_region(region))
         return Condition(torch.from_numpy(anatomy_zyx), MODEL_REGIONS.index(region), place, air=air, **target)
 
 

@@ -91,7 +91,9 @@ def read_scan(path: Path, region: Region, anatomy: MaskFile | None, model: Found
     box = find_region(labels_zyx, model.spacing_mm, region, config.regions)
     grid = volumes.crop(resampled, box.start_zyx, box.stop_zyx)
     source = acquired if own_grid.is_sheared() else without_shear(acquired, volumes.AIR_HU)
-    view = View(volumes.to_zyx(grid), labels_zyx[box.slices], region, model.windows.of(region), model.spacing_mm)
+    view = View(
+        volumes.to_zyx(grid), labels_zyx[box.slices], region, model.windows.for_region(region), model.spacing_mm
+    )
     return Scan(**vars(view), source=source, own_grid=own_grid, grid=grid)
 
 

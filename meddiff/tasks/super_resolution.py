@@ -117,7 +117,7 @@ def read_thick(
     inside = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     slices = (slice(start[0] // factor, stop[0] // factor), *inside[1:])
     scan = ThickScan(
-        volumes.to_zyx(thick)[slices].astype(np.float32), labels_zyx[inside], region, model.windows.of(region)
+        volumes.to_zyx(thick)[slices].astype(np.float32), labels_zyx[inside], region, model.windows.for_region(region)
     )
     return scan, volumes.crop(thin, tuple(start), tuple(stop))
 

@@ -71,7 +71,7 @@ def synthesize_mask(
 ) -> sitk.Image:
     """Return a CT on the grid of an anatomy mask; what is drawn is the box of the region, around it is air."""
     oriented = sitk.DICOMOrient(mask, "LPS")
-    labels_zyx, window = volumes.to_zyx(oriented), sampler.model.windows.of(region)
+    labels_zyx, window = volumes.to_zyx(oriented), sampler.model.windows.for_region(region)
     inside = find_region(labels_zyx, sampler.model.spacing_mm, region, config).slices
     hu_zyx = np.full(labels_zyx.shape, air_hu(window), np.int16)
     hu_zyx[inside] = synthesize(sampler, labels_zyx[inside], region, window, seed, out).hu_zyx

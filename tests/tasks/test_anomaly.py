@@ -55,7 +55,7 @@ def test_what_the_model_sees_of_the_rest_does_not_show(chest, masked):
 @pytest.mark.parametrize(("region", "air"), [(Region.CHEST, -5 / 9), (Region.ABDOMEN, -1)])
 def test_around_a_masked_organ_the_model_sees_air(chest, region, air):
     anatomy, hu = chest
-    organ, window, seen = organ_mask(anatomy, "lung", 1.0, 0), WindowsConfig().of(region), []
+    organ, window, seen = organ_mask(anatomy, "lung", 1.0, 0), WindowsConfig().for_region(region), []
     sampler = HealthySampler(VALUES)
     sampler.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     anomaly_map(sampler, View(hu, anatomy, region, window, 1.0), organ, Probe(0))

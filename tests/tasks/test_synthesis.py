@@ -174,7 +174,7 @@ def test_windows_without_anatomy_are_the_regions_air(bundle, tmp_path, region, a
     anatomy = np.full((16, 16, 40), 5, np.uint8)
     anatomy[:, :, 12:] = 0
     sampler = Sampler(bundle, SamplingConfig(**SAMPLING), MachineConfig(**MACHINE))
-    drawing = draw(sampler, anatomy, region, WindowsConfig().of(region), 0, tmp_path / "ct.nii.gz")
+    drawing = draw(sampler, anatomy, region, WindowsConfig().for_region(region), 0, tmp_path / "ct.nii.gz")
     assert (drawing.hu_zyx[:, :, 24:] == air_hu).all()
 
 

@@ -11,7 +11,7 @@ from meddiff.volumes.hu import air_hu, air_scaled, clip_hu, denormalise, normali
     ("region", "low", "high"), [(Region.HAN, -150, 250), (Region.CHEST, -1400, 400), (Region.ABDOMEN, -120, 240)]
 )
 def test_the_papers_windows_and_the_way_back(region, low, high):
-    window = WindowsConfig().of(region)
+    window = WindowsConfig().for_region(region)
     assert (window.low_hu, window.high_hu) == (low, high)
     hu = np.arange(low, high + 1, dtype=np.int16)
     scaled = normalise(hu, window)
@@ -25,7 +25,7 @@ def test_the_papers_windows_and_the_way_back(region, low, high):
     ("region", "hu", "scaled"), [(Region.HAN, -150, -1), (Region.CHEST, -1000, -5 / 9), (Region.ABDOMEN, -120, -1)]
 )
 def test_air_is_air_in_every_window(region, hu, scaled):
-    window = WindowsConfig().of(region)
+    window = WindowsConfig().for_region(region)
     assert air_hu(window) == hu
     assert air_scaled(window) == pytest.approx(scaled, abs=1e-6)
     assert denormalise(np.array(air_scaled(window)), window) == hu
