@@ -19,16 +19,16 @@ from measure import Call, Candidate, Row, arguments, compare, measure, report
 from meddiff.config import Config, MachineConfig, SamplingConfig, load_config
 from meddiff.machine.device import set_up_cpu
 from meddiff.machine.files import read_json
-from meddiff.machine.shards import Row as Case
-from meddiff.machine.shards import done_rows, read_index, sidecar
+from meddiff.machine.shards import read_index, sidecar
 from meddiff.metrics import extractor
 from meddiff.metrics.distribution import distances
 from meddiff.model.info import window_flops
 from meddiff.stages.evaluate import Scorer
 from meddiff.stages.segment import segment_synthetic
+from meddiff.stages.synthesize import synthesize_records
+from meddiff.store.query import held_out, open_store
 from meddiff.store.record import Record
 from meddiff.tasks.sampler import Sampler
-from meddiff.tasks.synthesis import held_out_rows, synthesize_records
 
 RESULTS, WORK = Path("results"), Path("results/benchmarks/sampling")
 MODEL = RESULTS / "models" / "meddiff-fm"
@@ -98,9 +98,8 @@ def main() -> None:
     config = load_config(Path("config/config.yaml"))
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("meddiff").setLevel(logging.INFO)
-    held_out = held_out_rows(done_rows(sorted((RESULTS / "data" / "store").glob("shard-*.tsv"))))
-    by_size = sorted(held_out, key=lambda row: math.prod(Record(row.path.parent).meta.size_zyx))
-    cases = by_size[:SCANS]
+    records = held_out(open_store(sorted((RESULTS / "data" / "store").glob("shard-*.tsv"))))
+    cases = sorted(records, key=lambda record: math.prod(record.meta.size_zyx))[:SCANS]
     chosen = recipes()
     if options.quick:
         chosen = {name: chosen[name] for name in (REFERENCE, "defaults")}
@@ -114,7 +113,7 @@ def main() -> None:
         _plot(table, Path(__file__).with_name("sampling.png"))
 
 
-def quality(name: str, recipe: Recipe, cases: list[Case], config: Config) -> dict[str, float]:
+def quality(name: str, recipe: Recipe, cases: list[Record], config: Config) -> dict[str, float]:
     """Draw the held-out volumes, judge them, and return the means of their metrics and their cost in TFLOP."""
     folder = WORK / f"{len(cases)} {name}".replace(" ", "-").replace(":", "").replace(",", "")
     drawn_with = to_draw(name, recipe)
@@ -127,9 +126,9 @@ def quality(name: str, recipe: Recipe, cases: list[Case], config: Config) -> dic
         RESULTS / "models/extractor/weights.safetensors", RESULTS / "models/extractor/source.json", torch.device("cpu")
     )
     scorer = Scorer(folder, folder / "judged", network, config)
-    metrics, fake = zip(*(scorer.score(row) for row in cases), strict=True)
+    metrics, fake = zip(*(scorer.score(case) for case in cases), strict=True)
     names = pd.read_csv(RESULTS / "metrics" / "real.csv")["id"].tolist()
-    real = np.load(RESULTS / "metrics" / "real.npz")["features"][[names.index(row.id) for row in cases]]
+    real = np.load(RESULTS / "metrics" / "real.npz")["features"][[names.index(case.id) for case in cases]]
     facts = [read_json(sidecar(row.path))["details"] for row in drawn]
     return {
         "tflop": _tflop(sampler, recipe.machine, facts),
@@ -146,19 +145,18 @@ def _tflop(sampler: Sampler, machine: MachineConfig, facts: list[dict]) -> float
     return (estimates * estimate + (encodings if machine.cache_conditions else estimates) * encoding) / 1e12
 
 
-def costs(chosen: dict[str, Recipe], case: Case, repeats: int) -> pd.DataFrame:
+def costs(chosen: dict[str, Recipe], case: Record, repeats: int) -> pd.DataFrame:
     """Return seconds and peak memory of one volume, by recipe: the median time of a step times the steps."""
     found = measure({name: Candidate(one_step, (recipe, case)) for name, recipe in chosen.items()}, repeats)
     rows = {name: {"seconds": m.seconds * m.result, "peak_mb": m.peak_mb} for name, m in found.items()}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def one_step(recipe: Recipe, case: Case) -> Call:
+def one_step(recipe: Recipe, case: Record) -> Call:
     """Return the estimate of one step of a volume; its result is the number of steps."""
     set_up_cpu(torch.get_num_threads())
     sampler = Sampler(recipe.model, recipe.config, recipe.machine)
-    record = Record(case.path.parent)
-    windows = sampler.windows(record.anatomy[:], record.meta.region)
+    windows = sampler.windows(case.anatomy[:], case.meta.region)
     x = torch.randn(windows.size_zyx)
 
     def step() -> int:
