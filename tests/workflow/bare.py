@@ -33,7 +33,8 @@ def bare_environment(folder):
     absent = {module for module, names in named.items() if not {_plain(name) for name in names} & allowed}
     absent = sorted((absent | {"meddiff", "tests"}) - sys.stdlib_module_names)
     (folder / "sitecustomize.py").write_text(BLOCK.format(absent=absent))
-    return os.environ | {"PYTHONPATH": str(folder), "COLUMNS": "200"}
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # few have it
+    return kept | {"PYTHONPATH": str(folder), "COLUMNS": "200"}
 
 
 def _closure(names):
