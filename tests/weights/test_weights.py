@@ -141,9 +141,9 @@ def test_a_verb_with_a_control_net_takes_the_shipped_one(verb, control, shipped,
     def load(*arguments):
         raise LoadedError(*arguments)
 
-    monkeypatch.setattr("meddiff.tasks.sampler.Sampler", load)
+    monkeypatch.setattr("meddiff.api.model.Sampler", load)
     bundle, *_, folder = CliRunner().invoke(app, VERBS[verb]).exception.args
-    assert (bundle, folder) == (str(shipped / "meddiff-fm"), shipped / control)
+    assert (bundle, folder) == (shipped / "meddiff-fm", shipped / control)
 
 
 def test_the_package_is_built_with_the_weights(packed):
