@@ -19,9 +19,8 @@ from pathlib import Path
 
 def load(path):
     """Return the module in a file, whatever its name: Snakemake keeps copies of what comes from a repository."""
-    path = Path(
-        path
-    )  # Snakemake's own kind of text cannot be written into Python's cache of compiled files
+    # Snakemake's own kind of text could not be written into Python's cache of compiled files.
+    path = Path(path)
     loader = importlib.machinery.SourceFileLoader(path.name, str(path))
     spec = importlib.util.spec_from_loader(loader.name, loader)
     loaded = importlib.util.module_from_spec(spec)
