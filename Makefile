@@ -41,7 +41,7 @@ bench: $(INSTALLED)
 
 # The documents as a site that opens without a network.
 docs: $(INSTALLED)
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --site-dir site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --site-dir site
 	@echo "site: $(CURDIR)/site/index.html"
 
 # The complete pinned set, without the address of any package index.
