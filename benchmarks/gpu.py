@@ -1,6 +1,6 @@
 """What a GPU makes of the model: speed, memory and correctness, against MONAI's networks in the same run.
 
-It needs torch, numpy, pydantic, diffusers and MONAI beside this project, no data and no weights, and some minutes.
+It needs torch, numpy, pydantic and MONAI beside this project, no data and no weights, and some minutes.
 What does not fit into the time is left out, and the table says so.
 """
 

@@ -41,7 +41,7 @@ def test_the_wheel_has_all_modules_and_what_they_read(wheel):
 def test_the_wheel_pins_nothing_and_its_core_is_light(wheel):
     metadata = message_from_bytes(wheel.read(f"meddiff_fm-{__version__}.dist-info/METADATA"))
     assert metadata["Version"] == __version__
-    assert set(metadata.get_all("Provides-Extra")) == {"anatomy", "pipeline", "dev"}
+    assert set(metadata.get_all("Provides-Extra")) == {"anatomy", "dicom", "pipeline", "dev"}
     core = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
     assert any(line.startswith("torch>=") for line in core)
     assert not [line for line in core if "==" in line]

@@ -137,10 +137,9 @@ def check_labels_out(path: Path, scan: Path, *others: Path | None, option: str) 
     """Refuse a place for labels of a scan: a volume, or of a DICOM folder a SEG or RTSTRUCT, too.
 
     Raises:
-        UserError: see `check_volume_out`; a multi-frame source.
+        UserError: see `check_volume_out` and `check_labels_derivable`.
     """
-    from meddiff.derived.labels import is_dicom_labels
-    from meddiff.derived.series import single_frames
+    from meddiff.derived.labels import check_labels_derivable, is_dicom_labels
 
     if not is_dicom_labels(path):
         check_volume_out(path, scan, *others, option=option)
@@ -148,7 +147,7 @@ def check_labels_out(path: Path, scan: Path, *others: Path | None, option: str) 
     if not scan.is_dir():
         raise UserError(f"{option} {path}: SEG and RTSTRUCT refer to a DICOM series; {scan} is none, name a volume")
     with naming(scan):
-        single_frames(scan)
+        check_labels_derivable(scan, path)
     _check_place(path, (scan, *others), option)
 
 

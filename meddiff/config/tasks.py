@@ -40,7 +40,7 @@ class SamplingConfig(Section):
     )
     solver: Literal["auto", "ddpm", "ddim", "dpm-solver++", "unipc"] = Field(
         default="auto",
-        description="A diffusers scheduler. `auto` is the paper's ddpm for a model that estimates the noise, and "
+        description="`auto` is the paper's ddpm for a model that estimates the noise, and "
         "dpm-solver++ for one of v or x_0, of which few steps are shown to do [Choice: benchmarks/README.md].",
     )
     steps: int | None = Field(default=None, ge=1, description="Solver steps; none: 1,000 of ddpm [4.1], 10 of another.")

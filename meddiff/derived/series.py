@@ -169,27 +169,32 @@ def _set_identity(tags: Any, content: Content, series_uid: str) -> None:
 
 def _reference(tags: Any) -> Any:
     """Return the item that names the slice from which another one was made."""
-    from highdicom.sr import CodedConcept
     from pydicom import Dataset
     from pydicom.sr.codedict import codes
 
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = tags.SOPClassUID, tags.SOPInstanceUID
-    purpose = codes.DCM.SourceImageForImageProcessingOperation
-    item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(purpose)]
+    item.PurposeOfReferenceCodeSequence = [_coded(codes.DCM.SourceImageForImageProcessingOperation)]
     return item
 
 
 def _equipment() -> Any:
-    import highdicom
+    from pydicom import Dataset
     from pydicom.sr.codedict import codes
 
-    return highdicom.ContributingEquipment(
-        manufacturer=MAKER,
-        purpose_of_reference=codes.DCM.ModifyingEquipment,
-        manufacturer_model_name=MAKER,
-        software_versions=__version__,
-    )
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [_coded(codes.DCM.ModifyingEquipment)]
+    item.Manufacturer = item.ManufacturerModelName = MAKER
+    item.SoftwareVersions = __version__
+    return item
+
+
+def _coded(code: Any) -> Any:
+    from pydicom import Dataset
+
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
+    return item
 
 
 def _set_voxels(tags: Any, plane: np.ndarray, content: Content) -> None:

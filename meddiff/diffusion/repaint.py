@@ -8,7 +8,7 @@ from torch import Tensor
 
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import SlidingWindows
-from meddiff.diffusion.solvers import make_solver
+from meddiff.diffusion.solvers import trailing_timesteps
 from meddiff.machine.progress import OnStep, silent
 
 
@@ -36,7 +36,7 @@ def inpaint(
     timesteps = windows.diffusion.timesteps
     schedule = Schedule(timesteps)
     steps = levels[0]
-    level_t = [-1, *reversed(make_solver("ddpm", steps, timesteps).timesteps.tolist())]  # of level 0, 1, ..., `steps`
+    level_t = [-1, *reversed(trailing_timesteps(steps, timesteps))]  # of level 0, 1, ..., `steps`
     done, total = 0, sum(there < here for here, there in itertools.pairwise(levels))
 
     def noise() -> Tensor:
@@ -49,7 +49,8 @@ def inpaint(
             x = _add_noise(schedule, x, t, next_t, noise())
             continue
         x0 = windows.estimate_x0(x, t, steps - here if there else None)
-        drawn = _ancestral_step(schedule, x0, x, t, next_t, noise())
+        of_x0, of_x, of_noise = schedule.ancestral(t, next_t)
+        drawn = of_x0 * x0 + of_x * x + of_noise * noise()
         alpha, sigma = schedule.at(next_t)
         x = torch.where(unknown_ZYX, drawn, alpha * known_ZYX + sigma * noise())
         done += 1
@@ -85,12 +86,3 @@ def _add_noise(schedule: Schedule, x: Tensor, t: int, next_t: int, noise: Tensor
     (alpha, sigma), (next_alpha, next_sigma) = schedule.at(t), schedule.at(next_t)
     ratio = next_alpha / alpha
     return ratio * x + (next_sigma**2 - (ratio * sigma) ** 2) ** 0.5 * noise
-
-
-def _ancestral_step(schedule: Schedule, x0: Tensor, x: Tensor, t: int, next_t: int, noise: Tensor) -> Tensor:
-    """Return a draw of q(x_next | x_t, x_0) at an earlier timestep (Ho et al. 2020, Eq. 6 and 7, for any two)."""
-    (alpha, sigma), (next_alpha, next_sigma) = schedule.at(t), schedule.at(next_t)
-    ratio = alpha / next_alpha
-    added = sigma**2 - (ratio * next_sigma) ** 2  # variance of q(x_t | x_next)
-    mean = (ratio * next_sigma**2 * x + next_alpha * added * x0) / sigma**2
-    return mean + (added * next_sigma**2) ** 0.5 / sigma * noise

@@ -13,7 +13,7 @@ from meddiff.config import DiffusionConfig, MachineConfig, SamplingConfig
 from meddiff.diffusion.levels import at_level, carried, own_windows, parts_of
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import Condition, Cost, Network, SlidingWindows, numbered
-from meddiff.diffusion.solvers import Span, VolumeSolver
+from meddiff.diffusion.solvers import Solver, Span, make_solver
 from meddiff.machine.faults import machine_fault
 from meddiff.machine.files import temporary_beside
 from meddiff.machine.progress import OnStep, silent
@@ -64,11 +64,10 @@ class Level:
     steps: int | None = None
     span: Span | None = None
 
-    def solver(self) -> VolumeSolver:
-        config = self.windows.config
-        if self.steps is not None:
-            config = config.model_copy(update={"steps": self.steps})
-        return VolumeSolver(config, self.windows.diffusion, self.windows.size_zyx, self.span)
+    def solver(self) -> Solver:
+        diffusion = self.windows.diffusion
+        name, steps, spacing = self.windows.config.recipe(diffusion.prediction)
+        return make_solver(name, self.steps or steps, diffusion.timesteps, spacing, self.span)
 
 
 def levels_of(

@@ -46,6 +46,16 @@ class Schedule:
         """Return the timestep whose sigma_t / alpha_t is nearest: where x_t / alpha_t is x_0 with that much noise."""
         return int((self.noise_to_signal - noise_std).abs().argmin())
 
+    def ancestral(self, t: int, next_t: int) -> tuple[float, float, float]:
+        """Return the factors of x_0, x_t and noise in a draw of q(x_next | x_t, x_0) at an earlier timestep.
+
+        Ho et al. 2020, Eq. 6 and 7, for any two timesteps.
+        """
+        (alpha, sigma), (next_alpha, next_sigma) = self.at(t), self.at(next_t)
+        ratio = alpha / next_alpha
+        added = sigma**2 - (ratio * next_sigma) ** 2  # variance of q(x_t | x_next)
+        return next_alpha * added / sigma**2, ratio * next_sigma**2 / sigma**2, added**0.5 * next_sigma / sigma
+
     def coefficients(self, t_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return alpha_t and sigma_t, shape (B, 1, 1, 1, 1)."""
         shape = (-1, 1, 1, 1, 1)

@@ -1,20 +1,21 @@
-"""The solvers, by name, from diffusers; all of them are given x_0."""
+"""The solvers, by name; all of them are given x_0.
 
-import inspect
+They are few lines of one family, and give what those of diffusers give, which the tests compare them with.
+"""
+
 import math
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from meddiff.config import DiffusionConfig, SamplingConfig
 from meddiff.diffusion.schedule import Schedule
 
 NAMES = ("ddpm", "ddim", "dpm-solver++", "unipc")
 MOST_NOISE = 20.0  # sigma / alpha with which log-SNR spacing begins
-SLAB_VOXELS = 2**22
-# What diffusers' solvers remember from step to step.
-MEMORY = ("model_outputs", "timestep_list", "last_sample", "lower_order_nums", "this_order", "_step_index")
+SLAB_VOXELS = 2**22  # of which noise is drawn at once
+REMEMBERED = {"ddpm": 0, "ddim": 0, "dpm-solver++": 1, "unipc": 2}  # estimates of x_0
 
 
 class Span(NamedTuple):
@@ -27,90 +28,122 @@ class Span(NamedTuple):
 WHOLE = Span(MOST_NOISE, 0.0)
 
 
-class VolumeSolver:
-    """A solver for a large volume.
+class Solver:
+    """The steps from noise to a clean volume, in place of it.
 
-    Its steps do not look at a voxel's neighbours, so each slab of the volume has a solver of its own and they take
-    turns: what a step needs in between is then a few slabs, not many times the volume.
+    `ddpm` draws x from q(x_next | x_t, x_0) (Ho et al. 2020, Eq. 6). `ddim` goes on with the noise that x_0 leaves in
+    x_t (Song et al. 2021, Eq. 12, eta = 0). `dpm-solver++` does that with the x_0 that its last two estimates let
+    expect in the middle of the step (Lu et al. 2022, Algorithm 2). `unipc` does so, too, and corrects x once it has the
+    estimate there (Zhao et al. 2023, second order, B(h) = e^h - 1).
 
     Args:
-        config: which solver, steps and spacing.
-        diffusion: T of the model, and what it estimates.
-        size_zyx: of the volume.
-        span: of the noise, for log-SNR spacing.
+        name: one of `NAMES`.
+        timesteps: from large to small; the last step ends at the clean volume.
+        schedule: of the model.
     """
 
-    def __init__(
-        self, config: SamplingConfig, diffusion: DiffusionConfig, size_zyx: tuple[int, ...], span: Span | None = None
-    ) -> None:
-        self._height = max(1, SLAB_VOXELS // (size_zyx[1] * size_zyx[2]))
-        slabs = range(0, size_zyx[0], self._height)
-        solver, steps, spacing = config.recipe(diffusion.prediction)
-        self._solvers = [make_solver(solver, steps, diffusion.timesteps, spacing, span) for _ in slabs]
-        self._is_random = "generator" in inspect.signature(self._solvers[0].step).parameters
-        self.timesteps: list[int] = self._solvers[0].timesteps.tolist()
+    def __init__(self, name: str, timesteps: list[int], schedule: Schedule) -> None:
+        self.timesteps = timesteps
+        self._name, self._schedule = name, schedule
+        self._later = dict(pairwise([*timesteps, -1]))
+        self._earlier = {there: here for here, there in self._later.items()}
+        self._estimates: list[Tensor] = []  # of x_0, the last one first
+        self._corrected: Tensor | None = None  # x of the step before
 
-    def step(self, x0_ZYX: Tensor, t: int, x_ZYX: Tensor, generator: torch.Generator) -> None:
-        """Take one step, in place of `x_ZYX`."""
-        extra = {"generator": generator} if self._is_random else {}
-        for solver, x0, x in zip(self._solvers, x0_ZYX.split(self._height), x_ZYX.split(self._height), strict=True):
-            # A copy, because UniPC keeps the slab for its next step.
-            x.copy_(solver.step(x0, t, x.clone(), **extra).prev_sample)
+    def step(self, x0: Tensor, t: int, x: Tensor, generator: torch.Generator | None = None) -> None:
+        """Take the step from a timestep on, in place of `x`.
 
-    def state(self) -> list[dict[str, Any]]:
-        """Return what the solvers remember."""
-        return [{key: value for key, value in vars(solver).items() if key in MEMORY} for solver in self._solvers]
+        Args:
+            x0: the estimate, of any shape; it is kept.
+            t: one of `timesteps`; each is taken after the one before.
+            x: as noisy as `t` says.
+            generator: of the noise that `ddpm` adds.
+        """
+        if self._name == "ddpm":
+            self._draw(x0, t, x, generator)
+            return
+        if self._name == "unipc":
+            self._correct(x0, t, x)
+            self._corrected = x.clone()
+        of_x, of_x0 = self._straight(t, self._later[t])
+        ahead = self._ahead(t)
+        x.mul_(of_x).add_(x0, alpha=of_x0 * (1 + ahead))
+        if ahead:
+            x.sub_(self._estimates[0], alpha=of_x0 * ahead)
+        self._estimates = [x0, *self._estimates][: REMEMBERED[self._name]]
 
-    def restore(self, state: list[dict[str, Any]], device: torch.device) -> None:
+    def state(self) -> dict[str, Any]:
+        """Return what is remembered from step to step."""
+        return {"estimates": self._estimates, "corrected": self._corrected}
+
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
         """Take back what `state` gave, with the volume on a device."""
-        for solver, remembered in zip(self._solvers, state, strict=True):
-            vars(solver).update({key: _moved(value, device) for key, value in remembered.items()})
+        self._estimates = [each.to(device) for each in state["estimates"]]
+        self._corrected = None if state["corrected"] is None else state["corrected"].to(device)
+
+    def _draw(self, x0: Tensor, t: int, x: Tensor, generator: torch.Generator | None) -> None:
+        of_x0, of_x, of_noise = self._schedule.ancestral(t, self._later[t])
+        x.mul_(of_x).add_(x0, alpha=of_x0)
+        for slab in x.view(-1).split(SLAB_VOXELS) if of_noise else ():
+            slab.add_(torch.randn(slab.shape, generator=generator).to(slab), alpha=of_noise)
+
+    def _straight(self, t: int, next_t: int) -> tuple[float, float]:
+        """Return the factors of x_t and x_0 in a step that keeps the noise."""
+        (alpha, sigma), (next_alpha, next_sigma) = self._schedule.at(t), self._schedule.at(next_t)
+        return next_sigma / sigma, next_alpha - alpha * next_sigma / sigma
+
+    def _width(self, t: int, next_t: int) -> float:
+        """Return by how much log(alpha / sigma) grows in a step."""
+        (alpha, sigma), (next_alpha, next_sigma) = self._schedule.at(t), self._schedule.at(next_t)
+        return math.log(next_alpha * sigma / (alpha * next_sigma))
+
+    def _ahead(self, t: int) -> float:
+        """Return by how much of its last change x_0 is thought to change until the middle of the step."""
+        if not self._estimates or self._later[t] < 0:
+            return 0.0
+        return self._width(t, self._later[t]) / self._width(self._earlier[t], t) / 2
+
+    def _correct(self, x0: Tensor, t: int, x: Tensor) -> None:
+        """Take the step before once more, with the estimate of x_0 at its end."""
+        if self._corrected is None:
+            return
+        before, *further = self._estimates
+        start = self._earlier[t]
+        of_x, of_x0 = self._straight(start, t)
+        of_new, of_old = 0.5, 0.0
+        if further:
+            width = self._width(start, t)
+            ratio = -self._width(self._earlier[start], start) / width
+            first = -1 / width - 1 / math.expm1(-width)
+            second = 2 * (1 / width**2 + (1 / width - 0.5) / math.expm1(-width))
+            share = (first - second) / (1 - ratio)
+            of_new, of_old = first - share, share / ratio
+        x.copy_(self._corrected).mul_(of_x).add_(x0, alpha=of_x0 * of_new)
+        x.add_(before, alpha=of_x0 * (1 - of_new - of_old))
+        if further:
+            x.add_(further[0], alpha=of_x0 * of_old)
 
 
-def _moved(value: Any, device: torch.device) -> Any:
-    """Return a value of a solver's memory with the slabs in it on a device; its numbers stay where they are."""
-    if isinstance(value, list):
-        return [_moved(each, device) for each in value]
-    return value.to(device) if isinstance(value, Tensor) and value.ndim else value
-
-
-def make_solver(name: str, steps: int, timesteps: int, spacing: str = "trailing", span: Span | None = None) -> Any:
-    """Return a diffusers scheduler on the cosine schedule with `timesteps` set.
-
-    It expects an estimate of x_0 (`prediction_type="sample"`): conversion and clipping are ours, so they are the same
-    for every solver and every kind of network.
+def make_solver(name: str, steps: int, timesteps: int, spacing: str = "trailing", span: Span | None = None) -> Solver:
+    """Return a solver on the cosine schedule.
 
     Args:
         name: one of `NAMES`.
         steps: of the solver.
         timesteps: T of the model.
-        spacing: `trailing`, even in t from T - 1 on, where a volume of pure noise belongs, or `log-snr`, see
-            `log_snr_timesteps`; that for dpm-solver++ alone.
+        spacing: `trailing`, even in t, or `log-snr`, see `log_snr_timesteps`; that for dpm-solver++ alone.
         span: of the noise, for `log-snr`.
     """
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-    from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
-
-    common = {
-        "num_train_timesteps": timesteps,
-        "beta_schedule": "squaredcos_cap_v2",
-        "prediction_type": "sample",
-        "timestep_spacing": "trailing",
-    }
-    makers = {
-        "ddpm": lambda: DDPMScheduler(**common, clip_sample=False),
-        "ddim": lambda: DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True),
-        "dpm-solver++": lambda: DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++"),
-        "unipc": lambda: UniPCMultistepScheduler(**common, predict_x0=True),
-    }
-    solver = makers[name]()
     if spacing == "log-snr":
-        solver.set_timesteps(timesteps=log_snr_timesteps(steps, timesteps, span or WHOLE))
+        taken = log_snr_timesteps(steps, timesteps, span or WHOLE)
     else:
-        solver.set_timesteps(steps)
-    return solver
+        taken = trailing_timesteps(steps, timesteps)
+    return Solver(name, taken, Schedule(timesteps))
+
+
+def trailing_timesteps(steps: int, timesteps: int) -> list[int]:
+    """Return timesteps that are even in t, from T - 1 on, where a volume of pure noise belongs (Lin et al. 2024)."""
+    return [round(timesteps - step * timesteps / steps) - 1 for step in range(steps)]
 
 
 def log_snr_timesteps(steps: int, timesteps: int, span: Span = WHOLE) -> list[int]:

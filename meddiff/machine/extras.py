@@ -8,6 +8,7 @@ DISTRIBUTION = "meddiff-fm"
 # By the names that are imported.
 EXTRAS = {
     "anatomy": ("totalsegmentator", "pooch"),
+    "dicom": ("gdcm", "highdicom", "skimage"),
     "pipeline": (
         "blosc2",
         "bm3d",

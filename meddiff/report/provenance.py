@@ -11,7 +11,7 @@ from typing import Any
 from meddiff import __version__
 from meddiff.machine.files import sha256
 
-PACKAGES = ("torch", "diffusers", "snakemake", "TotalSegmentator", "nnunetv2", "SimpleITK", "pandas", "numpy")
+PACKAGES = ("torch", "snakemake", "TotalSegmentator", "nnunetv2", "SimpleITK", "pandas", "numpy")
 
 
 def provenance(config_file: Path, seed: int) -> dict[str, Any]:

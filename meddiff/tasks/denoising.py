@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from meddiff.anatomy.noise import measure_noise_hu
-from meddiff.config import DenoisingConfig, SamplingConfig
+from meddiff.config import DenoisingConfig
 from meddiff.diffusion import diffpir
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import SlidingWindows, numbered
-from meddiff.diffusion.solvers import VolumeSolver
+from meddiff.diffusion.solvers import make_solver
 from meddiff.errors import UserError
 from meddiff.machine.progress import showing
 from meddiff.store.view import View
@@ -128,8 +128,7 @@ def reverse(
 ) -> Tensor:
     """Return where the reverse process leads that takes the scan for x_t (section 3.4 and 4.3: 50 steps)."""
     timesteps = windows.diffusion.timesteps
-    ancestral = SamplingConfig(solver="ddpm", steps=timesteps)
-    solver = VolumeSolver(ancestral, windows.diffusion, windows.size_zyx)
+    solver = make_solver("ddpm", timesteps, timesteps)
     x = noisy_ZYX.clone()
     on_step = showing("denoise")
     for done, (step, t) in enumerate(numbered(solver.timesteps[-config.reverse_steps :]), start=1):

@@ -87,8 +87,8 @@ class Monitor:
         condition = network.encode_condition(batch.anatomy, batch.coordinates, batch.target)  # type: ignore[operator]
         solver = make_solver(objective.solver, objective.sample_steps, schedule.timesteps, objective.spacing)
         for t in solver.timesteps:
-            t_B = torch.full((1,), int(t), device=self.device)
+            t_B = torch.full((1,), t, device=self.device)
             estimate = network(x, t_B, batch.region, condition)
             x0 = schedule.to_x0(objective.prediction, estimate, x, t_B).clamp(-1, 1)
-            x = solver.step(x0, t, x).prev_sample
+            solver.step(x0, t, x)
         return x.clamp(-1, 1)

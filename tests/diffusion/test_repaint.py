@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meddiff.config import DiffusionConfig, MachineConfig, Region
-from meddiff.diffusion.repaint import _add_noise, _ancestral_step, inpaint, walk
+from meddiff.diffusion.repaint import _add_noise, inpaint, walk
 from meddiff.diffusion.schedule import Schedule
-from meddiff.diffusion.solvers import make_solver
+from meddiff.diffusion.solvers import trailing_timesteps
 from tests.tasks.healthy import HealthySampler
 
 SCHEDULE = Schedule(1000)
@@ -69,49 +69,6 @@ def test_one_walk_is_the_plain_reverse_process(steps, jump_length):
     assert walk(steps, min(jump_length, steps), 1) == list(range(steps, -1, -1))
 
 
-def ancestral(t, next_t):
-    """Return the factors of x_0, of x_t and of the noise."""
-    parts = ((ONE, NOTHING, NOTHING), (NOTHING, ONE, NOTHING), (NOTHING, NOTHING, ONE))
-    return [float(_ancestral_step(SCHEDULE, x0, x, t, next_t, noise)) for x0, x, noise in parts]
-
-
-@pytest.mark.parametrize("steps", [1000, 50])
-def test_the_ancestral_step_is_that_of_diffusers(steps):
-    solver = make_solver("ddpm", steps, 1000)
-    for t in [*solver.timesteps[::7].tolist(), *solver.timesteps[-3:].tolist()]:
-        of_x0, of_x, of_noise = ancestral(t, int(solver.previous_timestep(t)))
-        (alpha, sigma), generator = SCHEDULE.at(t), torch.Generator().manual_seed(t + 1000)
-        x0 = torch.rand(4, 5, 6, generator=generator) * 2 - 1
-        x = alpha * x0 + sigma * torch.randn(4, 5, 6, generator=generator)
-        expected = solver.step(x0, t, x, generator=torch.Generator().manual_seed(t)).prev_sample
-        noise = torch.randn(4, 5, 6, generator=torch.Generator().manual_seed(t))
-        torch.testing.assert_close(of_x0 * x0 + of_x * x + of_noise * noise, expected, atol=1e-4, rtol=0)
-        assert of_noise**2 == pytest.approx(float(solver._get_variance(t)), rel=2e-3, abs=1e-7)
-
-
-@pytest.mark.parametrize("t", [1, 10, 300, 700, 990, 999])
-def test_the_ancestral_step_by_one_is_the_published_posterior(t):
-    """Ho et al. 2020, Eq. 7, in float64."""
-    beta = BETAS[t]
-    abar, abar_before = np.prod(1 - BETAS[: t + 1]), np.prod(1 - BETAS[:t])
-    expected = (
-        math.sqrt(abar_before) * beta / (1 - abar),
-        math.sqrt(1 - beta) * (1 - abar_before) / (1 - abar),
-        math.sqrt((1 - abar_before) / (1 - abar) * beta),
-    )
-    assert ancestral(t, t - 1) == pytest.approx(expected, rel=2e-3)
-
-
-@given(TWO_TIMESTEPS)
-def test_the_ancestral_step_keeps_the_marginal(pair):
-    """If x_t = a x_0 + s noise, what comes out has mean a' x_0 and variance s'^2, to any earlier timestep."""
-    next_t, t = pair
-    (alpha, sigma), (next_alpha, next_sigma) = SCHEDULE.at(t), SCHEDULE.at(next_t)
-    of_x0, of_x, of_noise = ancestral(t, next_t)
-    assert of_x0 + of_x * alpha == pytest.approx(next_alpha, abs=1e-6)
-    assert (of_x * sigma) ** 2 + of_noise**2 == pytest.approx(next_sigma**2, abs=1e-6)
-
-
 @given(TWO_TIMESTEPS)
 def test_a_jump_back_keeps_the_marginal(pair):
     t, next_t = pair
@@ -156,7 +113,7 @@ def test_known_and_unknown_part_have_the_noise_of_every_level_before_and_after_j
     windows = Recording()
     inpainted(windows, known, unknown)
     levels = [level for level, there in itertools.pairwise(walk(12, 3, 2)) if there < level]
-    timesteps = make_solver("ddpm", 12, 1000).timesteps.tolist()
+    timesteps = trailing_timesteps(12, 1000)
     assert [t for _, t, _ in windows.seen] == [timesteps[12 - level] for level in levels]
     assert [step for _, _, step in windows.seen] == [12 - level for level in levels[:-1]] + [None]
     for x, t, _ in windows.seen:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from meddiff.errors import CaseError
+from meddiff.machine.extras import how_to_get
 from meddiff.machine.files import digest
 
 DIRECTORY = "1.2.840.10008.1.3.10"  # of a medium, mostly called DICOMDIR
@@ -73,7 +75,8 @@ class Plane:
         on_disk = self.header.get_item("PixelData", keep_deferred=True)
         syntax = value_of(self.header.file_meta, "TransferSyntaxUID")
         name = "unknown compression" if syntax is None or syntax.name == syntax else syntax.name
-        with damage_means(f"a DICOM slice cannot be decoded ({name}): damaged, or a compression that is not read"):
+        read_by = "a compression that is not read" if find_spec("gdcm") else f"one that {how_to_get('gdcm')} lets read"
+        with damage_means(f"a DICOM slice cannot be decoded ({name}): damaged, or {read_by}"):
             stored = pixel_array(self.header, index=self.frame, raw=True)
             unused_bits = 8 * stored.itemsize - int(self.header.BitsStored)
         if self.frame is None:

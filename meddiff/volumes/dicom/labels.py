@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from meddiff.errors import CaseError
+from meddiff.machine.extras import require
 from meddiff.machine.notes import note
 from meddiff.volumes.dicom.contours import inside_zyx, polygons_of
 from meddiff.volumes.dicom.headers import bounded, damage_means, modality_of, read_header
@@ -27,6 +28,7 @@ def read_dicom_labels(path: Path, scan: Grid | None, names: Sequence[str] = ()) 
 
     Raises:
         CaseError: no labels, a name that the file does not have, labels that do not lie on the scan's voxels.
+        UserError: the extra `dicom` is not installed.
     """
     file = find_label_file(path)
     known = label_names(file)
@@ -36,7 +38,9 @@ def read_dicom_labels(path: Path, scan: Grid | None, names: Sequence[str] = ()) 
     if len(wanted) > 255:
         raise CaseError(f"{len(wanted)} regions; at most 255 fit into a label map")
     if _modality(file) == "SEG":
+        require("highdicom")
         return _read_segments(file, scan, wanted)
+    require("skimage")
     if scan is None:
         raise CaseError("an RTSTRUCT has outlines on the slices of its scan and no voxels; give a SEG or a label map")
     with damage_means("the RTSTRUCT is damaged"):
