@@ -11,8 +11,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LIGHTEST_IMPORT_S, LIGHTEST_HELP_S, CORE_GB = 1.5, 0.5, 1.5
-# What the wheels of torch bring for GPUs.
+# What the wheels of torch bring for GPUs: packages, and libraries of its own.
 GPU_PACKAGES = ("nvidia", "triton", "cuda", "cusparselt")
+GPU_LIBRARIES = ("libtorch_cuda*", "libc10_cuda*", "libtorch_nvshmem*", "libcaffe2_nvrtc*")
 CHECK = """
 import resource, subprocess, sys
 def cpu_s(*command):
@@ -93,8 +94,11 @@ def try_one(python: str, package: Path, more: list[str], env: Path) -> None:
 def core_gb(site: Path) -> float:
     """Return the size of an environment without what torch brings for GPUs."""
     files = (path for path in site.rglob("*") if path.is_file() and not path.is_symlink())
-    core = (path for path in files if not path.relative_to(site).parts[0].startswith(GPU_PACKAGES))
-    return sum(path.stat().st_size for path in core) / 1e9
+    return sum(path.stat().st_size for path in files if not _is_for_gpus(path.relative_to(site))) / 1e9
+
+
+def _is_for_gpus(path: Path) -> bool:
+    return path.parts[0].startswith(GPU_PACKAGES) or any(path.match(name) for name in GPU_LIBRARIES)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,6 @@ class MedDiffFM:
 
     An anatomy mask is given in the same ways; without one TotalSegmentator makes it, which needs the extra `anatomy`.
     A `MaskFile` says, too, by which version of TotalSegmentator its labels count.
-
     A scan or a mask that would spoil the result is refused; with `model.anyway = True` the tasks go on, and log it.
 
     Weights are read when a task first needs them. Several threads may share one model: their tasks take turns. A task
@@ -69,8 +68,7 @@ class MedDiffFM:
             super_resolution: folder of the ControlNet for thin slices; none: the package's own.
             config: settings of the tasks; none: the defaults, with the anatomy weights that the model was trained with.
             device: auto, cpu, cuda or mps; none: the configured.
-            progress: called with what is being done, how many steps of it are done, and of how many; what it raises
-                ends the task. None: lines in the log.
+            progress: called with a task's name, steps done, and of how many; what it raises ends it. None: log lines.
 
         Raises:
             UserError: there is no such bundle.
@@ -118,8 +116,7 @@ class MedDiffFM:
             how, sampler = self.config.denoising, self._sampler()
             # Of a guided filter nothing comes out that the scan does not hold.
             scan = self._read_scan(sampler, place(files, ct, region, anatomy), how.method == "guided")
-            result = denoising.denoise_scan(sampler, scan, how, noise_hu, seed, self.anyway)
-            return as_given(result, ct)
+            return as_given(denoising.denoise_scan(sampler, scan, how, noise_hu, seed, self.anyway), ct)
 
     def detect(
         self,
@@ -160,7 +157,12 @@ class MedDiffFM:
             return as_given(scan.as_map(found * scan.window.width_hu / 2), ct)
 
     def synthesize(
-        self, anatomy: Given[Image] | MaskFile, region: Region | str, seed: int = 0, out: Path | None = None
+        self,
+        anatomy: Given[Image] | MaskFile,
+        region: Region | str,
+        seed: int = 0,
+        out: Path | None = None,
+        preview: bool = False,
     ) -> Image:
         """Return a CT with the anatomy of a mask, int16 HU on the mask's grid at the model's spacing.
 
@@ -168,8 +170,8 @@ class MedDiffFM:
             anatomy: the mask, with the rest of the body as label 118.
             region: what the mask shows.
             seed: of the noise.
-            out: where the CT will be written; the state of a long volume is kept beside it, and an interrupted one goes
-                on from there.
+            out: where the CT will be written; beside it a long volume keeps its state, from which it goes on.
+            preview: draw the whole region in one window, in seconds, and interpolate: coarse, and its metadata say so.
 
         Raises:
             UserError: the mask cannot be used.
@@ -179,10 +181,9 @@ class MedDiffFM:
         """
         region = choice(Region, region)
         with self._turn(anatomy) as files:
-            sampler = self._sampler()
+            sampler = self._sampler().preview() if preview else self._sampler()
             mask = self._read_mask(sampler, mask_file(files, anatomy), region)
-            result = synthesis.synthesize_mask(sampler, mask, region, self.config.regions, seed, out)
-            return as_given(result, anatomy)
+            return as_given(synthesis.synthesize_mask(sampler, mask, region, self.config.regions, seed, out), anatomy)
 
     def inpaint(
         self,

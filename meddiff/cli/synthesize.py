@@ -27,6 +27,9 @@ def synthesize(
     region: Annotated[Region, typer.Option(help="What the mask shows.")],
     out: Annotated[Path, typer.Option(help="CT in HU to write, e.g. ct.nii.gz.")],
     anatomy_version: AnatomyVersion = 2,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="A coarse CT in seconds: the whole region in one window, interpolated.")
+    ] = False,
     anyway: Anyway = False,
     model: OwnModel = None,
     config: OwnConfig = None,
@@ -41,4 +44,4 @@ def synthesize(
     from meddiff.anatomy.numbering import MaskFile
     from meddiff.volumes.volumes import write_image
 
-    write_image(opened.synthesize(MaskFile(anatomy, anatomy_version), region, seed, out), out)
+    write_image(opened.synthesize(MaskFile(anatomy, anatomy_version), region, seed, out, preview), out)

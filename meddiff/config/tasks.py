@@ -33,10 +33,10 @@ class CoarseToFineConfig(Section):
 
 
 class SamplingConfig(Section):
-    sampler: Literal["sliding-windows", "coarse-to-fine"] = Field(
+    sampler: Literal["sliding-windows", "coarse-to-fine", "preview"] = Field(
         default="sliding-windows",
         description="A region is drawn patch by patch [3.3, Fig. 4], or first as a whole in one window, then finer at "
-        "the other levels of [3.2], in a fraction of the windows [Choice].",
+        "the other levels of [3.2], in a fraction of the windows; `preview` leaves it at the one window [Choice].",
     )
     solver: Literal["auto", "ddpm", "ddim", "dpm-solver++", "unipc"] = Field(
         default="auto",

@@ -45,6 +45,8 @@ def parts_of(config: SamplingConfig, prediction: str, size_zyx: Sequence[int], p
     finer = (longest > patch_vox) + (longest > 2 * patch_vox)
     if config.sampler == "sliding-windows" or not finer:
         return [Part("patch", first_steps)]
+    if config.sampler == "preview":
+        return [Part("image", first_steps)]
     steps = [first_steps, *(own.double_steps, own.patch_steps)[-finer:]]
     begins = [MOST_NOISE, *(own.double_noise, own.patch_noise)[-finer:]]
     ends = [*(noise * END_SHARE for noise in begins[1:]), own.last_noise]
@@ -97,11 +99,23 @@ def carried(coarse: SlidingWindows, volume_ZYX: Tensor, fine: SlidingWindows) ->
     are in training; linear alone would blur.
     """
     known = coarse.inner(volume_ZYX).to(fine.device)
-    finer, coarser = ([_along(each, coarse, fine) for each in range(3)] for _along in (_interpolating, _averaging))
-    result = _applied(finer, known)
+    return fine.padded(_resampled(known, coarse.place, fine.place, fine.inner_size))
+
+
+def onto_region(volume_ZYX: Tensor, place: Place) -> Tensor:
+    """Return a volume of any level, in [-1, 1], with the voxels of its region; see `carried`."""
+    whole = Place((0, 0, 0), place.region_zyx)
+    return volume_ZYX if place == whole else _resampled(volume_ZYX, place, whole, place.region_zyx).clamp(-1, 1)
+
+
+def _resampled(known_ZYX: Tensor, there: Place, here: Place, size_zyx: Sequence[int]) -> Tensor:
+    coarse = [_edges(*each) for each in zip(there.offset_zyx, there.step_zyx, known_ZYX.shape, strict=True)]
+    fine = [_edges(*each) for each in zip(here.offset_zyx, here.step_zyx, size_zyx, strict=True)]
+    finer, coarser = (list(map(weights, coarse, fine)) for weights in (_interpolating, _averaging))
+    result = _applied(finer, known_ZYX)
     for _ in range(CORRECTIONS):
-        result += _applied(finer, known - _applied(coarser, result))
-    return fine.padded(result)
+        result += _applied(finer, known_ZYX - _applied(coarser, result))
+    return result
 
 
 def _applied(matrices_zyx: Sequence[Tensor], volume_ZYX: Tensor) -> Tensor:
@@ -110,21 +124,20 @@ def _applied(matrices_zyx: Sequence[Tensor], volume_ZYX: Tensor) -> Tensor:
     return volume_ZYX.contiguous()
 
 
-def _interpolating(axis: int, coarse: SlidingWindows, fine: SlidingWindows) -> Tensor:
-    """Return the weights of linear interpolation along an axis, (fine, coarse)."""
-    edges = _edges(axis, fine)
-    last = coarse.inner_size[axis] - 1
-    place = ((edges[1:] + edges[:-1]) / 2 - coarse.place.offset_zyx[axis]) / coarse.place.step_zyx[axis] - 0.5
+def _interpolating(coarse: Tensor, fine: Tensor) -> Tensor:
+    """Return the weights of linear interpolation along an axis, (fine, coarse), between voxels with these edges."""
+    last = len(coarse) - 2
+    place = ((fine[1:] + fine[:-1]) / 2 - coarse[0]) / (coarse[1] - coarse[0]) - 0.5
     return (1 - (place.clamp(0, last)[:, None] - torch.arange(last + 1)).abs()).clamp(min=0)
 
 
-def _averaging(axis: int, coarse: SlidingWindows, fine: SlidingWindows) -> Tensor:
+def _averaging(coarse: Tensor, part: Tensor) -> Tensor:
     """Return the weights of the mean over each coarse voxel along an axis, (coarse, fine)."""
-    whole, part = _edges(axis, coarse)[:, None], _edges(axis, fine)
+    whole = coarse[:, None]
     shared = torch.minimum(whole[1:], part[1:]) - torch.maximum(whole[:-1], part[:-1])
     return F.normalize(shared.clamp(min=0), p=1, dim=1)
 
 
-def _edges(axis: int, windows: SlidingWindows) -> Tensor:
-    """Return where the voxels of a volume begin and end, in voxels of the region."""
-    return windows.place.offset_zyx[axis] + windows.place.step_zyx[axis] * torch.arange(windows.inner_size[axis] + 1)
+def _edges(offset: int, step: float, voxels: int) -> Tensor:
+    """Return where the voxels of a volume begin and end along an axis, in voxels of the region."""
+    return offset + step * torch.arange(voxels + 1)

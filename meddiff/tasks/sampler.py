@@ -51,8 +51,18 @@ class Sampler:
         self.config, self._machine = self.model.recipe(config), machine
         recipe = recipe_of(self.model.sampling)
         self.checksum = digest([sha256(self.weights), recipe]) if recipe else sha256(self.weights)
-        self.identity = [self.checksum, self.config.model_dump(mode="json")]
         self._networks = _on_every_device(self.model.network, machine)
+
+    @property
+    def identity(self) -> list[Any]:
+        """What the voxels depend on beside scan and seed."""
+        return [self.checksum, self.config.model_dump(mode="json")]
+
+    def preview(self) -> "Sampler":
+        """Return what draws a region in one window alone: its first level, coarse to fine."""
+        quick = copy.copy(self)
+        quick.config = self.config.model_copy(update={"sampler": "preview"})
+        return quick
 
     @property
     def patch_vox(self) -> int:

@@ -1,6 +1,7 @@
 """Synthesis (section 3.4): anatomy and region in, a CT of any size out."""
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import SimpleITK as sitk
 
 from meddiff.anatomy.regions import find_region
 from meddiff.config import Region, RegionsConfig, Window
+from meddiff.diffusion.levels import onto_region
 from meddiff.diffusion.sampling import SavedState, sample_levels
 from meddiff.diffusion.sliding import Cost
 from meddiff.machine.files import digest
@@ -19,6 +21,8 @@ from meddiff.tasks.sampler import Sampler
 from meddiff.volumes import volumes
 from meddiff.volumes.geometry import Grid
 from meddiff.volumes.hu import air_hu, denormalise
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ def synthesize(
     levels = sampler.levels(anatomy_zyx, region, seed)
     identity = digest([sampler.identity, region, seed, hashlib.sha256(anatomy_zyx.tobytes()).hexdigest()])
     saved = SavedState(out.with_name(f"{out.name}.state.pt"), identity) if out else None
-    volume = sample_levels(levels, seed, saved, showing(f"{sampler.model.name} {region}"))
+    drawn = sample_levels(levels, seed, saved, showing(f"{sampler.model.name} {region}"))
+    volume = onto_region(drawn, levels[-1].windows.place)
     costs = [level.windows.cost for level in levels]
     cost = Cost(sum(each.estimates for each in costs), sum(each.encodings for each in costs))
     per_estimate, per_encoding = window_flops(sampler.model.network.config)
@@ -69,10 +74,19 @@ def synthesize(
 def synthesize_mask(
     sampler: Sampler, mask: sitk.Image, region: Region, config: RegionsConfig, seed: int, out: Path | None = None
 ) -> sitk.Image:
-    """Return a CT on the grid of an anatomy mask; what is drawn is the box of the region, around it is air."""
+    """Return a CT on the grid of an anatomy mask; what is drawn is the box of the region, around it is air.
+
+    A preview is interpolated from one window, and its metadata say so (in NIfTI `descrip`).
+    """
     oriented = sitk.DICOMOrient(mask, "LPS")
     labels_zyx, window = volumes.to_zyx(oriented), sampler.model.windows.for_region(region)
     inside = find_region(labels_zyx, sampler.model.spacing_mm, region, config).slices
     hu_zyx = np.full(labels_zyx.shape, air_hu(window), np.int16)
     hu_zyx[inside] = synthesize(sampler, labels_zyx[inside], region, window, seed, out).hu_zyx
-    return volumes.in_order_of(volumes.like(hu_zyx, oriented), Grid.of(mask))
+    result = volumes.in_order_of(volumes.like(hu_zyx, oriented), Grid.of(mask))
+    steps_mm = [n / sampler.patch_vox * sampler.model.spacing_mm for n in hu_zyx[inside].shape]
+    if sampler.config.sampler == "preview" and max(steps_mm) > sampler.model.spacing_mm:
+        words = "preview, drawn with voxels of " + " x ".join(f"{step:.1f}" for step in steps_mm) + " mm"
+        log.info("a %s and interpolated: what is finer is not in it", words)
+        result.SetMetaData("ITK_FileNotes", words)
+    return result

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from meddiff.config import MODEL_REGIONS, DiffusionConfig, SamplingConfig
-from meddiff.diffusion.levels import at_level, carried, estimates, parts_of, size_at
+from meddiff.diffusion.levels import at_level, carried, estimates, onto_region, parts_of, size_at
 from meddiff.diffusion.sampling import levels_of, sample_levels
 from meddiff.diffusion.sliding import Condition, SlidingWindows
 from meddiff.store.patches import Crop, cut
@@ -95,6 +95,22 @@ def test_coarse_to_fine_finds_the_volume_of_a_perfect_network(size):
     anatomy = labels(size)
     levels = levels_of([Oracle()], DiffusionConfig(), Condition(anatomy, 0), COARSE_TO_FINE)
     torch.testing.assert_close(sample_levels(levels, 0), anatomy.float() / 200 - 0.5, atol=0.02, rtol=0)
+
+
+def test_a_preview_is_the_volume_as_one_window_shows_it():
+    anatomy = (2 * torch.arange(40) + 1).to(torch.uint8)[:, None, None].expand(40, 36, 44).contiguous()
+    preview = SamplingConfig(sampler="preview", bfloat16=False)
+    (level,) = levels_of([Oracle()], DiffusionConfig(), Condition(anatomy, 0), preview)
+    found = onto_region(sample_levels([level], 0), level.windows.place)
+    assert level.windows.cost.estimates == len(level.solver().timesteps) == 10
+    within_a_voxel = 2 * level.windows.place.step_zyx[0] / 200
+    torch.testing.assert_close(found, anatomy / 200 - 0.5, atol=within_a_voxel, rtol=0)
+
+
+def test_of_what_a_window_holds_there_is_no_preview():
+    preview = SamplingConfig(sampler="preview", bfloat16=False)
+    (level,) = levels_of([Oracle()], DiffusionConfig(), Condition(labels((8, 8, 8)), 0), preview)
+    assert level.windows.inner_size == (8, 8, 8)
 
 
 def test_a_stored_scan_that_is_carried_up_is_close_to_the_scan(record):

@@ -1,5 +1,6 @@
 """`meddiff synthesize`: a mask in, a CT on its grid out; and what it refuses, in one line."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -186,6 +187,22 @@ def test_around_a_volume_smaller_than_a_window_is_the_regions_air(bundle, region
     padded = windows.padded(torch.zeros(4, 16, 16))
     assert padded[6:10].abs().max() == 0
     np.testing.assert_allclose(torch.cat([padded[:6], padded[10:]]), air, atol=1e-6)
+
+
+def test_a_preview_is_coarse_and_says_so(drawn, bundle, tmp_path):
+    folder, mask, _ = drawn
+    done = synthesize(folder / "mask.nii.gz", bundle, tmp_path / "ct.nii.gz", "--preview")
+    assert done.exit_code == 0, done.output
+    preview = sitk.ReadImage(str(tmp_path / "ct.nii.gz"))
+    assert preview.GetSize() == mask.GetSize()
+    assert re.fullmatch(
+        r"preview, drawn with voxels of [\d.]+ x [\d.]+ x [\d.]+ mm", preview.GetMetaData("ITK_FileNotes")
+    )
+    fine, coarse = (
+        np.abs(np.diff(to_zyx(image), axis=2)).mean() for image in (read_image(folder / "ct.nii.gz"), preview)
+    )
+    assert coarse < 0.8 * fine
+    assert not read_image(folder / "ct.nii.gz").HasMetaDataKey("ITK_FileNotes")
 
 
 def test_a_mask_is_cut_as_the_store_cuts_and_around_it_is_air(bundle, labels_zyx, tmp_path):
