@@ -144,14 +144,21 @@ class TrainingConfig(Section):
 
 
 class DistillationConfig(Section):
-    """Progressive distillation of a trained model; what is not here is as in `training`."""
+    """Distillation of a trained model to few steps; what is not here is as in `training`."""
 
+    method: Literal["progressive", "consistency"] = Field(
+        default="progressive",
+        description="Steps halved again and again (Salimans and Ho 2022), or to the last number at once, by a student "
+        "that comes from everywhere to the same end (Heek et al. 2024) [Choice].",
+    )
     steps: int = Field(default=8, ge=1, description="Sampling steps of the few-step model [Choice].")
     first_steps: int = Field(
-        default=64, ge=2, description="Sampling steps of the trained model, which are halved and halved again [Choice]."
+        default=64, ge=2, description="Sampling steps of the trained model that is distilled [Choice]."
     )
-    training_steps: int = Field(default=10_000, ge=1, description="Optimizer steps of each halving [Choice].")
-    learning_rate: float = Field(default=1e-4, gt=0, description="Adam; decays to 0 over each halving [Choice].")
+    training_steps: int = Field(
+        default=10_000, ge=1, description="Optimizer steps of each halving, or of all [Choice]."
+    )
+    learning_rate: float = Field(default=1e-4, gt=0, description="Adam; decays to 0 over each of these [Choice].")
 
     def check(self) -> None:
         ratio, rest = divmod(self.first_steps, self.steps)

@@ -1,7 +1,10 @@
-"""Progressive distillation of a trained model to few steps (Salimans and Ho 2022).
+"""Distillation of a trained model to few steps: halved again and again, or at once.
 
-Choice: progressive distillation, because each halving is an ordinary training run with a target that is computed, not
-bootstrapped, the sampler of the result is plain DDIM, and a student of N steps is never far from its teacher of 2 N.
+Choice: progressive distillation (Salimans and Ho 2022), because each halving is an ordinary training run with a target
+that is computed, not bootstrapped, the sampler of the result is plain DDIM, and a student of N steps is never far from
+its teacher of 2 N. And for very few steps multistep consistency distillation (Heek et al. 2024), which differs in the
+target alone: distribution matching trains a second network beside the student, shortcuts and mean flows need a network
+with one more input.
 """
 
 import copy
@@ -9,7 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from meddiff.config import Config
+from meddiff.config import Config, DistillationConfig
 from meddiff.config.stages import params_of
 from meddiff.diffusion.schedule import Schedule
 from meddiff.machine.device import choose_device
@@ -20,19 +23,21 @@ from meddiff.store.query import open_store
 from meddiff.training import distributed
 from meddiff.training.loop import train
 from meddiff.training.monitor import Monitor
-from meddiff.training.objective import Distillation
+from meddiff.training.objective import Consistency, Distillation, Objective
 from meddiff.training.records import TrainingRecords
 from meddiff.training.run import Run
 
 
 def distill(config: Config, teacher: Path, store: list[Path], runs: Path, out: Path, max_minutes: float) -> None:
-    """Halve a model's steps until `config.distillation.steps` are left, and write the bundle.
+    """Distil a model to `config.distillation.steps` steps, and write the bundle.
+
+    Each run lies where a distillation to its own number of steps looks for it, so that one to fewer goes on from there.
 
     Args:
         config: the sections of the stage `distill`.
         teacher: bundle of the model to distil.
         store: the store's shard indices.
-        runs: folder of the run folders, one for each halving; a stopped one goes on.
+        runs: folder of the run folders, one for each student; a stopped one goes on.
         out: folder of the bundle.
         max_minutes: end with a checkpoint after this time.
 
@@ -44,30 +49,35 @@ def distill(config: Config, teacher: Path, store: list[Path], runs: Path, out: P
     device = distributed.local_device(choose_device(config.machine.device))
     bundle = find_bundle(teacher)
     model = FoundationModel.from_pretrained(bundle, device)
-    settings = params_of(config.with_model(model.name), "distill")
-    identity = digest([settings, records.digest, sha256(bundle / WEIGHTS)])
+    weights = sha256(bundle / WEIGHTS)
     with distributed.process_group(device):
-        for steps in halvings(config.distillation.first_steps, config.distillation.steps):
-            folder = runs / f"{model.name}-{steps}-steps-{identity}"
+        for steps in students(config.distillation):
+            settings = params_of(_to_steps(config, steps).with_model(model.name), "distill")
+            folder = runs / f"{model.name}-{steps}-steps-{digest([settings, records.digest, weights])}"
             records.claim(folder, settings)
             left = max_minutes - (time.monotonic() - began) / 60
             name, training_steps = f"distill {model.name} to {steps} steps", config.distillation.training_steps
             run = Run(name, folder, config.seed, device, training_steps, left, config.machine)
-            model = _halve(model, steps, run, records, config)
+            model = _distil_once(model, steps, run, records, config)
             if steps == config.distillation.steps and distributed.rank() == 0:
                 model.save(out, records.facts(run, config.training.samples_per_step))
 
 
-def halvings(first: int, last: int) -> list[int]:
-    """Return the steps of each student: half of `first`, a quarter of it, and so on down to `last`."""
-    students = []
-    while first > last:
-        first //= 2
-        students.append(first)
-    return students
+def students(settings: DistillationConfig) -> list[int]:
+    """Return the steps of each student: half of `first_steps`, a quarter of it, and so on, or the last one's alone."""
+    if settings.method == "consistency":
+        return [settings.steps]
+    halvings = settings.first_steps.bit_length() - settings.steps.bit_length()
+    return [settings.first_steps >> number for number in range(1, halvings + 1)]
 
 
-def _halve(teacher: FoundationModel, steps: int, run: Run, records: TrainingRecords, config: Config) -> FoundationModel:
+def _to_steps(config: Config, steps: int) -> Config:
+    return config.model_copy(update={"distillation": config.distillation.model_copy(update={"steps": steps})})
+
+
+def _distil_once(
+    teacher: FoundationModel, steps: int, run: Run, records: TrainingRecords, config: Config
+) -> FoundationModel:
     """Return the student of one run.
 
     Choice: a tenth of the run warms up, because Adam's first steps move a trained network far.
@@ -89,7 +99,11 @@ def _halve(teacher: FoundationModel, steps: int, run: Run, records: TrainingReco
     student = copy.deepcopy(teacher.network).train().requires_grad_(True)
     student.activation_checkpointing = config.machine.activation_checkpointing
     schedule = Schedule(diffusion.timesteps, run.device)
-    objective = Distillation(student, teacher.network, schedule, diffusion.prediction, before, steps)
+    known, prediction = Objective(teacher.network, schedule, before), diffusion.prediction
+    if settings.method == "progressive":
+        objective = Distillation(student, known, prediction, steps, 2 * steps)
+    else:
+        objective = Consistency(student, known, prediction, steps, settings.first_steps)
     levels, drawer = config.variant(teacher.name).levels, augmented(config.augmentation)
     samples = run.steps * training.samples_per_step
     data = records.patches(samples, levels, config.model.patch_vox, config.seed, drawer)

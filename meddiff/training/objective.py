@@ -1,4 +1,4 @@
-"""What training minimises: the L1 loss of Eq. 1 and 2, and that of progressive distillation."""
+"""What training minimises: the L1 loss of Eq. 1 and 2, and those of distillation to few steps."""
 
 from typing import NamedTuple
 
@@ -62,6 +62,12 @@ class Objective(nn.Module):
         x_t = self.schedule.add_noise(batch.image, noise, t_B)
         return self._error(batch, x_t, t_B, self.schedule.target(self.prediction, batch.image, noise, t_B))
 
+    def ddim_step(self, batch: Sample, x_t: Tensor, t_B: Tensor, next_t_B: Tensor) -> Tensor:
+        """Return x at an earlier timestep by one step of DDIM, with x_0 clipped as in sampling."""
+        estimate = _estimate(self.whole, batch, x_t, t_B).float()
+        x0 = self.schedule.to_x0(self.prediction, estimate, x_t, t_B).clamp(-1, 1)
+        return self.schedule.ddim_step(x0, x_t, t_B, next_t_B)
+
     def _error(self, batch: Sample, x_t: Tensor, t_B: Tensor, target: Tensor) -> Tensor:
         estimate = _estimate(self.whole, batch, x_t, t_B)
         return F.l1_loss(estimate.float(), target, reduction="none").mean((1, 2, 3, 4))
@@ -97,63 +103,77 @@ class Distillation(Objective):
 
     Args:
         student: the network that learns.
-        teacher: the network that is halved; it does not change.
-        schedule: the noise schedule.
+        teacher: the network that is halved, and what it estimates; it does not change.
         prediction: what the student estimates: `v` or `sample`.
-        teacher_prediction: what the teacher estimates.
-        steps: of the student; twice as many of the teacher.
+        steps: of the student.
+        teacher_steps: of the teacher; twice as many.
     """
 
     solver, spacing = "ddim", "trailing"  # those that it learns
 
-    def __init__(
-        self,
-        student: nn.Module,
-        teacher: nn.Module,
-        schedule: Schedule,
-        prediction: str,
-        teacher_prediction: str,
-        steps: int,
-    ) -> None:
-        super().__init__(student, schedule, prediction)
+    def __init__(self, student: nn.Module, teacher: Objective, prediction: str, steps: int, teacher_steps: int) -> None:
+        super().__init__(student, teacher.schedule, prediction)
         self.teacher = teacher.requires_grad_(False)
-        self.teacher_prediction, self.sample_steps = teacher_prediction, steps
+        self.sample_steps, self.teacher_steps = steps, teacher_steps
 
     def with_network(self, network: nn.Module) -> "Distillation":
-        return Distillation(
-            network, self.teacher, self.schedule, self.prediction, self.teacher_prediction, self.sample_steps
-        )
+        return type(self)(network, self.teacher, self.prediction, self.sample_steps, self.teacher_steps)
 
     def forward(self, batch: Sample, noising: Noising) -> Tensor:
         """Return the mean absolute error of the student's estimate for each sample, (B), float32.
 
-        The timesteps of `noising` are moved to the student's own.
+        The timesteps of `noising` are moved to those at which the student learns.
         """
         noise, drawn_B = noising
-        step_B = drawn_B * self.sample_steps // self.schedule.timesteps
-        t_B, middle_B, end_B = (self._boundary(2 * step_B + half) for half in (0, 1, 2))
+        t_B, next_B, end_B = self._way(drawn_B)
         x_t = self.schedule.add_noise(batch.image, noise, t_B)
         with torch.no_grad():
-            x_end = self._teach(batch, self._teach(batch, x_t, t_B, middle_B), middle_B, end_B)
+            x_end = self._to_end(batch, self.teacher.ddim_step(batch, x_t, t_B, next_B), next_B, end_B)
             x0 = self._single_step_x0(x_t, x_end, t_B, end_B)
             target = self.schedule.target(self.prediction, x0, self.schedule.noise(x0, x_t, t_B), t_B)
         return self._error(batch, x_t, t_B, target)
 
-    def _boundary(self, half_steps_B: Tensor) -> Tensor:
-        """Return the timestep after so many steps of the teacher; those of all halvings lie within each other."""
-        return (self.schedule.timesteps * (1 - half_steps_B / (2 * self.sample_steps))).round().long() - 1
+    def _way(self, drawn_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the timesteps of one step of the student: where it begins, after the teacher's first step, its end."""
+        step_B = drawn_B * self.sample_steps // self.schedule.timesteps
+        return self._boundary(2 * step_B), self._boundary(2 * step_B + 1), self._boundary(2 * step_B + 2)
 
-    def _teach(self, batch: Sample, x_t: Tensor, t_B: Tensor, next_t_B: Tensor) -> Tensor:
-        """Take one of the teacher's steps, with x_0 clipped as in sampling."""
-        estimate = _estimate(self.teacher, batch, x_t, t_B).float()
-        x0 = self.schedule.to_x0(self.teacher_prediction, estimate, x_t, t_B).clamp(-1, 1)
-        return self.schedule.ddim_step(x0, x_t, t_B, next_t_B)
+    def _to_end(self, batch: Sample, x: Tensor, t_B: Tensor, end_B: Tensor) -> Tensor:
+        """Return x at the end of the student's step from where the teacher's first step led."""
+        return self.teacher.ddim_step(batch, x, t_B, end_B)
+
+    def _boundary(self, teacher_steps_B: Tensor) -> Tensor:
+        """Return the timestep after so many steps of the teacher; those of all halvings lie within each other."""
+        return (self.schedule.timesteps * (1 - teacher_steps_B / self.teacher_steps)).round().long() - 1
 
     def _single_step_x0(self, x_t: Tensor, x_end: Tensor, t_B: Tensor, end_B: Tensor) -> Tensor:
         alpha, sigma = self.schedule.coefficients(t_B)
         alpha_end, sigma_end = self.schedule.coefficients(end_B)
         ratio = sigma_end / sigma
         return (x_end - ratio * x_t) / (alpha_end - ratio * alpha)
+
+
+class Consistency(Distillation):
+    """Multistep consistency distillation: all that lies on one way of the teacher shall lead the student to its end.
+
+    Heek et al. 2024, Algorithm 1, of which progressive distillation is the case of two steps: the time is cut into the
+    student's steps. From any of the teacher's timesteps the teacher takes one step, the student itself leads from there
+    to the end of its own, and that is its target. The teacher's last step before each end is a target without the
+    student, from where what is right spreads to earlier timesteps.
+
+    Choice: steps of DDIM, without the paper's correction of their noise, and a teacher's grid that stays as it is.
+    """
+
+    def _way(self, drawn_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        done_B, length = (
+            drawn_B * self.teacher_steps // self.schedule.timesteps,
+            self.teacher_steps // self.sample_steps,
+        )
+        return self._boundary(done_B), self._boundary(done_B + 1), self._boundary((done_B // length + 1) * length)
+
+    def _to_end(self, batch: Sample, x: Tensor, t_B: Tensor, end_B: Tensor) -> Tensor:
+        is_there = (t_B == end_B).view(-1, 1, 1, 1, 1)
+        return x.where(is_there, self.ddim_step(batch, x, t_B.clamp(min=0), end_B))
 
 
 def _estimate(network: nn.Module, batch: Sample, x_t: Tensor, t_B: Tensor) -> Tensor:

@@ -3,12 +3,12 @@ Distill: a model that samples in few steps. No other rule asks for it.
 
     snakemake --cores 8 results/models/meddiff-fm/few-steps/model.safetensors
 
-Input: a model and the crop store. Output: a model bundle; its halvings' checkpoints lie in runs/.
+Input: a model and the crop store. Output: a model bundle; its runs' checkpoints lie in runs/.
 """
 
 
 rule distill:
-    """Halve a model's sampling steps until few are left; a stopped one goes on from its newest checkpoint."""
+    """Bring a model's sampling steps down to a few; a stopped one goes on from its newest checkpoint."""
     input:
         teacher="<results>/models/{model}/model.safetensors",
         store=STORE,

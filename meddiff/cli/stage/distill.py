@@ -17,7 +17,7 @@ def distill(
     max_minutes: MaxMinutes = float("inf"),
     threads: Threads = None,
 ) -> None:
-    """Halve a model's sampling steps until few are left; the same command goes on after a stop."""
+    """Bring a model's sampling steps down to a few; the same command goes on after a stop."""
     from meddiff.machine.device import set_up_cpu
     from meddiff.training.distill import distill as run
 
