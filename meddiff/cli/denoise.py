@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from meddiff.cli.jobs import Job, jobs_of, run_jobs
+from meddiff.cli.jobs import Job, jobs_of, run_jobs, to_do
 from meddiff.cli.options import (
     AnatomyMask,
     AnatomyVersion,
@@ -54,7 +54,7 @@ def denoise(
     those of the scan, in its order. A DICOM folder gives a DICOM series, marked as derived, in the same study.
     """
     jobs = jobs_of(scan, out, anatomy)
-    for job in jobs:
+    for job in to_do(jobs):
         check_result_out(job.out, job.scan, job.anatomy)
     check_region(region)
     opened = open_model(model, config, device, threads, anyway)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from meddiff.cli.jobs import Job, jobs_of, run_jobs
+from meddiff.cli.jobs import Job, jobs_of, run_jobs, to_do
 from meddiff.cli.options import (
     AnatomyMask,
     AnatomyVersion,
@@ -55,7 +55,7 @@ def detect(
     known lesions, as the pipeline does (`metrics/score_anomaly.csv`, in half HU windows).
     """
     jobs = jobs_of(scan, out, anatomy, mask_out)
-    for job in jobs:
+    for job in to_do(jobs):
         check_result_out(job.out, job.scan, job.anatomy)
         if job.mask_out:
             check_labels_out(job.mask_out, job.scan, job.anatomy, job.out, option="--mask-out")

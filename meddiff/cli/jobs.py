@@ -1,6 +1,7 @@
 """One scan, or a folder of them: what is done is left alone, what fails is told, and at the end stands a table."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,10 @@ from pathlib import Path
 
 import typer
 
+from meddiff.cli.options import naming
 from meddiff.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class Job:
     out: Path
     anatomy: Path | None = None
     mask_out: Path | None = None
+    name: str = ""  # of several
 
 
 @dataclass(frozen=True)
@@ -35,26 +40,58 @@ class Outcome:
         return json.dumps(facts | {"seconds": round(self.seconds, 1), "reason": self.reason})
 
     def as_row(self) -> str:
-        return f"{self.job.scan.name:40} {self.status:8} {self.seconds:8.1f} s  {self.reason}".rstrip()
+        return f"{self.job.name:40} {self.status:8} {self.seconds:8.1f} s  {self.reason}".rstrip()
 
 
 def jobs_of(scan: Path, out: Path, anatomy: Path | None = None, mask_out: Path | None = None) -> list[Job]:
-    """Return the job of a scan, or one for each volume file of a folder.
+    """Return the job of a scan, or one for each volume file of a folder, or for each DICOM folder at any depth in it.
 
-    Results, masks and given anatomy lie in folders too, each under its scan's name. A folder without volume files is a
-    DICOM folder: one scan.
+    Results, masks and given anatomy lie in folders too, each under its scan's name, or where its DICOM folder lies; a
+    mask of that is a volume. Nothing that a DICOM file says of the patient goes into a name.
 
     Raises:
         UserError: results would lie beside the scans.
     """
     from meddiff.volumes.volumes import is_volume_file
 
-    names = sorted(path.name for path in scan.iterdir() if is_volume_file(path)) if scan.is_dir() else []
-    if not names:
+    if not scan.is_dir():
         return [Job(scan, out, anatomy, mask_out)]
-    if out.resolve() in (scan.resolve(), anatomy and anatomy.resolve(), mask_out and mask_out.resolve()):
+    names = sorted(path.name for path in scan.iterdir() if is_volume_file(path))
+    folders = [] if names else dicom_folders(scan)
+    if not names and not folders:
+        return [Job(scan, out, anatomy, mask_out)]
+    places = [out, *out.parents] if folders else [out]
+    if scan.resolve() in [place.resolve() for place in places] or out in (anatomy, mask_out):
         raise UserError(f"--out {out}: the folder of the scans or of the masks; give another one")
-    return [Job(scan / n, out / n, anatomy and anatomy / n, mask_out and mask_out / n) for n in names]
+    masks = {name: name for name in names} | {folder: f"{folder}.nii.gz" for folder in folders}
+    return [Job(scan / n, out / n, anatomy and anatomy / n, mask_out and mask_out / m, n) for n, m in masks.items()]
+
+
+def dicom_folders(root: Path) -> list[str]:
+    """Return where DICOM folders with a CT lie below a folder that is none itself; the log says which have no CT."""
+    from meddiff.derived.series import single_frames
+    from meddiff.volumes.dicom.headers import is_dicom
+
+    def has_slices(folder: Path) -> bool:
+        return any(path.name.upper() != "DICOMDIR" and is_dicom(path) for path in sorted(folder.iterdir()))
+
+    if has_slices(root):
+        return []
+    found = []
+    for folder in sorted(path for path in root.rglob("*") if path.is_dir() and has_slices(path)):
+        name = folder.relative_to(root).as_posix()
+        try:
+            with naming(Path(name)):
+                single_frames(folder)
+            found.append(name)
+        except UserError as error:
+            log.warning("left out: %s", error)
+    return found
+
+
+def to_do(jobs: Sequence[Job]) -> list[Job]:
+    """Return those of several jobs that were not done before, or the one."""
+    return [job for job in jobs if len(jobs) == 1 or not job.out.exists()]
 
 
 def run_jobs(jobs: Sequence[Job], work: Callable[[Job], None], as_json: bool = False) -> None:

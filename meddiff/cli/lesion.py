@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meddiff.cli.jobs import Job, jobs_of, run_jobs
+from meddiff.cli.jobs import Job, jobs_of, run_jobs, to_do
 from meddiff.cli.options import (
     AnatomyMask,
     AnatomyVersion,
@@ -99,7 +99,7 @@ def inpaint(
 ) -> None:
     """Write the scan with a lesion drawn into it; beyond the mask and its margin every voxel is as it was."""
     jobs = jobs_of(scan, out, anatomy, mask_out)
-    for job in jobs:
+    for job in to_do(jobs):
         check_result_out(job.out, job.scan, job.anatomy, lesion)
         if job.mask_out:
             check_labels_out(job.mask_out, job.scan, job.anatomy, lesion, job.out, option="--mask-out")

@@ -34,7 +34,10 @@ OwnModel = Annotated[
     typer.Option("--model", help="A model bundle's folder, or its id on Hugging Face; none: the package's own."),
 ]
 ScanFile = Annotated[
-    Path, typer.Argument(metavar="SCAN", help="NIfTI, NRRD or MHA file, a folder of such files, or a DICOM folder.")
+    Path,
+    typer.Argument(
+        metavar="SCAN", help="NIfTI, NRRD or MHA file, a DICOM folder, or a folder of such files or folders."
+    ),
 ]
 AnatomyMask = Annotated[
     Path | None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from meddiff.cli.jobs import Job, jobs_of, run_jobs
+from meddiff.cli.jobs import Job, jobs_of, run_jobs, to_do
 from meddiff.cli.options import (
     AnatomyMask,
     AnatomyVersion,
@@ -46,7 +46,7 @@ def superres(
     Its axes run as those of the scan do, nearest to which the patient's are.
     """
     jobs = jobs_of(scan, out, anatomy)
-    for job in jobs:
+    for job in to_do(jobs):
         check_result_out(job.out, job.scan, job.anatomy)
     check_region(region)
     opened = open_model(model, config, device, threads, anyway, super_resolution=control)

@@ -53,9 +53,9 @@ def default_bundle(name: str) -> Path:
     if name in shipped_names():
         return shipped_bundle(name)
     if not TRAINED_HERE[name].is_dir():
-        option = "--model" if name == "meddiff-fm" else "--control"
+        option, argument = ("--model", "") if name == "meddiff-fm" else ("--control", f"{name.replace('-', '_')}=")
         raise UserError(
-            f"{option} is not given, no {name} comes with this installation and none lies in {TRAINED_HERE[name]}; "
-            f"give a folder with {option}, or train one first (`make demo`)"
+            f"no {name} comes with this installation and none lies in {TRAINED_HERE[name]}; give a folder "
+            f'with {option}, or train one first (`make demo`); from Python: from_pretrained({argument}"...")'
         )
     return TRAINED_HERE[name]

@@ -2,10 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from meddiff.cli.jobs import Job, jobs_of, run_jobs
+from meddiff.cli.jobs import Job, jobs_of, run_jobs, to_do
 from meddiff.errors import UserError
+from tests.volumes.dicom.files import write_series
+
+HU = np.zeros((3, 4, 4))
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ def work(job):
 
 def test_a_folder_of_volumes_is_a_job_for_each_with_its_own_files(scans, tmp_path):
     first, second = jobs_of(scans, tmp_path / "out", tmp_path / "masks")
-    assert first == Job(scans / "a.mha", tmp_path / "out/a.mha", tmp_path / "masks/a.mha")
+    assert first == Job(scans / "a.mha", tmp_path / "out/a.mha", tmp_path / "masks/a.mha", name="a.mha")
     assert second.scan.name == "b.nii.gz"
 
 
@@ -35,6 +39,53 @@ def test_a_file_and_a_dicom_folder_are_one_job(scans, tmp_path):
     (tmp_path / "dicom/IM0001").touch()
     for scan in (scans / "b.nii.gz", tmp_path / "dicom"):
         assert jobs_of(scan, tmp_path / "out") == [Job(scan, tmp_path / "out")]
+
+
+@pytest.fixture
+def export(tmp_path):
+    """What a hospital gives: a folder for each patient and series, an index, a report and a localizer."""
+    for folder in ("a/1", "a/2/thin", "b"):
+        write_series(tmp_path / "export" / folder, HU)
+    write_series(
+        tmp_path / "export/a/0",
+        HU,
+        edit=lambda _, tags: setattr(tags, "ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]),
+    )
+    (tmp_path / "export/DICOMDIR").write_bytes((tmp_path / "export/b/1-0.dcm").read_bytes())
+    (tmp_path / "export/a/report.txt").write_text("no DICOM")
+    return tmp_path / "export"
+
+
+def test_a_folder_of_dicom_folders_is_a_job_for_each_that_has_a_ct(export, tmp_path, caplog):
+    jobs = jobs_of(export, tmp_path / "out", tmp_path / "masks", tmp_path / "found")
+    assert [job.name for job in jobs] == ["a/1", "a/2/thin", "b"]
+    assert jobs[1] == Job(
+        export / "a/2/thin",
+        tmp_path / "out/a/2/thin",
+        tmp_path / "masks/a/2/thin",
+        tmp_path / "found/a/2/thin.nii.gz",
+        "a/2/thin",
+    )
+    (line,) = caplog.messages
+    assert line.startswith("left out: a/0: ")
+    assert "localizer" in line
+
+
+def test_of_dicom_folders_those_that_are_done_are_left_alone(export, tmp_path, capsys):
+    jobs = jobs_of(export, tmp_path / "out")
+    (tmp_path / "out/b").mkdir(parents=True)
+    assert [job.name for job in to_do(jobs)] == ["a/1", "a/2/thin"]
+    run_jobs(jobs, lambda job: job.out.mkdir(parents=True))
+    assert [row.split()[:2] for row in capsys.readouterr().out.splitlines()] == [
+        ["a/1", "done"],
+        ["a/2/thin", "done"],
+        ["b", "skipped"],
+    ]
+
+
+def test_results_do_not_lie_among_dicom_folders(export):
+    with pytest.raises(UserError, match="the folder of the scans"):
+        jobs_of(export, export / "out")
 
 
 def test_results_do_not_replace_the_scans(scans):

@@ -79,8 +79,13 @@ def test_a_file_that_is_not_the_packed_one_is_refused(tmp_path, packed, monkeypa
 
 def test_the_default_is_the_shipped_model_and_else_what_was_trained_here(packed, tmp_path, monkeypatch, nothing):
     for name, folder in TRAINED_HERE.items():
-        with pytest.raises(UserError, match=f"no {name} comes with this installation and none lies in {folder}"):
+        with pytest.raises(
+            UserError, match=f"no {name} comes with this installation and none lies in {folder}"
+        ) as told:
             default_bundle(name)
+        option, argument = ("--model", '("') if name == "meddiff-fm" else ("--control", f'({name.replace("-", "_")}="')
+        assert f"with {option}, " in str(told.value)
+        assert f"from Python: from_pretrained{argument}" in str(told.value)
         folder.mkdir(parents=True)
         assert default_bundle(name) == folder
     monkeypatch.setattr(weights, "FOLDER", packed)
