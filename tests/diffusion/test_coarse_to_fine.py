@@ -4,7 +4,7 @@ import pytest
 
 from meddiff.config import CoarseToFineConfig, SamplingConfig
 
-from .windowed_field import measured
+from .windowed_field import FewSteps, measured
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +32,12 @@ def test_steps_at_the_level_of_patches_decide_what_is_fine():
     ]
     assert fine == sorted(fine)
     assert fine[0] < 0.75 < fine[1]
+
+
+def test_a_few_step_model_keeps_what_is_fine_and_one_of_its_steps_does_for_patches():
+    few = {"solver": "ddim", "spacing": "trailing", "steps": 2}  # the recipe of a bundle of two steps
+    config = SamplingConfig(bfloat16=False, sampler="coarse-to-fine").model_copy(update=few)
+    bands, seams, windows = measured(config, seeds=2, network=FewSteps(2))
+    assert bands == pytest.approx([1] * 4, abs=0.12)
+    assert seams < 1.1
+    assert windows == 2 * 1 + 1 * 27 + 1 * 125  # each level begins with the timestep whose noise is nearest

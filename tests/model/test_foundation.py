@@ -219,7 +219,9 @@ def test_a_configuration_that_contradicts_the_recipe_is_refused(bundle):
         replace(bundle[0], sampling=MEASURED).recipe(SamplingConfig(solver="ddim"))
 
 
-def test_a_distilled_model_takes_no_other_recipe(bundle, tmp_path):
+def test_a_distilled_model_takes_no_other_steps_and_any_sampler(bundle, tmp_path):
+    own = replace(bundle[0], steps=4).recipe(SamplingConfig(sampler="coarse-to-fine", steps=6))
+    assert (own.sampler, own.solver, own.steps, own.spacing) == ("coarse-to-fine", "ddim", 4, "trailing")
     replace(bundle[0], steps=4).save(tmp_path / "student", TRAINING)
     with pytest.raises(UserError, match="was distilled to 4 steps of DDIM, which are its recipe"):
         write_recipe(tmp_path / "student", MEASURED)
