@@ -109,7 +109,9 @@ class TrainingConfig(Section):
     spike_factor: float = Field(
         default=10.0, gt=1, description="A step whose loss is this many times the usual one is skipped [Choice]."
     )
-    bfloat16: bool = Field(default=True, description="Autocast to bfloat16; weights stay float32 [Choice].")
+    bfloat16: bool = Field(
+        default=True, description="Autocast to bfloat16 where the device is made for it; weights stay float32 [Choice]."
+    )
     start_from: str | None = Field(
         default=None,
         description="Bundle whose weights pretraining begins with, a folder or an id on Hugging Face; `{model}` stands "

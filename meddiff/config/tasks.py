@@ -58,7 +58,10 @@ class SamplingConfig(Section):
         default=0.5, ge=0, lt=1, description="Overlap of windows that are averaged [3.3, Fig. 4; share: Choice]."
     )
     skip_air: bool = Field(default=True, description="Windows without any anatomy are air, not computed [Choice].")
-    bfloat16: bool = Field(default=True, description="Network in bfloat16; the volume stays float32 [Choice].")
+    bfloat16: bool = Field(
+        default=True,
+        description="Network in bfloat16 where the device is made for it; the volume stays float32 [Choice].",
+    )
     coarse_to_fine: CoarseToFineConfig = Field(
         default=CoarseToFineConfig(),
         description="For `sampler: coarse-to-fine`, whose first level takes `steps`.",

@@ -1,7 +1,9 @@
-"""Choosing where tensors live and how many threads work on them."""
+"""Choosing where tensors live, in what precision they are, and how many threads work on them."""
 
 import ctypes
+import logging
 import os
+from functools import cache
 
 import torch
 
@@ -9,6 +11,7 @@ from meddiff.errors import UserError
 from meddiff.machine.gpus import take_gpus
 from meddiff.machine.threads import available_threads
 
+log = logging.getLogger(__name__)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
@@ -32,6 +35,29 @@ def choose_device(name: str, gpus: int = 1) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("machine.device: 'cuda' is configured but torch sees no GPU; set machine.device: auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@cache
+def has_bfloat16(kind: str) -> bool:
+    """Tell whether devices of this kind (`torch.device.type`) are made for bfloat16; it is said where they are not.
+
+    Choice: the others compute in float32 whatever is configured. Theirs is an emulation: with AVX2 alone a step of
+    training takes six times as long in bfloat16 as in float32.
+    """
+    if kind == "cuda":
+        made_for_it = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif kind == "cpu":
+        made_for_it = any(has for name, has in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
+    else:
+        made_for_it = True
+    if not made_for_it:
+        log.info("networks compute in float32: this %s has no instructions for bfloat16", kind)
+    return made_for_it
+
+
+def autocast(device: torch.device, bfloat16: bool) -> torch.autocast:
+    """Return autocast to bfloat16, where that is wanted and the device is made for it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and has_bfloat16(device.type))
 
 
 def set_up_cpu(threads: int | None) -> None:

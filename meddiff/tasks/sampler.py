@@ -12,7 +12,7 @@ from meddiff.config import MODEL_REGIONS, MachineConfig, Region, SamplingConfig
 from meddiff.diffusion.sampling import Level, levels_of
 from meddiff.diffusion.sliding import Condition, Network, Place, SlidingWindows
 from meddiff.errors import UserError
-from meddiff.machine.device import choose_device
+from meddiff.machine.device import choose_device, has_bfloat16
 from meddiff.machine.files import digest, sha256
 from meddiff.model.control_bundle import CONTROL_WEIGHTS, load_controlled
 from meddiff.model.controlnet import ControlledUNet
@@ -40,8 +40,8 @@ class Sampler:
         self, bundle: Path | str, config: SamplingConfig, machine: MachineConfig, control: Path | None = None
     ) -> None:
         folder = find_bundle(bundle)
-        precision = torch.bfloat16 if config.bfloat16 else torch.float32
         first = choose_device(machine.device, machine.gpus)
+        precision = torch.bfloat16 if config.bfloat16 and has_bfloat16(first.type) else torch.float32
         if control:
             self.model = load_controlled(control, folder, first, precision)
             self.weights = control / CONTROL_WEIGHTS

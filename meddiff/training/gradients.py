@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from meddiff.config import TrainingConfig
+from meddiff.machine.device import autocast
 from meddiff.machine.seeds import seed_from
 from meddiff.machine.shared_memory import readers_with_room
 from meddiff.store.patches import PatchDataset, Sample, collate
@@ -95,7 +96,7 @@ class Gradients:
 
     def _backward(self, batch: Sample, step: int, part: int) -> Tensor:
         noising = Noising.draw(batch, self._objective.schedule.timesteps, seed_from(self._run.seed, step, part))
-        with torch.autocast(self._run.device.type, torch.bfloat16, enabled=self._config.bfloat16):
+        with autocast(self._run.device, self._config.bfloat16):
             loss = self._objective(batch, noising).mean()
         (loss / self._config.accumulation).backward()
         return loss.detach()

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from meddiff.config import TrainingConfig
 from meddiff.errors import TimeSliceEnded, UserError
+from meddiff.machine.device import autocast
 from meddiff.store.patches import PatchDataset
 from meddiff.training import checkpoint, distributed
 from meddiff.training.gradients import Gradients, Outcome
@@ -188,7 +189,7 @@ def _watch(
     if monitor is None:
         return
     averaged = objective.with_network(state.ema.module)
-    with torch.autocast(run.device.type, torch.bfloat16, enabled=config.bfloat16):
+    with autocast(run.device, config.bfloat16):
         if state.step % run.machine.validate_every == 0 or state.step == run.steps:
             status.validation(state.step, monitor.losses(averaged))
         if state.step and (state.step % run.machine.sample_every == 0 or state.step == run.steps):

@@ -18,6 +18,8 @@ from nnunetv2.configuration import default_num_processes
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from meddiff.machine.device import autocast
+
 
 class LengthTrainer(nnUNetTrainer):
     """nnU-Net's trainer with another number of epochs and iterations."""
@@ -93,11 +95,11 @@ class ShortTrainer(LengthTrainer):
         """Skip nnU-Net's own validation: its mean over absent classes is not a number."""
 
     def train_step(self, batch: dict) -> dict:
-        """One step as nnU-Net's, in bfloat16 also on a CPU, where that is nearly twice as fast."""
+        """One step as nnU-Net's, in bfloat16 also on a CPU that is made for it: nearly twice as fast."""
         if self.device.type != "cpu":
             return super().train_step(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(self.device, bfloat16=True):
             output = self.network(batch["data"])
         loss = self.loss([scale.float() for scale in output], batch["target"])
         loss.backward()
