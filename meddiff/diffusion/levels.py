@@ -33,7 +33,8 @@ def parts_of(config: SamplingConfig, prediction: str, size_zyx: Sequence[int], p
     """Return how a region of some size is drawn, coarse to fine; the paper's sampler knows the level of patches alone.
 
     Choice: a region that a double crop holds is not drawn as a whole before, one that a patch holds at no other level.
-    A level ends at a tenth of the noise with which the next begins: what is finer would be lost in that.
+    A level ends at a tenth of the noise with which the next begins: what is finer would be lost in that. A few-step
+    model takes its own steps at each level, from that noise to a clean volume.
 
     Args:
         config: the sampler and its steps.
@@ -41,13 +42,14 @@ def parts_of(config: SamplingConfig, prediction: str, size_zyx: Sequence[int], p
         size_zyx: of the region.
         patch_vox: edge of the model's patch.
     """
-    first_steps, longest, own = config.recipe(prediction).steps, max(size_zyx), config.coarse_to_fine
+    (_, first_steps, spacing), longest, own = config.recipe(prediction), max(size_zyx), config.coarse_to_fine
     finer = (longest > patch_vox) + (longest > 2 * patch_vox)
     if config.sampler == "sliding-windows" or not finer:
         return [Part("patch", first_steps)]
     if config.sampler == "preview":
         return [Part("image", first_steps)]
-    steps = [first_steps, *(own.double_steps, own.patch_steps)[-finer:]]
+    later_steps = (own.double_steps, own.patch_steps) if spacing == "log-snr" else (first_steps, first_steps)
+    steps = [first_steps, *later_steps[-finer:]]
     begins = [MOST_NOISE, *(own.double_noise, own.patch_noise)[-finer:]]
     ends = [*(noise * END_SHARE for noise in begins[1:]), own.last_noise]
     spans = itertools.starmap(Span, zip(begins, ends, strict=True))
@@ -55,7 +57,10 @@ def parts_of(config: SamplingConfig, prediction: str, size_zyx: Sequence[int], p
 
 
 def estimates(config: SamplingConfig, prediction: str, size_zyx: Sequence[int], patch_vox: int) -> tuple[int, int]:
-    """Return how many windows are estimated for a region that is all body, and of how many conditions are encoded."""
+    """Return how many windows are estimated for a region that is all body, and of how many conditions are encoded.
+
+    Of a few-step model they are at most as many.
+    """
     counts = []
     overlap = own_windows(config).overlap if config.windows == "averaged" else 0.0
     parts = parts_of(config, prediction, size_zyx, patch_vox)

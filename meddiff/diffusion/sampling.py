@@ -57,7 +57,7 @@ class Level:
     Args:
         windows: the estimates of the volume of this level.
         steps: of the solver; none: as configured.
-        span: of the noise; none: from noise alone to the clean volume. Any other is that of dpm-solver++.
+        span: of the noise; none: from noise alone to the clean volume.
     """
 
     windows: SlidingWindows

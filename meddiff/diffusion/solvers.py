@@ -132,18 +132,24 @@ def make_solver(name: str, steps: int, timesteps: int, spacing: str = "trailing"
         steps: of the solver.
         timesteps: T of the model.
         spacing: `trailing`, even in t, or `log-snr`, see `log_snr_timesteps`; that for dpm-solver++ alone.
-        span: of the noise, for `log-snr`.
+        span: of the noise; `trailing` ends at the clean volume all the same.
     """
     if spacing == "log-snr":
         taken = log_snr_timesteps(steps, timesteps, span or WHOLE)
     else:
-        taken = trailing_timesteps(steps, timesteps)
+        taken = trailing_timesteps(steps, timesteps, span or WHOLE)
     return Solver(name, taken, Schedule(timesteps))
 
 
-def trailing_timesteps(steps: int, timesteps: int) -> list[int]:
-    """Return timesteps that are even in t, from T - 1 on, where a volume of pure noise belongs (Lin et al. 2024)."""
-    return [round(timesteps - step * timesteps / steps) - 1 for step in range(steps)]
+def trailing_timesteps(steps: int, timesteps: int, span: Span = WHOLE) -> list[int]:
+    """Return timesteps that are even in t, from T - 1 on, where a volume of pure noise belongs (Lin et al. 2024).
+
+    With less noise to begin with they are those from the nearest one on, as a few-step model knows no others.
+    """
+    even = [round(timesteps - step * timesteps / steps) - 1 for step in range(steps)]
+    noise = Schedule(timesteps).noise_to_signal.clamp(max=MOST_NOISE)
+    first = min(even, key=lambda t: abs(math.log(noise[t] / span.first)))
+    return [t for t in even if t <= first]
 
 
 def log_snr_timesteps(steps: int, timesteps: int, span: Span = WHOLE) -> list[int]:

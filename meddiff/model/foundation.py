@@ -78,8 +78,7 @@ class FoundationModel:
             UserError: the two contradict each other.
         """
         if self.steps is not None:
-            own = {"sampler": "sliding-windows", "solver": "ddim", "spacing": "trailing", "steps": self.steps}
-            return config.model_copy(update=own)
+            return config.model_copy(update={"solver": "ddim", "spacing": "trailing", "steps": self.steps})
         silent = {key for key in self.sampling.model_fields_set - config.model_fields_set if hasattr(config, key)}
         found = config.model_copy(update={key: getattr(self.sampling, key) for key in silent})
         parse_section(SamplingConfig, found.model_dump(exclude_unset=True), f"sampling, with {self.name}'s own recipe")
