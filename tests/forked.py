@@ -10,6 +10,9 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 START_METHOD = "forkserver"
+# A process with one thread is forked safely: pyarrow's allocator would start a second one.
+os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
+SECONDS = 1000  # after which a process is taken for one that waits for ever
 multiprocessing.set_forkserver_preload(
     [
         *("torch._dynamo", "torch.utils.tensorboard", "meddiff.training.loop", "meddiff.model.controlnet"),
@@ -21,7 +24,7 @@ multiprocessing.set_forkserver_preload(
 def run_forked(
     program: str, arguments: list[str], cwd: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as a process of its own, and return what it prints.
+    """Run a program as a process of its own, and return what it prints; one that does not end is killed.
 
     Args:
         program: its entry point, as `module:function`.
@@ -34,6 +37,8 @@ def run_forked(
         given = (program, arguments, cwd, dict(environment), (out, err))
         process = multiprocessing.get_context(START_METHOD).Process(target=_run, args=given)
         process.start()
+        process.join(SECONDS)
+        process.kill()  # nothing to a process that has ended
         process.join()
         return subprocess.CompletedProcess(arguments, process.exitcode or 0, out.read_text(), err.read_text())
 

@@ -42,7 +42,7 @@ CONFIG = parse_config(
         },
         "diffusion": {"prediction": "v"},
         "training": {
-            "steps": 800,
+            "steps": 600,
             "batch_size": 8,
             "accumulation": 1,
             "learning_rate": 2e-3,
@@ -51,11 +51,11 @@ CONFIG = parse_config(
             "ema_decay": 0.99,
             "bfloat16": False,
         },
-        "finetuning": {"steps": 400, "learning_rate": 2e-3, "ema_decay": 0.98},
+        "finetuning": {"steps": 200, "learning_rate": 2e-3, "ema_decay": 0.98},
         "sampling": {"bfloat16": False, "overlap": 0.25},
         "lesions": {"inpainting_steps": 20, "jump_length": 5, "resampling": 2, "margin_mm": 6.0},
-        "models": [{"name": "meddiff-fm"}],
-        "machine": {"device": "cpu", "workers": 0, "validate_every": 800},
+        "models": [{"name": "meddiff-fm", "levels": {"image": 0, "double": 0, "patch": 1}}],
+        "machine": {"device": "cpu", "workers": 0, "validate_every": 600},
     },
     "test",
 )
@@ -164,7 +164,7 @@ def test_an_inpainted_scan_is_bit_identical_beyond_the_margin(drawn):
 def test_nnunet_finds_generated_lesions_that_learned_real_ones(drawn, study):
     """By chance, with the lesions of the mirrored body, its Dice is near 0; that of real lesions is above 0.8."""
     folder, rows = study
-    judge = NnUNet(folder / "judge", NnUNetConfig(epochs=12, iterations=50, small=True), "cpu")
+    judge = NnUNet(folder / "judge", NnUNetConfig(epochs=5, iterations=40, small=True), "cpu")
     judge.train((record.meta.id, *labelled_images(record)) for record in of(rows, "downstream", "train"))
     images = {record.meta.id: volumes.from_zyx(hu[GENERATED], SPACING_MM) for record, hu in drawn}
     judge.predict(images, folder / "judged")
