@@ -71,6 +71,7 @@ def documents() -> dict[str, str]:
 
 def package_yaml() -> str:
     """Return what the rules know of this package beside the configuration's schema."""
+    from meddiff.report.all_figures import FIGURES
     from meddiff.report.all_tables import TABLES
 
     known = REGISTRY.values()
@@ -83,6 +84,7 @@ def package_yaml() -> str:
         "ablation": [variant.model_dump(mode="json") for variant in ABLATION],
         "moved": MOVED,
         "tables": [{"name": table.name, "number": table.number, "shows": table.shows} for table in TABLES],
+        "figures": [figure._asdict() for figure in FIGURES],
         "datasets": {
             "known": [dataset.name for dataset in known],
             "provided": [dataset.name for dataset in known if dataset.provider != "disk"],

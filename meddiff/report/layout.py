@@ -48,6 +48,10 @@ class Results:
     def figures(self) -> Path:
         return self.root / "figures"
 
+    def figure(self, name: str) -> Path:
+        """The folder of one of the report's figures."""
+        return self.figures / name
+
     @property
     def twins(self) -> Path:
         """The index of the pictures of synthetic scans."""

@@ -1,5 +1,6 @@
 """The report's pictures: of a chosen few cases each figure of the paper, and the training curves."""
 
+import shutil
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from meddiff.datasets.index import Case
 from meddiff.figures import draw
 from meddiff.machine.shards import done_rows
 from meddiff.metrics.files import read_metrics
+from meddiff.report.all_figures import FIGURES
 from meddiff.report.chosen import chosen
 from meddiff.report.html import Picture
 from meddiff.report.layout import Results
@@ -34,7 +36,7 @@ SPLIT_SCANS = 12  # shown in the report; the page of quality control has all of 
 
 
 def draw_pictures(config: Config, results: Results, store: list[Path], cases: list[Case]) -> list[Picture]:
-    """Draw what the report shows into the folder of figures, and return it in order.
+    """Draw what the report shows into the folder of each figure, and return it in order.
 
     Args:
         config: the sections of the stage `report`.
@@ -44,6 +46,8 @@ def draw_pictures(config: Config, results: Results, store: list[Path], cases: li
     """
     models = [variant.name for variant in config.models]
     records = open_store(store)
+    for figure in FIGURES:
+        results.figure(figure.name).mkdir(parents=True, exist_ok=True)
     return [
         *_comparisons(results, held_out(records), models),
         _curves(results, models),
@@ -65,7 +69,9 @@ def _comparisons(results: Results, records: list[Record], models: list[str]) -> 
         reasons = chosen({name: lpips.get(name, np.nan) for name in of_region}, f"LPIPS of {models[0]}")
         for name, reason in reasons.items():
             words = "held-out scan and synthetic twins, same anatomy, middle planes"
-            pictures.append(Picture(drawn[name], f"{name}: {words}; {reason}"))
+            path = results.figure("synthesis") / f"{name}.png"
+            shutil.copy(drawn[name], path)
+            pictures.append(Picture(path, f"{name}: {words}; {reason}"))
     return pictures
 
 
@@ -77,7 +83,7 @@ def _denoised(results: Results) -> list[Picture]:
     reasons = chosen({name: psnr.get(name, np.nan) for name in done}, "PSNR before denoising")
     pictures = []
     for name, reason in reasons.items():
-        path = results.figures / f"denoising_{name}.png"
+        path = results.figure("denoising") / f"{name}.png"
         images = _read({method: results.denoised(method) / f"{name}.nii.gz" for method in DENOISERS})
         draw.denoised(read_pair(rows[name]).clean_zyx, images, path)
         kind = "simulated low dose" if facts_of(rows[name])["simulated"] else "low dose"
@@ -105,7 +111,7 @@ def _anomalies(results: Results, records: list[Record], config: Config) -> list[
             of_method = scores[(scores["dataset"] == dataset) & (scores["method"] == paper_row(t))]
             above = score >= of_method["threshold"].iloc[0]
             map_hu = volumes.to_zyx(volumes.read_image(path)) * meta.window.width_hu / 2
-            picture = results.figures / f"anomaly_{name}.png"
+            picture = results.figure("anomaly") / f"{name}.png"
             draw.anomaly(record.ct[:], map_hu, above, case.lesion_zyx, meta.window, picture)
             words = (
                 f"anomaly map of the {case.organ} alone at t = {t}, where its size reaches the threshold, the lesion"
@@ -129,7 +135,7 @@ def _lesions(results: Results, lesions: list[HeldOutLesion], config: Config) -> 
             for name, reason in chosen({n: dice.get(n, np.nan) for n in there}, f"Dice of {ORIGINS[-1]}").items():
                 view = of_id[name].view(config.model.patch_vox)
                 images = _read({origin: folder / f"{name}.nii.gz" for origin, folder in folders.items()})
-                path = results.figures / f"lesion_{kind}_{name}.png"
+                path = results.figure(kind) / f"{name}.png"
                 draw.lesions({"real": view.hu_zyx, **images}, view.lesion_zyx, view.window, path)
                 caption = f"{name}: lesion {words}, by either model; below with the mask; {reason}"
                 pictures.append(Picture(path, caption))
@@ -145,7 +151,7 @@ def _thin_slices(results: Results, records: list[Record]) -> list[Picture]:
     for name, reason in chosen({n: psnr.get(n, np.nan) for n in rows}, f"PSNR of {SUPER_RESOLVERS[0]}").items():
         scan, thin = read_scan(rows[name], of_id[name])
         images = _read({method: results.super_resolved(method) / f"{name}.nii.gz" for method in SUPER_RESOLVERS})
-        path = results.figures / f"super_resolution_{name}.png"
+        path = results.figure("thin_slices") / f"{name}.png"
         draw.thin_slices({"thin slices": volumes.to_zyx(thin), **images}, scan.window, path)
         words = "thin slices out of thick ones, coronal, and the difference"
         pictures.append(Picture(path, f"{name}: {words}; {reason}"))
@@ -161,7 +167,7 @@ def _cuts(results: Results, cases: list[Case]) -> list[Picture]:
 
 def _curves(results: Results, models: list[str]) -> Picture:
     stats = {model: pd.read_json(results.training_statistics(model), lines=True) for model in models}
-    path = results.figures / "training.png"
+    path = results.figure("training") / "all.png"
     draw.training_curves(stats, path)
     return Picture(path, "Training loss, and validation loss where there is a validation split")
 

@@ -18,6 +18,7 @@ from meddiff.machine.shards import COLUMNS, DONE, sidecar
 from meddiff.machine.tsv import write_tsv
 from meddiff.metrics.files import write_metrics
 from meddiff.report import build
+from meddiff.report.all_figures import FIGURES
 from meddiff.report.chosen import chosen
 from meddiff.report.layout import Results
 from meddiff.report.twins import write_page
@@ -34,7 +35,10 @@ T = 950  # the last timestep of lungs
 MODELS = ("meddiff-fm", "ddpm")
 # Of paper.yaml: 3 of 3 regions and, about as large, 12 cuts of whole bodies; 3 pairs and 3 of thin slices; 3 maps of
 # 2 organs; 3 lesions of 4 datasets in 2 ways.
-OF_ALL = {"synthesis": 3 * 3 + 12, "denoising": 3 + 3, "anomaly": 3 * 2, "lesion": 3 * 4 * 2, "training": 1}
+OF_ALL = {
+    **{"synthesis": 3 * 3 + 12, "denoising": 3 + 3, "anomaly": 3 * 2, "training": 1},
+    **dict.fromkeys(("generated", "inpainted"), 3 * 4),
+}
 
 
 def test_lowest_median_and_highest():
@@ -157,18 +161,17 @@ def test_a_run_with_hundreds_of_regions_has_a_page_of_a_few_pictures(results, mo
     monkeypatch.setattr(build, "TABLES", {})
     page = build.build_report(Config(), results, [results.root / "store.tsv"], {})
 
-    text, drawn = page.read_text(), list(results.figures.glob("*.png"))
-    kinds = Counter(path.stem.split("_")[0] for path in drawn)
-    assert kinds == {"denoising": 3, "anomaly": 3, "lesion": 6, "training": 1}
-    assert text.count("data:image/png;base64,") == len(drawn) + 3 * 3
+    text, drawn = page.read_text(), [path for each in FIGURES for path in results.figure(each.name).iterdir()]
+    kinds = Counter(path.parent.name for path in drawn)
+    assert kinds == {"synthesis": 9, "denoising": 3, "anomaly": 3, "generated": 3, "inpainted": 3, "training": 1}
+    assert text.count("data:image/png;base64,") == len(drawn)
     # What is in a picture, a scan of each method in those of denoising, and nothing of the hundreds of others.
     assert len(read) < kinds["denoising"] * (len(DENOISERS) + 2) + 2 * len(drawn)
     assert "the only one" not in text
     assert text.count(f"median LPIPS of meddiff-fm of {SCANS // 3}") >= 3
     assert text.count(f"highest lesion size of {LESIONS}") >= 1
     assert page.stat().st_size < LIMIT_BYTES
-    sizes = {kind: [path.stat().st_size for path in drawn if path.stem.startswith(kind)] for kind in kinds}
-    sizes["synthesis"] = [(results.figures / "twins" / "one.png").stat().st_size]
+    sizes = {kind: [path.stat().st_size for path in drawn if path.parent.name == kind] for kind in kinds}
     assert sum(count * max(sizes[kind]) for kind, count in OF_ALL.items()) * 4 / 3 < LIMIT_BYTES  # as base64
 
 

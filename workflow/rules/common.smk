@@ -169,6 +169,17 @@ def table(name, number, shows):
     return [shown, f"<results>/tables/{name}.md", f"<results>/tables/{name}.tex"]
 
 
+def figure(name, number, shows):
+    """Return the folder of a figure, of which Snakemake's report shows every picture."""
+    return report(
+        directory(f"<results>/figures/{name}"),
+        patterns=["{case}.png"],
+        caption="../report/figure.rst",
+        category="Figures",
+        labels={"figure": number, "shows": shows, "case": "{case}"},
+    )
+
+
 def start_training(wildcards, resources):
     """Return the words before the name of the package; a function of the resources is no reason to run again."""
     return launcher.launcher(MACHINE["processes"], MACHINE["nodes"])

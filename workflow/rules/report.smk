@@ -57,6 +57,7 @@ rule report:
         ),
         twins="<results>/report/twins.html",
         provenance="<results>/provenance.json",
+        figures=[figure(**each) for each in PACKAGE["figures"]],
     log:
         "<logs>/report.log",
     benchmark:
