@@ -28,7 +28,7 @@ sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 
 def bare_environment(folder):
     """Return the variables under which Python finds nothing but Snakemake, its plugins and what they depend on."""
-    allowed = _closure([name for name in _installed() if name.startswith("snakemake")])
+    allowed = _closure([*(name for name in _installed() if name.startswith("snakemake")), "pygments"])  # for --report
     named = metadata.packages_distributions()
     absent = {module for module, names in named.items() if not {_plain(name) for name in names} & allowed}
     absent = sorted((absent | {"meddiff", "tests"}) - sys.stdlib_module_names)

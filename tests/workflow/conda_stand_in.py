@@ -51,7 +51,12 @@ def create(file, prefix):
     (site,) = Path(prefix).glob("lib/python*/site-packages")
     (site / "linked.pth").write_text(sysconfig.get_path("purelib") + "\n")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site)]
-    subprocess.run([*pip, *map(str, own)], check=True)
+    subprocess.run([*pip, *map(str, own)], check=True, timeout=300)
+    for each in metadata.entry_points(group="console_scripts"):  # nnU-Net is started by its commands
+        program = Path(prefix) / "bin" / each.name
+        run = f'if __name__ == "__main__":\n    sys.exit({each.attr}())\n'  # its own processes import it
+        program.write_text(f"#!{prefix}/bin/python\nimport sys\nfrom {each.module} import {each.attr}\n\n{run}")
+        program.chmod(0o755)
 
 
 if __name__ == "__main__":

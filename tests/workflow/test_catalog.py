@@ -10,6 +10,7 @@ import yaml
 from meddiff import __version__
 from tests.phantom_run import ROOT
 from tests.workflow.bare import bare_environment
+from tests.workflow.deployed import FEW_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +18,12 @@ def bare(tmp_path_factory):
     """Run Snakemake in the repository where this package and what it needs are absent."""
     variables = bare_environment(tmp_path_factory.mktemp("bare"))
     found = [sys.executable, "-c", "import snakemake, torch, meddiff"]
-    assert "No module named 'torch'" in subprocess.run(found, capture_output=True, text=True, env=variables).stderr
+    tried = subprocess.run(found, capture_output=True, text=True, env=variables, timeout=FEW_SECONDS)
+    assert "No module named 'torch'" in tried.stderr
 
     def run(*arguments, cwd=ROOT):
         command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=variables)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=variables, timeout=FEW_SECONDS)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         return done.stdout + done.stderr
 

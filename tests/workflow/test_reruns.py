@@ -76,7 +76,7 @@ def finished(tmp_path_factory):
     outputs = [Path(line.split("\t")[0]) for line in summary.splitlines()[1:]]
     for path in outputs:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("a\n1\n" if path.parent.name in ("tables", "qc") else "")  # Snakemake's report reads these
+        path.mkdir() if path.parent.name == "figures" else path.touch()
     snakemake("--touch", "--forceall", "--cores", 1, "all", "--configfile", file)
     return tree
 
@@ -107,14 +107,3 @@ def test_how_and_where_jobs_run_is_no_reason_to_run_them_again(finished, tmp_pat
     given = MachineConfig(**finished["machine"])
     assert all(getattr(given, name) != value for name, value in MACHINE.items())
     assert plan(finished, tmp_path, "machine", MACHINE) == {}
-
-
-def test_snakemakes_report_has_tables_and_pages_and_needs_no_other_file(finished, tmp_path):
-    file, page = tmp_path / "config.yaml", tmp_path / "report.html"
-    file.write_text(yaml.safe_dump(finished))
-    snakemake("--report", page, "all", "--configfile", file)
-    text = page.read_text()
-    shown = [f"tables/{path.name}" for path in (Path(finished["output_dir"]) / "tables").glob("*.csv")]
-    assert len(shown) == 11
-    assert all(name in text for name in (*shown, "report/index.html", "qc/index.html", "qc/cohort.tsv"))
-    assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)

@@ -6,6 +6,9 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -17,6 +20,7 @@ from meddiff.config import DENOISERS, SUPER_RESOLVERS, SUPERVISED
 from meddiff.config.stages import STAGES
 from meddiff.demo.phantom import make_phantom
 from meddiff.machine.locks import locked
+from meddiff.report.all_figures import FIGURES
 from meddiff.stages.detect import INTENSITY
 from meddiff.volumes.volumes import from_zyx, write_image
 from tests.phantom_run import (
@@ -28,24 +32,40 @@ from tests.phantom_run import (
     write_bad_inputs,
     write_config,
 )
+from tests.workflow.deployed import FEW_SECONDS, deploy
 
 CORES = ("--cores", 2, "--resources", "gpu=2", "--max-threads", THREADS)
 RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
 
 
+class Run(NamedTuple):
+    config: Path
+    results: Path
+    said: str
+    snakemake: Callable[..., str]  # runs it again
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, pytestconfig):
-    """The finished workflow: its configuration file and its output folder."""
+    """The finished workflow, which ran from an empty folder."""
     folder = tmp_path_factory.mktemp("workflow")
     file = write_config(folder)
-    snakemake(*CORES, "all", "--configfile", file)
+    snakemake = deploy(folder / "deployed", file)
+    said = snakemake(*CORES, "all")
     keep_tables(folder / "results" / "tables", undisturbed_tables(pytestconfig))
-    return file, folder / "results"
+    return Run(file, folder / "results", said, snakemake)
+
+
+@pytest.mark.slow
+def test_jobs_run_in_the_environment_that_the_workflow_names_and_nowhere_else(run):
+    jobs = re.findall(r"^(?:local)?rule (?!all:)", run.said, re.MULTILINE)
+    assert run.said.count("Activating conda environment") == len(jobs) > 30
+    assert json.loads((run.results / "provenance.json").read_text())["git_commit"] == "unknown"  # it is no clone
 
 
 @pytest.mark.slow
 def test_tables_have_numbers_n_and_provenance(run):
-    table = pd.read_csv(run[1] / "tables" / "table3.csv")
+    table = pd.read_csv(run.results / "tables" / "table3.csv")
     measured = table[(table["status"] == "measured") & (table["method"] != "real")]
     assert set(measured["method"]) == {"meddiff-fm", "ddpm"}
     assert measured[["ms_ssim", "lpips", "fid", "mmd", "dice", "dice_paper"]].notna().all().all()
@@ -53,29 +73,29 @@ def test_tables_have_numbers_n_and_provenance(run):
     assert measured["made_with"].str.contains("phantoms").all()
     assert measured["made_with"].str.contains("demo weights").all()
     assert measured["made_with"].str.contains("random resnet10").all()
-    provenance = json.loads((run[1] / "provenance.json").read_text())
+    provenance = json.loads((run.results / "provenance.json").read_text())
     assert provenance["packages"]["TotalSegmentator"] == "2.18.0"
 
 
 @pytest.mark.slow
 def test_bad_inputs_are_quarantined_with_reasons_and_the_run_finishes(run):
-    rows = pd.concat([pd.read_csv(p, sep="\t") for p in (run[1] / "data" / "resample").glob("shard-*.tsv")])
+    rows = pd.concat([pd.read_csv(p, sep="\t") for p in (run.results / "data" / "resample").glob("shard-*.tsv")])
     mixed = rows[rows["id"].str.startswith("mixed_")].set_index("id")
     assert mixed.loc["mixed_good", "status"] == "done"
     reasons = {"mixed_truncated": "truncated", "mixed_mr": "cannot be CT", "mixed_nothing": "folder is empty"}
-    pages = [(run[1] / folder / "index.html").read_text() for folder in ("report", "qc")]
+    pages = [(run.results / folder / "index.html").read_text() for folder in ("report", "qc")]
     for case, reason in reasons.items():
         assert mixed.loc[case, "status"] == "quarantined"
         assert reason in mixed.loc[case, "reason"]
         assert all(case in page and reason in page for page in pages)
-    assert (run[1] / "qc" / "pictures" / "mixed_good.png").exists()
-    table = pd.read_csv(run[1] / "tables" / "table1.csv").set_index("dataset")
+    assert (run.results / "qc" / "pictures" / "mixed_good.png").exists()
+    table = pd.read_csv(run.results / "tables" / "table1.csv").set_index("dataset")
     assert (table.loc["mixed", "cases"], table.loc["mixed", "n"], table.loc["mixed", "quarantined"]) == (4, 1, 3)
 
 
 @pytest.mark.slow
 def test_the_report_needs_no_other_file(run):
-    page = (run[1] / "report" / "index.html").read_text()
+    page = (run.results / "report" / "index.html").read_text()
     # One held-out chest, drawn, denoised and of thin slices; the training curves; a map of one scan with two lesions,
     # both of them generated and inpainted.
     assert page.count("data:image/png;base64,") == 3 + 1 + 1 + 4
@@ -83,8 +103,23 @@ def test_the_report_needs_no_other_file(run):
 
 
 @pytest.mark.slow
+def test_snakemakes_report_has_every_table_figure_and_page_with_its_caption_and_needs_no_other_file(run, tmp_path):
+    run.snakemake("--report", tmp_path / "report.html", "all")
+    text = (tmp_path / "report.html").read_text()
+    tables = {f"tables/{path.name}" for path in (run.results / "tables").glob("*.csv")}
+    folders = [run.results / "figures" / figure.name for figure in FIGURES]
+    pictures = {f"{path.parent.name}/{path.name}" for folder in folders for path in folder.glob("*.png")}
+    assert (len(tables), len(pictures)) == (11, 3 + 1 + 1 + 4)
+    shown = [*tables, *pictures, "report/index.html", "qc/index.html", "qc/statistics.tsv", "qc/cohort.tsv"]
+    assert all(name in text for name in shown)
+    assert text.count('"caption": "<p>') == len(shown)
+    assert text.count("data:image/png;") == len(pictures)
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
+
+
+@pytest.mark.slow
 def test_every_denoiser_has_a_row(run):
-    fourth = pd.read_csv(run[1] / "tables" / "table4.csv").set_index("method")
+    fourth = pd.read_csv(run.results / "tables" / "table4.csv").set_index("method")
     measured = fourth[fourth["status"] == "measured"]
     assert set(measured.index) == set(DENOISERS)
     assert measured[["psnr", "ssim", "ssim_range1"]].notna().all().all()
@@ -94,7 +129,7 @@ def test_every_denoiser_has_a_row(run):
 
 @pytest.mark.slow
 def test_lesions_are_detected_generated_and_inpainted_and_absent_datasets_are_said_to_be(run):
-    fifth = pd.read_csv(run[1] / "tables" / "table5.csv")
+    fifth = pd.read_csv(run.results / "tables" / "table5.csv")
     measured = fifth[fifth["dataset"] == "phantom-lesions"]
     assert {INTENSITY, "meddiff-fm (500)", SUPERVISED} <= set(measured["method"])
     assert measured[["auc", "organ_auc", "organ_ap"]].notna().all().all()
@@ -102,7 +137,7 @@ def test_lesions_are_detected_generated_and_inpainted_and_absent_datasets_are_sa
     assert (absent["status"] == "absent").all()
     assert absent["auc_paper"].notna().all()
 
-    sixth = pd.read_csv(run[1] / "tables" / "table6.csv")
+    sixth = pd.read_csv(run.results / "tables" / "table6.csv")
     ours = sixth[sixth["dataset"] == "phantom-lesions"].set_index("method")
     assert set(ours.index) == {"real", "scratch", "fine-tune"}
     assert (ours[["n", "patients"]] == (2, 1)).all().all()
@@ -110,14 +145,14 @@ def test_lesions_are_detected_generated_and_inpainted_and_absent_datasets_are_sa
     drawn = ours.drop("real")
     assert drawn[["ms_ssim", "lpips", "fid", "mmd"]].notna().all().all()
     assert (sixth.loc[sixth["dataset"] != "phantom-lesions", "status"] == "absent").all()
-    study = pd.read_csv(run[1] / "tables" / "table6_augmentation.csv")
+    study = pd.read_csv(run.results / "tables" / "table6_augmentation.csv")
     assert study["training"].tolist() == ["real", "real and generated"]
     assert study["generated"].tolist() == [0, 2]  # of the patients for training and validation
 
 
 @pytest.mark.slow
 def test_every_way_to_thin_slices_has_a_row(run):
-    table = pd.read_csv(run[1] / "tables" / "table_sr.csv")
+    table = pd.read_csv(run.results / "tables" / "table_sr.csv")
     assert (table.loc[table["data"] == "rplhr-ct", "status"] == "absent").all()
     table = table[table["data"] == "simulated"]
     assert table["method"].tolist() == list(SUPER_RESOLVERS)
@@ -129,17 +164,16 @@ def test_every_way_to_thin_slices_has_a_row(run):
 
 @pytest.mark.slow
 def test_a_second_run_does_nothing(run):
-    done = snakemake(*CORES, "all", "--configfile", run[0])
-    assert "Nothing to be done" in done.stdout + done.stderr
+    assert "Nothing to be done" in run.snakemake(*CORES, "all")
 
 
 @pytest.mark.slow
 def test_a_changed_learning_rate_trains_anew_and_touches_no_data(run):
-    config = yaml.safe_load(run[0].read_text())
+    config = yaml.safe_load(run.config.read_text())
     config["training"]["learning_rate"] = 0.003
-    changed = run[0].with_name("changed.yaml")
+    changed = run.config.with_name("changed.yaml")
     changed.write_text(yaml.safe_dump(config))
-    plan = snakemake("-n", "--quiet", "reason", "all", "--configfile", changed).stdout
+    plan = run.snakemake("-n", "--quiet", "reason", "all", "--configfile", changed)
     jobs = {line.split()[0] for line in plan.splitlines() if line and line.split()[-1].isdigit()}
     assert {"pretrain", "synthesize", "tables"} <= jobs
     assert not jobs & {"index", "resample", "anatomy", "regions", "store", "extractor"}
@@ -239,6 +273,7 @@ def test_clone_and_results_may_lie_in_folders_with_any_name(tmp_path):
         check=False,
         capture_output=True,
         text=True,
+        timeout=FEW_SECONDS,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert made.exists()
@@ -297,7 +332,9 @@ def test_the_workflow_is_formatted_and_free_of_lint():
     done = snakemake("--lint", check=False)
     assert "Congratulations" in done.stdout + done.stderr, done.stderr[-3000:]
     files = [str(ROOT / "Snakefile"), str(ROOT / "workflow")]
-    subprocess.run([sys.executable, "-m", "snakefmt", "--check", *files], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "snakefmt", "--check", *files], check=True, capture_output=True, timeout=FEW_SECONDS
+    )
 
 
 @pytest.mark.parametrize("path", [p for p in RULES if p.stem != "common"], ids=lambda p: p.stem)
