@@ -1,6 +1,7 @@
 """A SLURM of one node on the loopback host, its daemons in a folder of their own; with or without accounting."""
 
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -12,9 +13,11 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "sc
 ACCOUNTING_PROGRAMS = ("slurmdbd", "sacct", "sacctmgr", "mariadbd", "mariadb", "mariadb-install-db")
 ACCOUNT = "lab"
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
-NODE = "node1"
+NODE, GPUS = "node1", 2
 START_SECONDS = 60
+ANSWER_SECONDS = 120  # a command of SLURM that takes longer, hangs
 KILL_WAIT_SECONDS = 2  # between SIGTERM and SIGKILL
+REQUEUE_SECONDS = 10  # that a preempted job waits at least
 
 # The node claims more than this machine has, because the rules ask for what a cluster's node has.
 SLURM_CONF = """\
@@ -23,7 +26,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
 SlurmdPort={node_port}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire={requeue}
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root
@@ -42,9 +45,13 @@ KillWait={kill_wait}
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=200000 Gres=gpu:2 State=UNKNOWN
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=200000 Gres=gpu:{gpus} State=UNKNOWN
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+JobRequeue=0
 PartitionName=cpu Nodes={node} Default=YES MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes={node} MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes={node} MaxTime=INFINITE State=UP PriorityTier=2
 """
 WITHOUT_ACCOUNTING = """\
 JobAcctGatherType=jobacct_gather/none
@@ -116,7 +123,9 @@ class Cluster:
             folder=self.folder,
             host=socket.gethostname(),
             node=NODE,
+            gpus=GPUS,
             kill_wait=KILL_WAIT_SECONDS,
+            requeue=REQUEUE_SECONDS,
             controller_port=controller_port,
             node_port=node_port,
         )
@@ -172,7 +181,7 @@ class Cluster:
     def stop(self) -> None:
         """Cancel all jobs and stop the daemons."""
         if self.node_state():
-            subprocess.run(("scancel", "--user=root"), env=self.environment, check=False)
+            subprocess.run(("scancel", "--user=root"), env=self.environment, check=False, timeout=ANSWER_SECONDS)
             time.sleep(2 * KILL_WAIT_SECONDS)
         SYSTEM_CONF.unlink(missing_ok=True)
         while self.processes:
@@ -189,15 +198,26 @@ class Cluster:
 
     def run(self, *command: str) -> str:
         """Return what a command of SLURM prints."""
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
+        return self._ask(command, check=True)
+
+    def _ask(self, command: tuple[str, ...], check: bool) -> str:
+        done = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=check, timeout=ANSWER_SECONDS
+        )
         return done.stdout
 
     def node_state(self) -> str:
         """Return the node's state, such as IDLE; empty while the controller does not answer."""
-        command = ("scontrol", "show", "node", NODE, "--oneliner")
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
-        words = dict(word.partition("=")[::2] for word in done.stdout.split())
-        return words.get("State", "")
+        return _words(self._ask(("scontrol", "show", "node", NODE, "--oneliner"), check=False)).get("State", "")
+
+    def job(self, job: str) -> dict[str, str]:
+        """Return what SLURM knows of a job, such as JobState, Reason and Restarts."""
+        return _words(self.run("scontrol", "show", "job", job, "--oneliner"))
+
+    def take_gpus(self) -> str:
+        """Submit a job of somebody else, which needs both GPUs and is more urgent, and return its id."""
+        command = ("sbatch", "--parsable", "--partition=urgent", f"--gpus={GPUS}", "--mem=100", "--output=/dev/null")
+        return self.run(*command, "--wrap=sleep 600").strip()
 
     def jobs(self) -> dict[str, str]:
         """Return the comment, in which Snakemake writes the rule, of each running job by its id."""
@@ -227,6 +247,10 @@ def _stop(process: subprocess.Popen) -> None:
         process.wait(20)
     except subprocess.TimeoutExpired:
         process.kill()
+
+
+def _words(line: str) -> dict[str, str]:
+    return dict(re.findall(r"(\S+?)=(\S*)", line))
 
 
 def _answers(port: int) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.phantom_run import ROOT
-from tests.slurm.workflow import SNAKEMAKE, WITHOUT_ACCOUNTING
+from tests.slurm.workflow import MOST_SECONDS, SNAKEMAKE, WITHOUT_ACCOUNTING
 
 pytestmark = pytest.mark.slow
 RULES = """
@@ -31,7 +31,14 @@ rule without_gpu:
 def test_a_rules_gpu_decides_on_the_partition(cluster, tmp_path):
     (tmp_path / "Snakefile").write_text(RULES)
     arguments = ["--snakefile", str(tmp_path / "Snakefile"), "--directory", str(tmp_path), *WITHOUT_ACCOUNTING]
-    done = subprocess.run([*SNAKEMAKE, *arguments], env=cluster.environment, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [*SNAKEMAKE, *arguments],
+        env=cluster.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=MOST_SECONDS,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert {name: (tmp_path / name).read_text().strip() for name in ("with", "without")} == {
         "with": "gpu",

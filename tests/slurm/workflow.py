@@ -3,16 +3,18 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from tests.phantom_run import ROOT, THREADS
 from tests.slurm.cluster import Cluster
 
-MOST_SECONDS = 600
+T = TypeVar("T")
+MOST_SECONDS = 1000
 SNAKEMAKE = [sys.executable, "-m", "tests.slurm.snakemake_that_asks_often", "--directory", str(ROOT)]
 SNAKEMAKE += ["--workflow-profile", str(ROOT / "profiles" / "slurm"), "--max-threads", str(THREADS)]
 SNAKEMAKE += [
@@ -51,13 +53,21 @@ def finish(process: subprocess.Popen, config: Path) -> None:
 
 def wait_for_job(cluster: Cluster, rule: str, process: subprocess.Popen, but: str = "") -> str:
     """Return the id of a running job of a rule, but not that one."""
+
+    def others() -> list[str]:
+        return [job for job, comment in cluster.jobs().items() if comment.startswith(f"rule_{rule}") and job != but]
+
+    return wait_for(f"a job of the rule {rule}", others, process)[0]
+
+
+def wait_for(what: str, look: Callable[[], T], process: subprocess.Popen) -> T:
+    """Return what a look finds, as soon as it is something, while Snakemake runs."""
     deadline = time.monotonic() + MOST_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        for job, comment in cluster.jobs().items():
-            if comment.startswith(f"rule_{rule}") and job != but:
-                return job
+        if found := look():
+            return found
         time.sleep(0.5)
-    pytest.fail(f"no job of the rule {rule} was seen")
+    pytest.fail(f"{what} was not seen")
 
 
 def log_of(config: Path) -> Path:
