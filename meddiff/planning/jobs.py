@@ -3,8 +3,10 @@
 import contextlib
 import io
 import logging
+import signal
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +53,7 @@ def _dry_run(arguments: list[str]) -> list[dict[str, Any]]:
     logger.propagate = False
     printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(printed):
+        with _own_sigterm(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(printed):
             main(arguments)
     except SystemExit as end:
         if isinstance(end.code, str):  # the Snakefile's own refusal
@@ -63,6 +65,17 @@ def _dry_run(arguments: list[str]) -> list[dict[str, Any]]:
     finally:
         logger.removeHandler(log)
     return [vars(record) for record in log.buffer]
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Take back the handler of SIGTERM that Snakemake leaves: nothing that is forked under it can be ended."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # the only one in which handlers are set
+            signal.signal(signal.SIGTERM, before)
 
 
 def _job(record: Mapping[str, Any]) -> Job:
