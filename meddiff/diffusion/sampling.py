@@ -19,6 +19,7 @@ from meddiff.machine.files import temporary_beside
 from meddiff.machine.progress import OnStep, silent
 
 log = logging.getLogger(__name__)
+VERSION = 2  # of a saved state; higher when solvers remember something else
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class SavedState:
     def save(self, **state: Any) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with temporary_beside(self.path) as temporary:
-            torch.save({"identity": self.identity, **state}, temporary)
+            torch.save({"version": VERSION, "identity": self.identity, **state}, temporary)
 
     def load(self) -> dict[str, Any] | None:
         """Return the state; None where there is none for the same volume and settings, or it is damaged."""
@@ -44,7 +45,7 @@ class SavedState:
                 raise
             log.warning("%s is damaged (%s); starting anew", self.path.name, type(error).__name__)
             return None
-        return state if state["identity"] == self.identity else None
+        return state if (state.get("version"), state["identity"]) == (VERSION, self.identity) else None
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

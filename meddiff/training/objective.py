@@ -165,10 +165,8 @@ class Consistency(Distillation):
     """
 
     def _way(self, drawn_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        done_B, length = (
-            drawn_B * self.teacher_steps // self.schedule.timesteps,
-            self.teacher_steps // self.sample_steps,
-        )
+        done_B = drawn_B * self.teacher_steps // self.schedule.timesteps
+        length = self.teacher_steps // self.sample_steps
         return self._boundary(done_B), self._boundary(done_B + 1), self._boundary((done_B // length + 1) * length)
 
     def _to_end(self, batch: Sample, x: Tensor, t_B: Tensor, end_B: Tensor) -> Tensor:

@@ -215,6 +215,14 @@ def test_a_damaged_state_is_left_aside(network, tmp_path):
     assert saved.load() is None
 
 
+def test_a_state_of_what_solvers_once_remembered_is_left_aside(tmp_path):
+    saved = SavedState(tmp_path / "volume.pt", "this one")
+    saved.save(step=3)
+    assert saved.load()["step"] == 3
+    torch.save({"identity": "this one", "step": 3}, saved.path)
+    assert saved.load() is None
+
+
 class Cramped(Oracle):
     """A network on a device that has memory for so many windows at once."""
 
