@@ -33,11 +33,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def stop_signals():
-    """Let no test leave a handler behind: what later tests fork would have it, and not end when it is told to."""
+def left_as_it_was():
+    """Let no test leave behind what later ones would be slow by, or wait for ever.
+
+    A program that a test runs in this process takes threads of its own. A handler of a stop signal is one for all that
+    is forked, too, and keeps it from ending.
+    """
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = [signal.getsignal(number) for number in numbers]
     yield
+    torch.set_num_threads(1)
     assert [signal.getsignal(number) for number in numbers] == before
 
 

@@ -232,8 +232,9 @@ def test_the_picture_shows_what_the_papers_row_scores(records, maps, tmp_path, m
     table.to_csv(tmp_path / "anomaly.csv")
     shown = []
     monkeypatch.setattr("meddiff.figures.draw.anomaly", lambda *arguments: shown.append(arguments))
-    places = {"anomaly_metrics": tmp_path / "anomaly.csv", "anomaly_maps": tmp_path / "maps", "figures": tmp_path}
-    (picture,) = pictures._anomalies(SimpleNamespace(**places), organ_records(records), CONFIG)
+    places = {"anomaly_metrics": tmp_path / "anomaly.csv", "anomaly_maps": tmp_path / "maps"}
+    results = SimpleNamespace(**places, figure=tmp_path.joinpath)
+    (picture,) = pictures._anomalies(results, organ_records(records), CONFIG)
     _, map_hu, above, _, window, _ = shown[0]
     masked = volumes.to_zyx(darker)
     np.testing.assert_array_equal(map_hu, masked * window.width_hu / 2)
