@@ -1,6 +1,7 @@
 """What the standard asks of a DICOM object, by the tables that highdicom has of it."""
 
 import json
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -20,5 +21,6 @@ def lacking(tags: Any) -> set[str]:
     return missing | empty
 
 
+@cache
 def _table(name: str) -> dict:
     return json.loads((TABLES / f"{name}.json").read_text())

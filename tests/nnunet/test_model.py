@@ -24,7 +24,7 @@ from meddiff.nnunet.model import NnUNet
 from meddiff.volumes import volumes
 
 REPOSITORY = Path(__file__).parents[2]
-SHORT = NnUNetConfig(epochs=4, iterations=40, small=True)
+SHORT = NnUNetConfig(epochs=4, iterations=30, small=True)
 SIDES = ("left", "right")
 ORIGIN_MM = (-200.0, -150.0, 290.0)
 # Lesions are 1 voxel in 1,600; labels at random would have a Dice near 0.001, those of one lung about 0.02.
