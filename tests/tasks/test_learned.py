@@ -28,7 +28,7 @@ from meddiff.volumes.hu import normalise
 
 pytestmark = pytest.mark.slow
 
-SPACING_MM, PATCH = 6.0, 16
+SPACING_MM, PATCH = 8.0, 12
 WINDOW = WindowsConfig().chest
 CONFIG = parse_config(
     {
