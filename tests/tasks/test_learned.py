@@ -53,7 +53,7 @@ CONFIG = parse_config(
         },
         "finetuning": {"steps": 200, "learning_rate": 2e-3, "ema_decay": 0.98},
         "sampling": {"bfloat16": False, "overlap": 0.25},
-        "lesions": {"inpainting_steps": 20, "jump_length": 5, "resampling": 2, "margin_mm": 6.0},
+        "lesions": {"inpainting_steps": 20, "jump_length": 5, "resampling": 2, "margin_mm": SPACING_MM},
         "models": [{"name": "meddiff-fm", "levels": {"image": 0, "double": 0, "patch": 1}}],
         "machine": {"device": "cpu", "workers": 0, "validate_every": 600},
     },
