@@ -64,7 +64,7 @@ class Solver:
             return
         if self._name == "unipc":
             self._correct(x0, t, x)
-            self._corrected = x.clone()
+            self._corrected = x.clone() if self._corrected is None else self._corrected.copy_(x)
         of_x, of_x0 = self._straight(t, self._later[t])
         ahead = self._ahead(t)
         x.mul_(of_x).add_(x0, alpha=of_x0 * (1 + ahead))
