@@ -61,7 +61,8 @@ def jobs_of(scan: Path, out: Path, anatomy: Path | None = None, mask_out: Path |
     if not names and not folders:
         return [Job(scan, out, anatomy, mask_out)]
     places = [out, *out.parents] if folders else [out]
-    if scan.resolve() in [place.resolve() for place in places] or out in (anatomy, mask_out):
+    given = [folder.resolve() for folder in (anatomy, mask_out) if folder]
+    if scan.resolve() in [place.resolve() for place in places] or out.resolve() in given:
         raise UserError(f"--out {out}: the folder of the scans or of the masks; give another one")
     masks = {name: name for name in names} | {folder: f"{folder}.nii.gz" for folder in folders}
     return [Job(scan / n, out / n, anatomy and anatomy / n, mask_out and mask_out / m, n) for n, m in masks.items()]

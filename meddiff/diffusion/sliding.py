@@ -35,9 +35,9 @@ from meddiff.store.position import patch_coordinates
 
 log = logging.getLogger(__name__)
 
-# Float32 arrays that live at once: of the volume's size x_t, x_0 and the four of UniPC, the most of all solvers (two
-# estimates, x of this and of the last step); of a slab's size what a step needs in between.
-ARRAYS_OF_A_VOLUME, ARRAYS_OF_A_SLAB = 6, 20
+# Float32 arrays that live at once: of the volume's size x_t, x_0 and the three of UniPC, the most of all solvers (two
+# estimates, x of the last step); of a slab's size what a step needs in between.
+ARRAYS_OF_A_VOLUME, ARRAYS_OF_A_SLAB = 5, 20
 Network = UNet | ControlledUNet | Graphed
 
 

@@ -46,4 +46,4 @@ def test_a_volume_takes_no_more_memory_than_the_formula_says(solver, tmp_path):
     done = run_forked(f"{__name__}:{print_what_a_volume_takes.__name__}", ["memory", solver], tmp_path, os.environ)
     assert done.returncode == 0, done.stderr
     taken, stated = int(done.stdout), array_bytes(SIZE[0] * SIZE[1] * SIZE[2])
-    assert 0.25 * stated < taken <= stated  # what unipc takes is stated; ddim remembers nothing
+    assert 0.3 * stated < taken <= stated
