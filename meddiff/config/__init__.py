@@ -25,7 +25,16 @@ from meddiff.config.denoisers import (
     Noise2SimConfig,
     RedCnnConfig,
 )
-from meddiff.config.finetune import ORIGINS, SUPER_RESOLVERS, FinetuningConfig, LesionsConfig, SuperResolutionConfig
+from meddiff.config.finetune import (
+    GENERATED,
+    INPAINTED,
+    ORIGINS,
+    REAL,
+    SUPER_RESOLVERS,
+    FinetuningConfig,
+    LesionsConfig,
+    SuperResolutionConfig,
+)
 from meddiff.config.machine import MachineConfig
 from meddiff.config.model import (
     PATCH_ALONE,
@@ -52,10 +61,13 @@ __all__ = [
     "DENOISERS",
     "DENOISING_NETWORKS",
     "FILTERS",
+    "GENERATED",
+    "INPAINTED",
     "MODEL_REGIONS",
     "ORIGINS",
     "PATCH_ALONE",
     "PATIENT_ID",
+    "REAL",
     "REGION_OF",
     "SUPERVISED",
     "SUPER_RESOLVERS",

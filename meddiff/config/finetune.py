@@ -6,6 +6,7 @@ from meddiff.config.base import Section
 from meddiff.config.model import PATCH_ALONE, LevelWeights
 
 ORIGINS = ("scratch", "fine-tune")  # of a lesion model: without the pretrained weights, or with them
+REAL, GENERATED, INPAINTED = "real", "generated", "inpainted"  # lesions that are judged
 # The rows of the table of super-resolution: interpolation, the ControlNet alone, and with DiffPIR.
 SUPER_RESOLVERS = ("linear", "b-spline", "controlnet", "diffpir")
 

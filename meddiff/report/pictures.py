@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from meddiff.config import DENOISERS, ORIGINS, SUPER_RESOLVERS, Config, Region
+from meddiff.config import DENOISERS, GENERATED, INPAINTED, ORIGINS, SUPER_RESOLVERS, Config, Region
 from meddiff.datasets.index import Case
 from meddiff.figures import draw
 from meddiff.machine.shards import done_rows
@@ -25,7 +25,7 @@ from meddiff.stages.detect import (
     paper_row,
     read_case,
 )
-from meddiff.stages.lesion import GENERATED, INPAINTED, HeldOutLesion, held_out_lesions
+from meddiff.stages.lesion import HeldOutLesion, held_out_lesions
 from meddiff.stages.low_dose import facts_of, read_pair
 from meddiff.stages.superres import read_scan
 from meddiff.store.query import held_out, labelled, open_store

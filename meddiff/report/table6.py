@@ -3,11 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from meddiff.config import ORIGINS
+from meddiff.config import GENERATED, INPAINTED, ORIGINS, REAL
 from meddiff.metrics.distribution import distances, split_half
 from meddiff.report.paper import TABLE_6, TABLE_6_METRICS
 from meddiff.report.tables import ABSENT, MEASURED, bootstrap_interval
-from meddiff.stages.lesion import GENERATED, INPAINTED, REAL
 
 METRICS = list(TABLE_6_METRICS)
 PER_LESION = {"ms_ssim": GENERATED, "lpips": GENERATED, "dice": GENERATED, "inpainting_dice": INPAINTED}

@@ -1,7 +1,6 @@
 """Scoring the synthetic twins of the held-out scans, one row per scan (Table 3)."""
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from meddiff.anatomy.body import body_mask
 from meddiff.config import Config
 from meddiff.config.stages import settings_of
 from meddiff.machine.files import read_json, temporary_beside
-from meddiff.machine.shards import Item, done_rows, run_shard, sidecar
+from meddiff.machine.shards import Item, run_shard, sidecar
 from meddiff.metrics.extractor import Extractor
 from meddiff.metrics.features import resized, tile_features
 from meddiff.metrics.lpips import lpips
@@ -109,11 +108,3 @@ def score_records(name: str, records: list[Record], scorer: Scorer, weights: Pat
 
     items = [Item(r.id, (*scorer.inputs(r), weights), index.parent / f"{r.id}.npz", of=r) for r in there]
     run_shard(f"evaluate {name}", items, settings_of(scorer.config, "evaluate"), work, index)
-
-
-def gather(indices: Iterable[Path]) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Return the metrics of all shards and their features, (scans, tiles, C), in an order that no shard decides."""
-    rows = sorted(done_rows(indices), key=lambda row: row.id)
-    metrics = [read_json(sidecar(row.path))["details"] for row in rows]
-    features = [np.load(row.path)["features"] for row in rows]
-    return metrics, np.stack(features) if features else np.zeros((0, 0, 0))

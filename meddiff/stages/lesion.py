@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from meddiff.config import Config, LesionsConfig
+from meddiff.config import GENERATED, INPAINTED, REAL, Config, LesionsConfig
 from meddiff.config.stages import settings_of
 from meddiff.machine.progress import Progress
 from meddiff.machine.seeds import seed_of
@@ -26,8 +26,6 @@ from meddiff.tasks.lesions import LesionView, generate, inpaint_lesion
 from meddiff.tasks.sampler import Sampler
 from meddiff.volumes import volumes
 from meddiff.volumes.hu import normalise
-
-REAL, GENERATED, INPAINTED = "real", "generated", "inpainted"
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ import pytest
 from typer.testing import CliRunner
 
 from meddiff.cli.main import app
-from meddiff.config import DENOISERS, ORIGINS, SUPER_RESOLVERS, Region, parse_config
+from meddiff.config import DENOISERS, GENERATED, INPAINTED, ORIGINS, REAL, SUPER_RESOLVERS, Region, parse_config
 from meddiff.datasets.index import Case, write_manifest
 from meddiff.machine.files import write_json
 from meddiff.metrics.distribution import distances
 from meddiff.report.layout import PREPARATION, Results
 from meddiff.report.table4 import METRICS as TABLE_4_METRICS
-from meddiff.stages.lesion import GENERATED, INPAINTED, REAL
 
 CASES = list("abcdef")
 

@@ -13,7 +13,8 @@ from meddiff.config.stages import restrict
 from meddiff.machine.files import write_json
 from meddiff.machine.shards import DONE, read_index, sidecar
 from meddiff.metrics.extractor import Extractor
-from meddiff.stages.evaluate import Scorer, gather, score_records
+from meddiff.stages.evaluate import Scorer, score_records
+from meddiff.stages.gather_scores import gather
 from meddiff.volumes import volumes
 from tests.conftest import make_record
 

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from meddiff.anatomy.body import add_body, body_mask
-from meddiff.config import NnUNetConfig, Organ, Region, SamplingConfig, WindowsConfig, parse_config
+from meddiff.config import (
+    GENERATED,
+    INPAINTED,
+    NnUNetConfig,
+    Organ,
+    Region,
+    SamplingConfig,
+    WindowsConfig,
+    parse_config,
+)
 from meddiff.config.stages import restrict
 from meddiff.demo.phantom import add_lung_lesions, make_phantom
 from meddiff.diffusion.sliding import Place
@@ -14,7 +23,6 @@ from meddiff.metrics.detection import VoxelScores
 from meddiff.metrics.overlap import dice
 from meddiff.nnunet.model import NnUNet
 from meddiff.stages.detect import labelled_images
-from meddiff.stages.lesion import GENERATED, INPAINTED
 from meddiff.store.record import Record, RecordMeta, write_record
 from meddiff.store.view import View
 from meddiff.tasks.anomaly import Probe, anomaly_map, organ_mask

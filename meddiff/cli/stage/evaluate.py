@@ -53,7 +53,7 @@ def gather_scores(
 
     from meddiff.machine.files import temporary_beside
     from meddiff.metrics.files import write_metrics
-    from meddiff.stages.evaluate import gather
+    from meddiff.stages.gather_scores import gather
 
     metrics, vectors = gather(index)
     with temporary_beside(features) as temporary, temporary.open("wb") as file:
