@@ -33,6 +33,8 @@ def test_the_wheel_has_all_modules_and_what_they_read(wheel):
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "meddiff").rglob("*.py")}
     files |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "meddiff/report/templates").iterdir()}
     files |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "meddiff/anatomy/weights").iterdir()}
+    files |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "meddiff/weights").rglob("*") if path.is_file()}
+    files = {file for file in files if "__pycache__" not in file}
     packed = {name for name in wheel.namelist() if not name.startswith(f"meddiff_fm-{__version__}.dist-info/")}
     assert files <= packed
     assert {name.partition("/")[0] for name in packed} == {"meddiff"}

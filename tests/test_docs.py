@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from meddiff.cli.main import app
 from meddiff.volumes.volumes import from_zyx, write_image
-from meddiff.weights import TRAINED_HERE
 from tests.phantom_run import ROOT
 from tests.weights.bundles import SPACING_MM, write_control, write_model
 
@@ -73,7 +72,7 @@ def runs():
 
 @pytest.fixture(scope="module")
 def at_hand(tmp_path_factory):
-    """What the documents' commands name: a mask, scans to index, a model and its ControlNet for lesions."""
+    """What the documents' commands name: a mask, scans to index, models and ControlNets."""
     folder = tmp_path_factory.mktemp("at-hand")
     labels = np.zeros((16, 24, 24), np.uint8)
     labels[:, 4:-4, 4:-4] = 118
@@ -83,9 +82,11 @@ def at_hand(tmp_path_factory):
         from_zyx(np.where(labels > 0, 40, -1000).astype(np.int16), SPACING_MM),
         folder / "DIR/totalsegmentator/s0001/ct.nii.gz",
     )
-    for place in (TRAINED_HERE["meddiff-fm"], "results/small/models/meddiff-fm", "MODEL"):
-        write_model(folder / place)
-    write_control(folder / TRAINED_HERE["lesions"], folder / TRAINED_HERE["meddiff-fm"])
+    small = folder / "results/small/models"
+    for place in (small / "meddiff-fm", small / "ddpm", folder / "MODEL"):
+        write_model(place)
+    for control in ("lesions/demo-lung-tumours/fine-tune", "super-resolution"):
+        write_control(small / control, small / "meddiff-fm")
     return folder
 
 

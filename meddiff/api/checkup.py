@@ -13,7 +13,7 @@ from meddiff.config import AnatomyConfig
 from meddiff.errors import UserError
 from meddiff.machine.extras import EXTRAS, how_to_get
 from meddiff.machine.threads import available_threads
-from meddiff.weights import TRAINED_HERE, default_bundle
+from meddiff.weights import CONTROLS, FOUNDATION, shipped_bundle
 
 LEAST_MEMORY_GB, LEAST_DISK_GB = 8.0, 5.0  # Choice: a chest at 2 mm takes 4 GB; all weights, and some results
 NETWORK_SECONDS = 5
@@ -32,8 +32,8 @@ def checkup(network: bool = False) -> Iterator[Finding]:
     yield Finding("meddiff", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
     yield Finding("torch", f"{version('torch')}, {available_threads()} threads")
     yield from _extras()
-    for name in TRAINED_HERE:
-        yield _asked(f"weights of {name}", lambda name=name: str(default_bundle(name)))
+    for name in (FOUNDATION, *CONTROLS):
+        yield _asked(f"weights of {name}", lambda name=name: str(shipped_bundle(name)))
     yield _asked("weights of TotalSegmentator", _anatomy_weights)
     yield _gpu()
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9

@@ -23,7 +23,7 @@ from meddiff.tasks.fit import anatomy_misfits, check_fit, scan_misfits, thinning
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.scan import Scan, read_scan
 from meddiff.volumes import volumes
-from meddiff.weights import default_bundle
+from meddiff.weights import FOUNDATION, shipped_bundle, shipped_control
 
 LESIONS, SUPER_RESOLUTION = "lesions", "super-resolution"  # the ControlNets that come with the package
 
@@ -76,7 +76,7 @@ class MedDiffFM:
         >>> told = []
         >>> model = MedDiffFM.from_pretrained("model", device="cpu", progress=lambda *step: told.append(step))
         """
-        folder = find_bundle(model or default_bundle("meddiff-fm"))
+        folder = find_bundle(model or shipped_bundle(FOUNDATION))
         config = config or Config(anatomy=read_anatomy_config(folder))
         if device:
             machine = parse_section(MachineConfig, config.machine.model_dump() | {"device": device}, "machine")
@@ -292,7 +292,7 @@ class MedDiffFM:
     def _sampler(self, control: str | None = None) -> Sampler:
         """Return the model in its configured precision, under the control of a ControlNet where one is named."""
         if control not in self._samplers:
-            folder = None if control is None else Path(self._controls[control] or default_bundle(control))
+            folder = Path(self._controls[control] or shipped_control(control, self._bundle)) if control else None
             if folder and (slice_factor(folder) is None) != (control == LESIONS):
                 kind = SUPER_RESOLUTION if control == LESIONS else LESIONS
                 raise UserError(f"{folder}: a ControlNet for {kind}; give one for {control} with --control")

@@ -27,9 +27,9 @@ from meddiff.machine.files import write_text
 
 README_HEAD = """# Configuration
 
-`config.yaml` is the demo and the default; `phantom.yaml` runs without any download; `small.yaml` is a model of 4.4
-million parameters at 2 mm, on scans out of public packages; `my-scans.yaml` is for scans of one's own; `paper.yaml`
-holds the paper's numbers, `open.yaml` is the same on those of its datasets whose licences let the weights be shared.
+`config.yaml` is the demo and the default; `phantom.yaml` runs without any download; `small.yaml` is the model
+that comes with the package, at 4 mm; `my-scans.yaml` is for scans of one's own; `paper.yaml` holds the paper's numbers,
+`open.yaml` is the same on those of its datasets whose licences let the weights be shared.
 A configuration names only what differs from the defaults, and the defaults are the paper's. It replaces `config.yaml`
 as a whole, and has an `output_dir` of its own. Choose one with `snakemake --configfile config/paper.yaml`, check one
 with `meddiff config config/paper.yaml`.

@@ -21,7 +21,7 @@ from meddiff.cli.options import (
 )
 from meddiff.config import Config, Organ, Region
 from meddiff.errors import UserError
-from meddiff.weights import default_bundle
+from meddiff.weights import shipped_control
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +76,7 @@ def generate(
     model = own_model(model)
     settings = own_config(config, model)
     sources = _sources(region, bank, store, anatomy_version, person)
-    chosen = (control or default_bundle("lesions")) if lesions else None
+    chosen = (control or shipped_control("lesions", model)) if lesions else None
     sampler = Sampler(model, settings.sampling, settings.machine, chosen)
     known = sampler.model.scans or known_regions(source.of for source in sources if isinstance(source.of, Record))
     wanted = WantedPairs(region, seed, lesions, diameter_mm)

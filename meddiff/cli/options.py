@@ -12,7 +12,7 @@ from meddiff.config import MODEL_REGIONS, Config, Region, load_config
 from meddiff.config.stages import load_stage_config
 from meddiff.errors import CaseError, UserError
 from meddiff.machine.faults import machine_fault
-from meddiff.weights import default_bundle
+from meddiff.weights import FOUNDATION, shipped_bundle
 
 if TYPE_CHECKING:
     from meddiff.anatomy.numbering import MaskFile
@@ -88,7 +88,7 @@ def open_model(
 
 def own_model(given: str | None) -> str:
     """Return the bundle to use: the given one, or the default."""
-    return given or str(default_bundle("meddiff-fm"))
+    return given or str(shipped_bundle(FOUNDATION))
 
 
 def own_config(path: Path | None, bundle: str | None = None) -> Config:

@@ -11,12 +11,7 @@ from meddiff.machine.files import read_json, sha256
 FOLDER = Path(__file__).parent
 CHECKSUMS = "sha256.json"
 SHIPPED = "shipped"  # the word for them in a configuration
-# What a verb uses where the package has no weights: what the pipeline leaves in its folder.
-TRAINED_HERE = {
-    "meddiff-fm": Path("results/models/meddiff-fm"),
-    "super-resolution": Path("results/models/super-resolution"),
-    "lesions": Path("results/models/lesions/demo-lung-lesions/fine-tune"),
-}
+FOUNDATION, CONTROLS = "meddiff-fm", ("super-resolution", "lesions")  # what the verbs use when no other is given
 
 
 def shipped_names() -> list[str]:
@@ -33,7 +28,10 @@ def shipped_bundle(name: str) -> Path:
     """
     if name not in shipped_names():
         have = ", ".join(shipped_names()) or "none"
-        raise UserError(f"{name}: no model of this name comes with this installation (it has {have})")
+        raise UserError(
+            f"{name}: no model of this name comes with this installation (it has {have}); install it again, or give a "
+            "folder, with --model and --control or as arguments of from_pretrained"
+        )
     for file, checksum in read_json(FOLDER / CHECKSUMS).items():
         path = FOLDER / file
         if Path(file).parts[0] == name and not (path.is_file() and sha256(path) == checksum):
@@ -41,21 +39,19 @@ def shipped_bundle(name: str) -> Path:
     return FOLDER / name
 
 
-def default_bundle(name: str) -> Path:
-    """Return the bundle that a verb uses when none is given: the package's, or else what was trained in this folder.
+def shipped_control(name: str, model: Path | str) -> Path:
+    """Return the folder of a ControlNet that comes with the package.
 
     Args:
-        name: one of `TRAINED_HERE`.
+        name: one of `CONTROLS`.
+        model: folder of the model that it shall control.
 
     Raises:
-        UserError: there is neither.
+        UserError: that is not the package's, whose ControlNets fit no other; or as `shipped_bundle`.
     """
-    if name in shipped_names():
-        return shipped_bundle(name)
-    if not TRAINED_HERE[name].is_dir():
-        option, argument = ("--model", "") if name == "meddiff-fm" else ("--control", f"{name.replace('-', '_')}=")
+    if Path(model).resolve() != FOLDER / FOUNDATION:
         raise UserError(
-            f"no {name} comes with this installation and none lies in {TRAINED_HERE[name]}; give a folder "
-            f'with {option}, or train one first (`make demo`); from Python: from_pretrained({argument}"...")'
+            f"{model}: not the package's own model, so its ControlNet for {name} has to be given, with --control or as "
+            f'from_pretrained({name.replace("-", "_")}="...")'
         )
-    return TRAINED_HERE[name]
+    return shipped_bundle(name)

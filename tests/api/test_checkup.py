@@ -37,5 +37,5 @@ def test_an_extra_that_is_not_installed_names_the_command(monkeypatch):
 
 def test_the_verb_prints_it_for_people_and_for_programs(findings):
     plain, as_json = (CliRunner().invoke(app, ["doctor", *flags]) for flags in ([], ["--json"]))
-    assert "-> no meddiff-fm comes with this installation" in plain.output
+    assert "-> meddiff-fm: no model of this name comes with this installation" in plain.output
     assert [each["name"] for each in json.loads(as_json.output)] == list(findings)

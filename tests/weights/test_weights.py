@@ -16,7 +16,7 @@ from meddiff.cli.main import app
 from meddiff.errors import UserError
 from meddiff.model.packing import pack
 from meddiff.volumes import volumes
-from meddiff.weights import TRAINED_HERE, default_bundle, shipped_bundle, shipped_names
+from meddiff.weights import shipped_bundle, shipped_control, shipped_names
 from tests.weights.bundles import SPACING_MM, write_control, write_model
 
 ROOT = Path(__file__).parents[2]
@@ -77,28 +77,21 @@ def test_a_file_that_is_not_the_packed_one_is_refused(tmp_path, packed, monkeypa
             shipped_bundle("meddiff-fm")
 
 
-def test_the_default_is_the_shipped_model_and_else_what_was_trained_here(packed, tmp_path, monkeypatch, nothing):
-    for name, folder in TRAINED_HERE.items():
-        with pytest.raises(
-            UserError, match=f"no {name} comes with this installation and none lies in {folder}"
-        ) as told:
-            default_bundle(name)
-        option, argument = ("--model", '("') if name == "meddiff-fm" else ("--control", f'({name.replace("-", "_")}="')
-        assert f"with {option}, " in str(told.value)
-        assert f"from Python: from_pretrained{argument}" in str(told.value)
-        folder.mkdir(parents=True)
-        assert default_bundle(name) == folder
-    monkeypatch.setattr(weights, "FOLDER", packed)
-    assert all(default_bundle(name) == packed / name for name in TRAINED_HERE)
-
-
 @pytest.mark.parametrize("verb", VERBS)
 def test_without_weights_a_verb_says_in_one_line_what_to_do(verb, nothing):
     Path("ct.nii.gz").touch()
     error = CliRunner().invoke(app, VERBS[verb]).exception
     assert isinstance(error, UserError)
-    assert "give a folder with --model, or train one first (`make demo`)" in str(error)
+    assert "(it has none); install it again, or give a folder, with --model and --control" in str(error)
     assert "\n" not in str(error)
+
+
+def test_the_control_nets_of_the_package_are_for_its_own_model(shipped, tmp_path):
+    for name, argument in (("lesions", "lesions"), ("super-resolution", "super_resolution")):
+        assert shipped_control(name, shipped / "meddiff-fm") == shipped / name
+        with pytest.raises(UserError, match=rf"not the package's own .* {name} .* --control .*\({argument}=") as told:
+            shipped_control(name, tmp_path)
+        assert "\n" not in str(told.value)
 
 
 class Segmenter:
