@@ -49,7 +49,7 @@ def shipped_control(name: str, model: Path | str) -> Path:
     Raises:
         UserError: that is not the package's, whose ControlNets fit no other; or as `shipped_bundle`.
     """
-    if Path(model).resolve() != FOLDER / FOUNDATION:
+    if Path(model).resolve() != (FOLDER / FOUNDATION).resolve():
         raise UserError(
             f"{model}: not the package's own model, so its ControlNet for {name} has to be given, with --control or as "
             f'from_pretrained({name.replace("-", "_")}="...")'

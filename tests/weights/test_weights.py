@@ -51,7 +51,7 @@ def shipped(packed, monkeypatch):
 
 @pytest.fixture
 def nothing(tmp_path, monkeypatch):
-    """An installation without weights, in a folder where nothing was trained."""
+    """An installation without weights, in an empty folder."""
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "no-weights")
     monkeypatch.chdir(tmp_path)
 
@@ -92,6 +92,12 @@ def test_the_control_nets_of_the_package_are_for_its_own_model(shipped, tmp_path
         with pytest.raises(UserError, match=rf"not the package's own .* {name} .* --control .*\({argument}=") as told:
             shipped_control(name, tmp_path)
         assert "\n" not in str(told.value)
+
+
+def test_a_package_below_a_symbolic_link_knows_its_own_model(shipped, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(shipped)
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "link")
+    assert shipped_control("lesions", shipped_bundle("meddiff-fm")) == tmp_path / "link/lesions"
 
 
 class Segmenter:
