@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from meddiff.config.base import Section
-from meddiff.config.model import PATCH_ALONE, LevelWeights
+from meddiff.config.model import PATCH_ALONE, LevelWeights, StartFrom
 
 ORIGINS = ("scratch", "fine-tune")  # of a lesion model: without the pretrained weights, or with them
 REAL, GENERATED, INPAINTED = "real", "generated", "inpainted"  # lesions that are judged
@@ -22,6 +22,12 @@ class FinetuningConfig(Section):
         ge=0,
         lt=1,
         description="Moving average of the weights [Choice: pretraining's would still hold a third of the first ones].",
+    )
+    start_from: StartFrom = Field(
+        default=None,
+        description="Bundle whose weights a ControlNet begins with, a folder; `{model}` stands for `lesions` or "
+        "`super-resolution`; `shipped`: the package's own; `none`: as a copy of the foundation model [3.2]. Not for "
+        "lesion models from scratch.",
     )
     levels: LevelWeights = Field(
         default=PATCH_ALONE,

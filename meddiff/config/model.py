@@ -1,12 +1,14 @@
 """The network, the diffusion process and their training."""
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from meddiff.config.base import Fraction, Section
 
+# The word `none` stands for nothing to start from.
+StartFrom = Annotated[str | None, AfterValidator(lambda word: None if word == "none" else word)]
 PositionMode = Literal["none", "coordinates", "embedding"]
 
 
@@ -112,7 +114,7 @@ class TrainingConfig(Section):
     bfloat16: bool = Field(
         default=True, description="Autocast to bfloat16 where the device is made for it; weights stay float32 [Choice]."
     )
-    start_from: str | None = Field(
+    start_from: StartFrom = Field(
         default=None,
         description="Bundle whose weights pretraining begins with, a folder or an id on Hugging Face; `{model}` stands "
         "for the model's name; `shipped`: the package's own model of this name; `none`: from nothing [Choice].",
@@ -127,11 +129,6 @@ class TrainingConfig(Section):
         if self.epochs is None:
             return self.steps or 0
         return math.ceil(self.epochs * regions / self.samples_per_step)
-
-    @field_validator("start_from")
-    @classmethod
-    def _none_is_a_word(cls, word: str | None) -> str | None:
-        return None if word == "none" else word
 
     @model_validator(mode="before")
     @classmethod

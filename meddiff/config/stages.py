@@ -51,7 +51,7 @@ FINETUNING = (
     "seed",
     *STEP,
     "training.learning_rate_decay",
-    *_keys("finetuning", "steps", "learning_rate", "warmup_steps", "ema_decay"),
+    *_keys("finetuning", "steps", "learning_rate", "warmup_steps", "ema_decay", "start_from"),
 )
 TEST_LESIONS = _keys("lesions", "patches_per_case", "min_ml")
 ANOMALY_SCORES = _keys("anomaly", "lung_timesteps", "liver_timesteps", "closing_mm")

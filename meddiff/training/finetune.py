@@ -14,7 +14,7 @@ from meddiff.errors import UserError
 from meddiff.machine.device import choose_device
 from meddiff.machine.files import digest, sha256
 from meddiff.machine.shards import done_rows
-from meddiff.model.control_bundle import save_control
+from meddiff.model.control_bundle import CONTROL_WEIGHTS, save_control
 from meddiff.model.controlnet import ControlledUNet, ControlNet
 from meddiff.model.foundation import WEIGHTS, FoundationModel, find_bundle
 from meddiff.model.unet import Encoder, UNet
@@ -28,6 +28,7 @@ from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Finetuning, Objective
 from meddiff.training.records import TrainingRecords
 from meddiff.training.run import Run
+from meddiff.training.start import begin_with_control, starting_control
 
 SCRATCH_FOUNDATION = "foundation"  # folder of the U-Net that was trained together with its ControlNet
 
@@ -36,15 +37,20 @@ SCRATCH_FOUNDATION = "foundation"  # folder of the U-Net that was trained togeth
 class Task:
     """What a ControlNet learns: on which regions, from which patches.
 
-    `stage` is the stage of the pipeline whose configuration decides the run.
+    `control` is what such a ControlNet is called among those of the package, one of `CONTROLS`.
     """
 
     name: str
-    stage: str
+    control: str
     records: TrainingRecords
     draw: Draw
     levels: LevelWeights
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def stage(self) -> str:
+        """The stage of the pipeline whose configuration decides the run."""
+        return f"finetune_{self.control.replace('-', '_')}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def lesion_task(config: Config, dataset: str, store: list[Path], patch_vox: int)
     records = TrainingRecords.from_store(lesions, "downstream")
     around = AroundLesions(lesions, patch_vox, config.augmentation)
     facts = {"lesions": around.lesions, "lesions_larger_than_patch": around.larger_than_patch}
-    return Task(f"lesions-{dataset}", "finetune_lesions", records, around, config.finetuning.levels, facts)
+    return Task(f"lesions-{dataset}", "lesions", records, around, config.finetuning.levels, facts)
 
 
 def super_resolution_task(config: Config, store: list[Path], measured: list[Path]) -> Task:
@@ -105,14 +111,14 @@ def super_resolution_task(config: Config, store: list[Path], measured: list[Path
     """
     every, slices = open_store(store), {row.id: row for row in done_rows(measured)}
     factor = config.super_resolution.factor
-    name, stage, facts = f"super-resolution-{factor}", "finetune_super_resolution", {"factor": factor}
+    name, control, facts = f"super-resolution-{factor}", "super-resolution", {"factor": factor}
     paired = [record for record in every if record.id in slices]
     if not where(paired, split="train"):
-        return Task(name, stage, TrainingRecords.from_store(every), thick_drawer(factor), PATCH_ALONE, facts)
+        return Task(name, control, TrainingRecords.from_store(every), thick_drawer(factor), PATCH_ALONE, facts)
     records = TrainingRecords.from_store(paired, "downstream")
     records = replace(records, digest=digest([records.digest, sorted(row.sha256 for row in slices.values())]))
     draw = MeasuredSlices({record.folder: slices[record.id].path for record in paired})
-    return Task(f"{name}-measured", stage, records, draw, PATCH_ALONE, facts | {"slices": "measured"})
+    return Task(f"{name}-measured", control, records, draw, PATCH_ALONE, facts | {"slices": "measured"})
 
 
 def finetune(task: Task, config: Config, place: Place) -> None:
@@ -120,20 +126,28 @@ def finetune(task: Task, config: Config, place: Place) -> None:
 
     Raises:
         TimeSliceEnded: the time is up; the same call goes on.
+        UserError: the ControlNet that training shall start from is not there, or of another kind.
     """
     device = distributed.local_device(choose_device(config.machine.device))
     foundation = find_bundle(place.foundation)
     model = FoundationModel.from_pretrained(foundation, device)
+    start = starting_control(config.finetuning.start_from, task.control, task.facts.get("factor"))
+    begun_with = [sha256(start / CONTROL_WEIGHTS)] if start else []
 
     def objective(schedule: Schedule) -> Objective:
         torch.manual_seed(config.seed)
-        control = ControlNet.from_unet(model.network).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        control = ControlNet.from_unet(model.network)
+        if start:
+            begin_with_control(control, start)
+        control = control.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         return Finetuning(control, model.network, schedule, model.diffusion.prediction)
 
     def save(network: ControlNet, facts: dict[str, Any]) -> None:
+        facts |= {"started_from": "".join(begun_with) or None}
         save_control(network, foundation, f"{model.name}, {task.name}", facts, place.out)
 
-    _train(task, Origin("fine-tune", sha256(foundation / WEIGHTS), objective, save), config, place, model)
+    begins_with = "-".join([sha256(foundation / WEIGHTS), *begun_with])
+    _train(task, Origin("fine-tune", begins_with, objective, save), config, place, model)
 
 
 def train_from_scratch(task: Task, config: Config, place: Place) -> None:
@@ -196,4 +210,4 @@ def _train(task: Task, origin: Origin, config: Config, place: Place, model: Foun
 
 def training_config(config: Config) -> TrainingConfig:
     """Return how a ControlNet is trained: as in pretraining, but for what `finetuning` says."""
-    return config.training.model_copy(update=config.finetuning.model_dump(exclude={"steps", "levels"}))
+    return config.training.model_copy(update=config.finetuning.model_dump(exclude={"steps", "levels", "start_from"}))

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import torch
 
-from meddiff.config import Config, DiffusionConfig
+from meddiff.config import Config
 from meddiff.config.stages import params_of
 from meddiff.diffusion.schedule import Schedule
-from meddiff.errors import UserError
 from meddiff.machine.device import choose_device
 from meddiff.machine.files import digest, sha256
-from meddiff.model.foundation import WEIGHTS, FoundationModel, find_bundle
+from meddiff.model.foundation import WEIGHTS, FoundationModel
 from meddiff.model.unet import UNet
 from meddiff.store.augmentation import augmented
 from meddiff.store.known import known_regions
@@ -21,7 +20,7 @@ from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Objective
 from meddiff.training.records import TrainingRecords
 from meddiff.training.run import Run
-from meddiff.weights import SHIPPED, shipped_bundle
+from meddiff.training.start import begin_with_model, starting_bundle
 
 
 def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path, max_minutes: float) -> None:
@@ -56,7 +55,7 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
     torch.manual_seed(config.seed)
     network = UNet(config.network(name))
     if start:
-        begin_with(network, start, diffusion)
+        begin_with_model(network, start, diffusion)
     network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     network.activation_checkpointing = config.machine.activation_checkpointing
     objective = Objective(network, Schedule(diffusion.timesteps, device), diffusion.prediction)
@@ -67,37 +66,3 @@ def pretrain(config: Config, name: str, store: list[Path], runs: Path, out: Path
         known = {"windows": config.windows, "scans": known_regions(records.training)}
         model = FoundationModel(averaged, diffusion, name, records.spacing_mm, **known)  # type: ignore[arg-type]
         model.save(out, records.facts(run, training.samples_per_step) | {"started_from": "".join(begun_with) or None})
-
-
-def starting_bundle(start_from: str | None, name: str) -> Path | None:
-    """Return the bundle that the training of a model begins with; None is none.
-
-    Raises:
-        UserError: there is no such bundle.
-    """
-    if start_from is None:
-        return None
-    if start_from != SHIPPED:
-        return find_bundle(start_from.format(model=name))
-    try:
-        return shipped_bundle(name)
-    except UserError as error:
-        raise UserError(f"training.start_from {SHIPPED}: {error}; none trains from nothing") from None
-
-
-def begin_with(network: UNet, bundle: Path, diffusion: DiffusionConfig) -> None:
-    """Give the network a trained model's weights.
-
-    Choice: weights alone. Optimizer and learning rate begin anew; patch, spacing and windows may differ.
-
-    Raises:
-        UserError: the model has other sizes, or estimates something else.
-    """
-    model = FoundationModel.from_pretrained(bundle)
-    kinds = ((network.config, diffusion), (model.network.config, model.diffusion))
-    wanted, given = (n.model_dump(exclude={"patch_vox"}) | {"prediction": d.prediction} for n, d in kinds)
-    if other := [f"{key} {given[key]} (here {wanted[key]})" for key in wanted if wanted[key] != given[key]]:
-        raise UserError(
-            f"training.start_from {bundle}: a model with {', '.join(other)}; take its values, or train from nothing"
-        )
-    network.load_state_dict(model.network.state_dict())

@@ -83,5 +83,6 @@ class TrainingRecords:
 def _recipe(folder: Path) -> dict[str, Any]:
     """Return the values of the configuration that decided a run, but for the place of a bundle on somebody's disk."""
     recipe = json.loads(read_json(folder / "run.json")["settings"])
-    recipe.get("training", {}).pop("start_from", None)
+    for section in ("training", "finetuning"):
+        recipe.get(section, {}).pop("start_from", None)
     return recipe

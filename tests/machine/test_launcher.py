@@ -11,12 +11,17 @@ from meddiff.machine.launcher import launcher, resources
 
 def test_one_process_needs_no_torchrun():
     assert launcher(1, 1) == "python -m"
-    assert resources(1, 1) == {"gpu": 1}
+    assert resources(1, 1, True) == {"gpu": 1}
+
+
+def test_what_trains_on_the_cpu_asks_for_no_gpu():
+    assert resources(1, 1, False) == {"gpu": 0}
+    assert resources(8, 2, False) == {"nodes": 2}
 
 
 def test_the_gpus_of_one_node_share_a_training():
     assert launcher(4, 1) == "torchrun --standalone --nproc-per-node 4 -m"
-    assert resources(4, 1) == {"gpu": 4}
+    assert resources(4, 1, True) == {"gpu": 4}
 
 
 @pytest.fixture
@@ -48,7 +53,7 @@ def test_torchrun_starts_on_every_node_and_they_meet_at_the_first(slurm):
         "--nnodes 2 --nproc-per-node 4 --rdzv-id 31234 --rdzv-backend c10d --rdzv-endpoint gpu07:21234"
         " -m meddiff stage pretrain"
     )
-    assert resources(8, 2) == {"nodes": 2, "gres": "gpu:4"}
+    assert resources(8, 2, True) == {"nodes": 2, "gres": "gpu:4"}
 
 
 def test_several_nodes_without_a_cluster_end_in_one_line(slurm):

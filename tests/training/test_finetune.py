@@ -1,6 +1,7 @@
 """Fine-tuning: it begins where the pretrained model is, learns the target condition, and goes on after a stop."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from meddiff.config import DiffusionConfig, WindowsConfig, parse_config
 from meddiff.config.stages import restrict
 from meddiff.diffusion.schedule import Schedule
 from meddiff.errors import TimeSliceEnded, UserError
+from meddiff.machine.files import sha256
 from meddiff.machine.shards import COLUMNS, DONE, Row, done_rows
 from meddiff.machine.tsv import write_tsv
-from meddiff.model.control_bundle import learned_slices, load_controlled
+from meddiff.model.control_bundle import learned_slices, load_control, load_controlled
 from meddiff.model.foundation import FoundationModel
 from meddiff.model.unet import UNet
 from meddiff.store.patches import LEVELS
@@ -156,6 +158,36 @@ def test_a_stopped_fine_tuning_goes_on_bit_by_bit(store, foundation, place, tmp_
     finetune(lesions(store), LESIONS, parts)
     name = "control.safetensors"
     assert (place.out / name).read_bytes() == (parts.out / name).read_bytes()
+
+
+def starting_from(start, **finetuning):
+    """The configuration of a fine-tuning that begins with a bundle."""
+    tree = CONFIG.model_dump(mode="json")
+    tree["finetuning"] |= {"start_from": str(start), **finetuning}
+    return restrict(parse_config(tree, "test"), "finetune_lesions")
+
+
+def test_a_fine_tuning_goes_on_from_the_control_net_of_another(store, foundation, place, tmp_path):
+    """Begun with one and hardly trained, it is that one; its card names what it began with."""
+    finetune(lesions(store), LESIONS, place)
+    hardly = starting_from(place.out, learning_rate=1e-30, steps=1)
+    finetune(lesions(store), hardly, replace(place, out=tmp_path / "hardly"))
+    first, second = (load_control(folder).state_dict() for folder in (place.out, tmp_path / "hardly"))
+    assert all(torch.equal(first[name], tensor) for name, tensor in second.items())
+    started_from = json.loads((tmp_path / "hardly" / "config.json").read_text())["training"]["started_from"]
+    assert started_from == sha256(place.out / "control.safetensors")
+
+
+def test_a_control_net_of_another_kind_is_nothing_to_go_on_from(store, foundation, place, tmp_path):
+    finetune(super_resolution_task(THIN, store, []), THIN, replace(place, out=tmp_path / "super-resolution"))
+    with pytest.raises(
+        UserError, match=r"finetuning.start_from .*super-resolution: a model with factor 3 \(here None\)"
+    ):
+        finetune(lesions(store), starting_from(tmp_path / "super-resolution"), place)
+    with pytest.raises(UserError, match=r"finetuning.start_from .*lesions: a model with .*channels 16 \(here 8\)"):
+        finetune(lesions(store), starting_from("shipped"), place)
+    with pytest.raises(UserError, match="nowhere: no ControlNet"):
+        finetune(lesions(store), starting_from("nowhere"), place)
 
 
 def test_super_resolution_learns_from_the_pretraining_regions_where_no_slices_are_measured(store, place):

@@ -48,7 +48,7 @@ rule anatomy:
     resources:
         mem_mb=16000,
         runtime=240,
-        gpu=1,
+        gpu=ONE_GPU,
     params:
         reads=stage_reads("anatomy"),
         config=configuration,

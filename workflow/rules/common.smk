@@ -74,7 +74,11 @@ ON_CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not Non
 TRAINING_SLICE_MIN = int(0.95 * TRAINING_RUNTIME_MIN) if ON_CLUSTER else 525_600
 # A job on a cluster is a Snakemake itself, which must not retry within its own time limit.
 TRAINING_RETRIES = 100 if ON_CLUSTER and not workflow.remote_exec else 0
-TRAINING_GPUS = launcher.resources(MACHINE["processes"], MACHINE["nodes"])
+
+# What computes on the CPU asks for no GPU, so that such jobs run beside one another.
+ON_GPU = MACHINE["device"] != "cpu"
+ONE_GPU, SAMPLING_GPUS = (1, MACHINE["gpus"]) if ON_GPU else (0, 0)
+TRAINING_GPUS = launcher.resources(MACHINE["processes"], MACHINE["nodes"], ON_GPU)
 
 # The programs of the environment that runs Snakemake come first, also when it is not activated; those of a conda
 # environment or a container, which jobs enter later, come before them.

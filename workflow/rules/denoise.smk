@@ -19,12 +19,12 @@ rule train_denoiser:
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: MACHINE["threads"]
     resources:
         mem_mb=32000,
         runtime=TRAINING_RUNTIME_MIN,
         slice_min=TRAINING_SLICE_MIN,
-        gpu=1,
+        gpu=ONE_GPU,
     params:
         reads=lambda wildcards: stage_reads("train_denoiser", wildcards.denoiser),
         config=configuration,
@@ -56,7 +56,7 @@ rule filter_pairs:
         "<benchmarks>/filter_pairs.tsv"
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: MACHINE["threads"]
     resources:
         mem_mb=32000,
         runtime=1380,
@@ -100,11 +100,11 @@ rule denoise_pairs:
         "<benchmarks>/denoise_pairs.tsv"
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: MACHINE["threads"]
     resources:
         mem_mb=32000,
         runtime=1380,
-        gpu=1,
+        gpu=ONE_GPU,
     params:
         reads=stage_reads("denoise_pairs"),
         config=configuration,

@@ -19,11 +19,11 @@ rule anomaly_maps:
         "<benchmarks>/anomaly_maps.tsv"
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: MACHINE["threads"]
     resources:
         mem_mb=32000,
         runtime=1380,
-        gpu=MACHINE["gpus"],
+        gpu=SAMPLING_GPUS,
     params:
         reads=stage_reads("anomaly_maps"),
         config=configuration,
@@ -51,11 +51,11 @@ rule supervised:
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: MACHINE["threads"]
     resources:
         mem_mb=64000,
         runtime=TRAINING_RUNTIME_MIN,
-        gpu=1,
+        gpu=ONE_GPU,
     params:
         reads=stage_reads("supervised"),
         config=configuration,

@@ -22,7 +22,7 @@ rule distill:
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: MACHINE["threads"]
     resources:
         **TRAINING_GPUS,
         mem_mb=32000,

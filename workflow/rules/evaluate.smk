@@ -52,7 +52,7 @@ rule evaluate:
     resources:
         mem_mb=16000,
         runtime=240,
-        gpu=1,
+        gpu=ONE_GPU,
     params:
         reads=stage_reads("evaluate"),
         config=configuration,

@@ -20,11 +20,11 @@ rule draw_lesions:
         "<benchmarks>/draw_lesions/{dataset}-{origin}.tsv"
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: MACHINE["threads"]
     resources:
         mem_mb=32000,
         runtime=1380,
-        gpu=MACHINE["gpus"],
+        gpu=SAMPLING_GPUS,
     params:
         reads=stage_reads("draw_lesions"),
         config=configuration,
@@ -66,11 +66,11 @@ rule judge_lesions:
         "<benchmarks>/judge_lesions/{dataset}.tsv"
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: MACHINE["threads"]
     resources:
         mem_mb=32000,
         runtime=720,
-        gpu=1,
+        gpu=ONE_GPU,
     params:
         reads=stage_reads("judge_lesions"),
         config=configuration,
@@ -111,11 +111,11 @@ rule augment_lesions:
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: MACHINE["threads"]
     resources:
         mem_mb=64000,
         runtime=TRAINING_RUNTIME_MIN,
-        gpu=1,
+        gpu=ONE_GPU,
     params:
         reads=stage_reads("augment_lesions"),
         config=configuration,

@@ -24,7 +24,7 @@ rule low_dose:
     resources:
         mem_mb=16000,
         runtime=720,
-        gpu=1,
+        gpu=ONE_GPU,
     params:
         reads=stage_reads("low_dose"),
         config=configuration,

@@ -19,7 +19,7 @@ rule pretrain:
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: MACHINE["threads"]
     resources:
         **TRAINING_GPUS,
         mem_mb=32000,

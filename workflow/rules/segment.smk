@@ -30,7 +30,7 @@ rule segment:
     resources:
         mem_mb=16000,
         runtime=720,
-        gpu=1,
+        gpu=ONE_GPU,
     params:
         reads=stage_reads("segment"),
         config=configuration,

@@ -25,7 +25,7 @@ rule thick_slices:
     resources:
         mem_mb=16000,
         runtime=720,
-        gpu=1,
+        gpu=ONE_GPU,
     params:
         reads=stage_reads("thick_slices"),
         config=configuration,
@@ -85,11 +85,11 @@ rule super_resolve:
         "<benchmarks>/super_resolve/{resolver}.tsv"
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: MACHINE["threads"]
     resources:
         mem_mb=32000,
         runtime=1380,
-        gpu=MACHINE["gpus"],
+        gpu=SAMPLING_GPUS,
     params:
         reads=stage_reads("super_resolve"),
         config=configuration,

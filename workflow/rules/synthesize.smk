@@ -19,11 +19,11 @@ rule synthesize:
         "<benchmarks>/synthesize/{model}-{shard}.tsv"
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: MACHINE["threads"]
     resources:
         mem_mb=32000,
         runtime=2160,
-        gpu=MACHINE["gpus"],
+        gpu=SAMPLING_GPUS,
     params:
         reads=stage_reads("synthesize"),
         config=configuration,
