@@ -93,7 +93,7 @@ STAGES = {
         version=3,
     ),
     "train_denoiser": Stage(("seed", "red_cnn", "map_nn", "noise2sim"), version=3),
-    "filter_pairs": Stage(version=2),
+    "filter_pairs": Stage(version=3),
     "denoise_pairs": Stage(
         (
             "seed",

@@ -35,7 +35,7 @@ from meddiff.volumes import volumes
 MODEL_PREFIX, GUIDED, LDCT = "meddiff-fm-", "guided", "ldct"
 WEIGHTS = "model.safetensors"
 TRAINED: dict[str, type[SliceDenoiser]] = {"red-cnn": RedCNN, "map-nn": MapNN, "noise2sim": Noise2Sim}
-CALIBRATION_SLICES = 8
+CALIBRATION_SLICES = 4
 
 log = logging.getLogger(__name__)
 
