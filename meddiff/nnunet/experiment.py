@@ -1,20 +1,19 @@
-"""nnU-Net v2 through its own commands: one data set, one plan and one trainer in a folder of their own."""
+"""nnU-Net v2, each step in a process of its own: one data set, one plan and one trainer in a folder of their own."""
 
-import copy
+import json
 import os
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from meddiff.errors import UserError
-from meddiff.machine.files import read_json, write_json
 from meddiff.machine.threads import available_threads
+from meddiff.nnunet import prepare
+from meddiff.nnunet.prepare import PLANNED, SMALL
 
 TRAINERS = Path(__file__).parent / "trainer"
-PLANNED, SMALL = "3d_fullres", "3d_small"  # configurations of the plan
 NNUNET_LENGTH = (1000, 250)  # epochs and iterations of nnU-Net's own trainer
 MOST_PROCESSES = 4  # as nnU-Net for this configuration; each holds a volume and its resampled copy
 
@@ -74,11 +73,9 @@ class Experiment:
 
     def prepare(self) -> None:
         """Look at the raw data, plan and preprocess; a small network's few cases in one process."""
-        processes = "1" if self.small else str(min(MOST_PROCESSES, available_threads()))
-        self._run("nnUNetv2_plan_and_preprocess", "-d", self._id, "--no_pp", "-npfp", processes)
-        if self.small:
-            _add_small(self.small, self.folder / "preprocessed" / self.dataset / "nnUNetPlans.json")
-        self._run("nnUNetv2_preprocess", "-d", self._id, "-c", self.configuration, "-np", processes)
+        processes = 1 if self.small else min(MOST_PROCESSES, available_threads())
+        small = json.dumps(asdict(self.small) if self.small else None)
+        self._run("prepare", sys.executable, "-m", prepare.__name__, self._id, str(processes), small)
 
     def train(self, device: str) -> None:
         """Train the prepared data; goes on from the newest whole checkpoint."""
@@ -86,7 +83,7 @@ class Experiment:
             if not zipfile.is_zipfile(checkpoint):  # nnU-Net was killed while it wrote this one
                 checkpoint.unlink()
         arguments = (self._id, self.configuration, "all", "-tr", self.trainer, "-device", device, "--c")
-        self._run("nnUNetv2_train", *arguments, environment=self._short_run())
+        self._run("train", _program("nnUNetv2_train"), *arguments, environment=self._short_run())
 
     def predict(self, source: Path, target: Path, device: str, probabilities: bool, log: Path) -> None:
         """Write a label map into `target` for each image of `source`, whose names are `<id>_0000.nii.gz`.
@@ -100,13 +97,14 @@ class Experiment:
             probabilities: also write `<id>.npz`, whose `probabilities` have the axes class, z, y, x.
             log: file for nnU-Net's output.
         """
+        program = _program("nnUNetv2_predict")
         model = ("-d", self._id, "-c", self.configuration, "-tr", self.trainer, "-f", "all")
         arguments = [*model, "-i", str(source), "-o", str(target), "-device", device, "--disable_progress_bar"]
         if self.small:
             arguments += ["--disable_tta", "-npp", "0", "-nps", "0"]
         if probabilities:
             arguments += ["--save_probabilities"]
-        self._run("nnUNetv2_predict", *arguments, log=log, environment=self._short_run())
+        self._run("predict", program, *arguments, log=log, environment=self._short_run())
 
     @property
     def _id(self) -> str:
@@ -134,20 +132,19 @@ class Experiment:
         }
 
     def _run(
-        self, command: str, *arguments: str, log: Path | None = None, environment: dict[str, str] | None = None
+        self, name: str, *command: str, log: Path | None = None, environment: dict[str, str] | None = None
     ) -> None:
-        """Run one of nnU-Net's commands; its output is printed and kept in a log.
+        """Run a program of nnU-Net; its output is printed and kept in a log.
 
         Raises:
-            UserError: the command failed.
+            UserError: it failed.
         """
-        program = str(Path(sys.executable).with_name(command))
-        log = log or self.folder / "logs" / f"{command}.log"
+        log = log or self.folder / "logs" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with (
             log.open("a", buffering=1, encoding="utf-8") as file,
             subprocess.Popen(
-                [program, *arguments],
+                command,
                 env=self._environment() | (environment or {}),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -159,29 +156,9 @@ class Experiment:
                 print(line, end="", flush=True)
                 file.write(line)
         if process.returncode:
-            raise UserError(f"{command} failed with exit code {process.returncode}; its output is in {log}")
+            raise UserError(f"nnU-Net's {name} failed with exit code {process.returncode}; its output is in {log}")
 
 
-def _add_small(small: SmallNetwork, plans_file: Path) -> None:
-    plans = read_json(plans_file)
-    architecture = copy.deepcopy(plans["configurations"][PLANNED]["architecture"])
-    stages = 4
-    architecture["arch_kwargs"] |= {
-        "n_stages": stages,
-        "features_per_stage": [16, 32, 64, 128],
-        "kernel_sizes": [[3, 3, 3]] * stages,
-        "strides": [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1),
-        "n_conv_per_stage": [2] * stages,
-        "n_conv_per_stage_decoder": [2] * (stages - 1),
-    }
-    configuration: dict[str, Any] = {
-        "inherits_from": PLANNED,
-        "data_identifier": "small",
-        "patch_size": [small.patch_vox] * 3,
-        "batch_size": small.batch_size,
-        "architecture": architecture,
-    }
-    if small.spacing_mm:
-        configuration["spacing"] = [small.spacing_mm] * 3
-    plans["configurations"][SMALL] = configuration
-    write_json(plans, plans_file)
+def _program(name: str) -> str:
+    """Return the path of one of nnU-Net's commands, which lies beside this Python."""
+    return str(Path(sys.executable).with_name(name))

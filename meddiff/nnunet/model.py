@@ -141,7 +141,7 @@ class NnUNet:
         shutil.rmtree(work, ignore_errors=True)
         for case_id, image in images.items():
             volumes.write_image(image, work / "in" / f"{case_id}_0000.nii.gz")
-        self._experiment.predict(work / "in", work / "out", self.device, probability, work / "nnUNetv2_predict.log")
+        self._experiment.predict(work / "in", work / "out", self.device, probability, work / "predict.log")
         for case_id, image in images.items():
             labels, score = _outputs(out, case_id)
             sidecar(labels).unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """nnU-Net for lesions: it learns, it goes on, it keeps what is done, and its maps lie where the images lie."""
 
+import json
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from meddiff.machine.files import read_json, write_json
 from meddiff.metrics.overlap import dice
 from meddiff.nnunet.experiment import Experiment
 from meddiff.nnunet.model import NnUNet
+from meddiff.nnunet.prepare import add_small
 from meddiff.volumes import volumes
 
 REPOSITORY = Path(__file__).parents[2]
@@ -139,20 +141,23 @@ def test_the_probability_is_above_one_half_where_the_label_map_has_a_lesion(pred
 
 @pytest.fixture
 def commands(monkeypatch) -> list[tuple[str, ...]]:
-    """The commands that would have been run; files as nnU-Net's stand for their results."""
+    """The programs that would have been run, with a name each; files as nnU-Net's stand for their results."""
     calls: list[tuple[str, ...]] = []
 
-    def run(experiment: Experiment, command: str, *arguments: str, **_: object) -> None:
-        calls.append((command, *arguments))
-        if command == "nnUNetv2_plan_and_preprocess":
+    def run(experiment: Experiment, name: str, *command: str, **_: object) -> None:
+        calls.append((name, *command))
+        if name == "prepare":
             plan = {"configurations": {"3d_fullres": {"architecture": {"arch_kwargs": {}}}}}
-            write_json(plan, experiment.folder / "preprocessed" / experiment.dataset / "nnUNetPlans.json")
-        if command == "nnUNetv2_train":
+            plans_file = experiment.folder / "preprocessed" / experiment.dataset / "nnUNetPlans.json"
+            write_json(plan, plans_file)
+            if small := json.loads(command[-1]):
+                add_small(plans_file, **small)
+        if name == "train":
             experiment.checkpoint.parent.mkdir(parents=True, exist_ok=True)
             with zipfile.ZipFile(experiment.checkpoint, "w") as file:
                 file.writestr("weights", str(len(calls)))
-        if command == "nnUNetv2_predict":
-            source, target = (Path(arguments[arguments.index(flag) + 1]) for flag in ("-i", "-o"))
+        if name == "predict":
+            source, target = (Path(command[command.index(flag) + 1]) for flag in ("-i", "-o"))
             for path in source.iterdir():
                 image = volumes.read_image(path)
                 case_id = path.name.removesuffix("_0000.nii.gz")
@@ -174,10 +179,10 @@ def test_other_cases_or_settings_are_trained_anew(commands, tmp_path):
     def train_commands(*cases: tuple, config: NnUNetConfig = SHORT) -> list[str]:
         commands.clear()
         NnUNet(tmp_path, config, "cpu").train(iter(cases))
-        return [command for command, *_ in commands]
+        return [name for name, *_ in commands]
 
     everything = train_commands(tiny("a"), tiny("b"))
-    assert everything[-1] == "nnUNetv2_train"
+    assert everything == ["prepare", "train"]
     assert train_commands(tiny("a"), tiny("b")) == []
     assert train_commands(tiny("a"), tiny("b", value=1)) == everything
     assert train_commands(tiny("a"), tiny("b", value=1, labels=2)) == everything
@@ -198,7 +203,7 @@ def test_a_checkpoint_that_was_not_written_to_its_end_is_dropped(commands, tmp_p
     with pytest.raises(UserError, match="train it first"):
         model.predict({}, tmp_path / "out")
     model.train([tiny("a")])
-    assert [command for command, *_ in commands] == ["nnUNetv2_train"]
+    assert [name for name, *_ in commands] == ["train"]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +216,9 @@ def test_a_checkpoint_that_was_not_written_to_its_end_is_dropped(commands, tmp_p
 )
 def test_the_defaults_are_nnunets_own_trainer_and_plan(commands, tmp_path, config, trainer, configuration):
     NnUNet(tmp_path, config, "cuda").train([tiny("a", labels=2)])
-    assert commands[-1] == tuple(f"nnUNetv2_train 1 {configuration} all -tr {trainer} -device cuda --c".split())
+    _, program, *arguments = commands[-1]
+    assert program == str(Path(sys.executable).with_name("nnUNetv2_train"))
+    assert arguments == f"1 {configuration} all -tr {trainer} -device cuda --c".split()
     plans = read_json(tmp_path / "preprocessed" / "Dataset001_Lesion" / "nnUNetPlans.json")
     assert set(plans["configurations"]) == {"3d_fullres", configuration}
     dataset = read_json(tmp_path / "raw" / "Dataset001_Lesion" / "dataset.json")
@@ -265,14 +272,14 @@ def test_unusable_cases_are_refused(commands, tmp_path, cases, words):
 
 
 def test_a_failing_command_is_one_line_that_names_its_log(monkeypatch, tmp_path, capsys):
-    program = tmp_path / "nnUNetv2_plan_and_preprocess"
+    program = tmp_path / "python"
     program.write_text('#!/bin/sh\necho "arguments: $*, raw: $nnUNet_raw"\nexit 3\n')
     program.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(sys, "executable", str(program))
     environment = dict(os.environ)
-    with pytest.raises(UserError, match="nnUNetv2_plan_and_preprocess failed with exit code 3") as caught:
+    with pytest.raises(UserError, match="nnU-Net's prepare failed with exit code 3") as caught:
         NnUNet(tmp_path / "model", SHORT, "cpu").train([tiny("a")])
-    log = tmp_path / "model" / "logs" / "nnUNetv2_plan_and_preprocess.log"
+    log = tmp_path / "model" / "logs" / "prepare.log"
     assert str(caught.value).endswith(str(log))
     assert f"raw: {tmp_path / 'model' / 'raw'}" in log.read_text()
     assert log.read_text() == capsys.readouterr().out
