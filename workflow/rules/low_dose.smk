@@ -20,6 +20,7 @@ rule low_dose:
         "<benchmarks>/low_dose.tsv"
     conda:
         ENVIRONMENT
+    priority: 1  # much follows from it
     threads: 4
     resources:
         mem_mb=16000,
