@@ -111,7 +111,7 @@ def test_views_and_backprojection_are_those_of_scikit_image():
     image -= image.min()
     sinograms, expected = project(image[..., None])[..., 0], radon(image, angles, circle=False).T
     np.testing.assert_allclose(sinograms.sum(1), expected.sum(1), rtol=1e-3)
-    np.testing.assert_allclose(sinograms.max(1), expected.max(1), rtol=0.1)  # rays across the pixels are no finer
+    np.testing.assert_allclose(np.trim_zeros(sinograms[0]), np.trim_zeros(expected[0]), rtol=1e-3)
     again = reconstruct(project(image[..., None]), shape_yx)[..., 0]
     peer = iradon(expected.T, angles, output_size=62, filter_name="hann", circle=False)[7:55]
     np.testing.assert_allclose(again[6:-6, 6:-6], peer[6:-6, 6:-6], atol=0.02 * image.max())
