@@ -8,6 +8,7 @@ import pytest
 from meddiff import MedDiffFM, Voxels
 from meddiff.anatomy.labels import BODY, CLASS_IDS
 from meddiff.config import Region, load_config
+from meddiff.datasets import REGISTRY
 from meddiff.machine.files import sha256
 from meddiff.model.control_bundle import read_control_config
 from meddiff.model.foundation import WEIGHTS, FoundationModel
@@ -29,12 +30,22 @@ def test_a_control_net_belongs_to_the_model_beside_it(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_configuration_of_the_small_model_is_theirs(name):
-    config, model = load_config(ROOT / "config/small.yaml"), FoundationModel.from_pretrained(shipped_bundle(name))
+@pytest.mark.parametrize("file", ["small.yaml", "config.yaml"])
+def test_the_configurations_that_make_them_and_go_on_from_them_are_theirs(file, name):
+    config, model = load_config(ROOT / "config" / file), FoundationModel.from_pretrained(shipped_bundle(name))
     assert model.network.config == config.network(name)
     assert model.diffusion == config.diffusion
     assert model.spacing_mm == config.data.spacing_mm
     assert set(model.scans) == set(Region) - {Region.WHOLE_BODY}
+
+
+def test_the_demo_holds_no_scan_out_that_they_have_learnt_from():
+    """Its datasets are among theirs, whose split is fixed, or hold some of the same patients, split alike."""
+    demo, theirs = (load_config(ROOT / "config" / file).data.datasets for file in ("config.yaml", "small.yaml"))
+    others = [dataset for dataset in demo if dataset.name not in {each.name for each in theirs}]
+    assert [dataset.name for dataset in others] == ["demo-lung-lesions"]
+    part, whole = (REGISTRY[name].official_split for name in ("demo-lung-lesions", "demo-lung-tumours"))
+    assert part.items() <= whole.items()
 
 
 @pytest.mark.parametrize("name", MODELS + CONTROLS)
