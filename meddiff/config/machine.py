@@ -13,7 +13,7 @@ class MachineConfig(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto", description="`auto` is the GPU where there is one; `mps` is Apple's, which auto does not take."
     )
-    threads: int = Field(default=16, ge=1, description="Most threads of a job that trains or samples.")
+    threads: int = Field(default=16, ge=1, description="Most threads of a job; 4 of one that goes through scans.")
     data_shards: int = Field(default=84, ge=1, description="Jobs per preparation stage; about 64 cases each.")
     sampling_shards: int = Field(default=28, ge=1, description="Jobs per model that draw synthetic scans.")
     processes: int = Field(

@@ -44,7 +44,7 @@ rule anatomy:
         "<benchmarks>/anatomy/{shard}.tsv"
     conda:
         ENVIRONMENT
-    threads: 4
+    threads: SCAN_THREADS
     resources:
         mem_mb=16000,
         runtime=240,

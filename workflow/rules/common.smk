@@ -75,6 +75,9 @@ TRAINING_SLICE_MIN = int(0.95 * TRAINING_RUNTIME_MIN) if ON_CLUSTER else 525_600
 # A job on a cluster is a Snakemake itself, which must not retry within its own time limit.
 TRAINING_RETRIES = 100 if ON_CLUSTER and not workflow.remote_exec else 0
 
+# Of a job that trains or samples, and of one that goes through scans.
+NETWORK_THREADS, SCAN_THREADS = MACHINE["threads"], min(4, MACHINE["threads"])
+
 # What computes on the CPU asks for no GPU, so that such jobs run beside one another.
 ON_GPU = MACHINE["device"] != "cpu"
 ONE_GPU, SAMPLING_GPUS = (1, MACHINE["gpus"]) if ON_GPU else (0, 0)

@@ -86,7 +86,7 @@ rule train_anatomy:
         "<benchmarks>/train_anatomy.tsv"
     conda:
         ENVIRONMENT
-    threads: MACHINE["threads"]
+    threads: NETWORK_THREADS
     resources:
         mem_mb=8000,
         runtime=240,

@@ -19,7 +19,7 @@ rule train_denoiser:
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
-    threads: MACHINE["threads"]
+    threads: NETWORK_THREADS
     resources:
         mem_mb=32000,
         runtime=TRAINING_RUNTIME_MIN,
@@ -56,7 +56,7 @@ rule filter_pairs:
         "<benchmarks>/filter_pairs.tsv"
     conda:
         ENVIRONMENT
-    threads: MACHINE["threads"]
+    threads: NETWORK_THREADS
     resources:
         mem_mb=32000,
         runtime=1380,
@@ -100,7 +100,7 @@ rule denoise_pairs:
         "<benchmarks>/denoise_pairs.tsv"
     conda:
         ENVIRONMENT
-    threads: MACHINE["threads"]
+    threads: NETWORK_THREADS
     resources:
         mem_mb=32000,
         runtime=1380,

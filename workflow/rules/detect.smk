@@ -19,7 +19,7 @@ rule anomaly_maps:
         "<benchmarks>/anomaly_maps.tsv"
     conda:
         ENVIRONMENT
-    threads: MACHINE["threads"]
+    threads: NETWORK_THREADS
     resources:
         mem_mb=32000,
         runtime=1380,
@@ -51,7 +51,7 @@ rule supervised:
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
-    threads: MACHINE["threads"]
+    threads: NETWORK_THREADS
     resources:
         mem_mb=64000,
         runtime=TRAINING_RUNTIME_MIN,
@@ -85,7 +85,7 @@ rule score_anomaly:
         "<benchmarks>/score_anomaly.tsv"
     conda:
         ENVIRONMENT
-    threads: 4
+    threads: SCAN_THREADS
     resources:
         mem_mb=32000,
         runtime=240,

@@ -22,7 +22,7 @@ rule distill:
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
-    threads: MACHINE["threads"]
+    threads: NETWORK_THREADS
     resources:
         **TRAINING_GPUS,
         mem_mb=32000,

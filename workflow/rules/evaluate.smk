@@ -48,7 +48,7 @@ rule evaluate:
         "<benchmarks>/evaluate/{method}-{shard}.tsv"
     conda:
         ENVIRONMENT
-    threads: 4
+    threads: SCAN_THREADS
     resources:
         mem_mb=16000,
         runtime=240,

@@ -20,7 +20,7 @@ rule finetune_lesions:
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
-    threads: MACHINE["threads"]
+    threads: NETWORK_THREADS
     resources:
         **TRAINING_GPUS,
         mem_mb=32000,
@@ -63,7 +63,7 @@ rule finetune_super_resolution:
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
-    threads: MACHINE["threads"]
+    threads: NETWORK_THREADS
     resources:
         **TRAINING_GPUS,
         mem_mb=32000,

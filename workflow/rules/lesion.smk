@@ -20,7 +20,7 @@ rule draw_lesions:
         "<benchmarks>/draw_lesions/{dataset}-{origin}.tsv"
     conda:
         ENVIRONMENT
-    threads: MACHINE["threads"]
+    threads: NETWORK_THREADS
     resources:
         mem_mb=32000,
         runtime=1380,
@@ -66,7 +66,7 @@ rule judge_lesions:
         "<benchmarks>/judge_lesions/{dataset}.tsv"
     conda:
         ENVIRONMENT
-    threads: MACHINE["threads"]
+    threads: NETWORK_THREADS
     resources:
         mem_mb=32000,
         runtime=720,
@@ -111,7 +111,7 @@ rule augment_lesions:
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
-    threads: MACHINE["threads"]
+    threads: NETWORK_THREADS
     resources:
         mem_mb=64000,
         runtime=TRAINING_RUNTIME_MIN,

@@ -21,7 +21,7 @@ rule low_dose:
     conda:
         ENVIRONMENT
     priority: 1  # much follows from it
-    threads: 4
+    threads: SCAN_THREADS
     resources:
         mem_mb=16000,
         runtime=720,

@@ -19,7 +19,7 @@ rule pretrain:
     retries: TRAINING_RETRIES
     conda:
         ENVIRONMENT
-    threads: MACHINE["threads"]
+    threads: NETWORK_THREADS
     resources:
         **TRAINING_GPUS,
         mem_mb=32000,

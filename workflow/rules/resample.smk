@@ -17,7 +17,7 @@ rule resample:
         "<benchmarks>/resample/{shard}.tsv"
     conda:
         ENVIRONMENT
-    threads: 4
+    threads: SCAN_THREADS
     resources:
         mem_mb=16000,
         runtime=120,

@@ -26,7 +26,7 @@ rule segment:
         "<benchmarks>/segment/{method}.tsv"
     conda:
         ENVIRONMENT
-    threads: 4
+    threads: SCAN_THREADS
     resources:
         mem_mb=16000,
         runtime=720,

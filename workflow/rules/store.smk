@@ -21,7 +21,7 @@ rule store:
         "<benchmarks>/store/{shard}.tsv"
     conda:
         ENVIRONMENT
-    threads: 4
+    threads: SCAN_THREADS
     resources:
         mem_mb=16000,
         runtime=60,

@@ -21,7 +21,7 @@ rule thick_slices:
         "<benchmarks>/thick_slices.tsv"
     conda:
         ENVIRONMENT
-    threads: 4
+    threads: SCAN_THREADS
     resources:
         mem_mb=16000,
         runtime=720,
@@ -85,7 +85,7 @@ rule super_resolve:
         "<benchmarks>/super_resolve/{resolver}.tsv"
     conda:
         ENVIRONMENT
-    threads: MACHINE["threads"]
+    threads: NETWORK_THREADS
     resources:
         mem_mb=32000,
         runtime=1380,

@@ -19,7 +19,7 @@ rule synthesize:
         "<benchmarks>/synthesize/{model}-{shard}.tsv"
     conda:
         ENVIRONMENT
-    threads: MACHINE["threads"]
+    threads: NETWORK_THREADS
     resources:
         mem_mb=32000,
         runtime=2160,
