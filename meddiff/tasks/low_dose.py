@@ -1,6 +1,6 @@
 """Low-dose CT simulated from a normal-dose scan by inserting the noise that is missing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import fft
@@ -61,9 +61,12 @@ def simulate_low_dose(
 
 
 def project(mu_yxz: np.ndarray) -> np.ndarray:
-    """Return the sums along the rays of all views, (views, rays, z) float32; a whole slice counts, its corners too."""
+    """Return the sums along the rays of all views, (views, rays, z) float32; a whole slice counts, its corners too.
+
+    Choice: a pixel is four points. As one, the lines of pixels along a diagonal, 0.7 rays apart, would be seen as such.
+    """
     pixels = mu_yxz.reshape(-1, mu_yxz.shape[-1])
-    return np.stack([view @ pixels for view in _views(mu_yxz.shape[:2])])
+    return np.stack([view @ pixels for view in _views(mu_yxz.shape[:2], (-0.25, 0.25))])
 
 
 def reconstruct(sinograms: np.ndarray, shape_yx: tuple[int, ...]) -> np.ndarray:
@@ -71,23 +74,32 @@ def reconstruct(sinograms: np.ndarray, shape_yx: tuple[int, ...]) -> np.ndarray:
     size = fft.next_fast_len(2 * sinograms.shape[1], real=True)
     spectra = fft.rfft(sinograms, size, axis=1) * _filter(size)[:, None]
     filtered = fft.irfft(spectra, size, axis=1)[:, : sinograms.shape[1]]
-    image = sum(view.T @ rays for view, rays in zip(_views(shape_yx), filtered, strict=True))
-    return np.pi / VIEWS * np.reshape(image, (*shape_yx, -1))
+    image = np.zeros((*shape_yx, sinograms.shape[-1]), np.float32)
+    for view, rays in zip(_views(shape_yx, (0,)), filtered, strict=True):
+        image += (view.T @ rays).reshape(image.shape)
+    return np.pi / VIEWS * image
 
 
-def _views(shape_yx: tuple[int, ...]) -> Iterator[csr_array]:
-    """Yield for each view which share of each pixel falls on each ray, (rays, pixels), linear between two rays.
+def _views(shape_yx: tuple[int, ...], offsets: Sequence[float]) -> Iterator[csr_array]:
+    """Yield for each view which share of each pixel falls on each ray, (rays, pixels), for all slices at once.
 
-    The same matrices take all slices at once, and their transposes interpolate linearly in a backprojection.
+    Each point of a pixel is shared by the two rays beside it; the transpose interpolates linearly between them.
+
+    Args:
+        shape_yx: of a slice.
+        offsets: of a pixel's points from its centre, along either axis.
     """
     y, x = (np.arange(n, dtype=np.float32) - n // 2 for n in shape_yx)
-    rays, pixels = int(np.ceil(np.hypot(*shape_yx))) + 3, np.arange(y.size * x.size)
+    rays, pixels = int(np.ceil(np.hypot(*shape_yx))) + 4, np.arange(y.size * x.size)
+    points = [(a, b) for a in offsets for b in offsets]
     for angle in np.linspace(0, np.pi, VIEWS, endpoint=False):
-        ray = (y[:, None] * np.sin(angle) + x * np.cos(angle)).ravel() + rays // 2
+        sin, cos = np.sin(angle), np.cos(angle)
+        centre = (y[:, None] * sin + x * cos).ravel() + rays // 2
+        ray = np.add.outer([a * sin + b * cos for a, b in points], centre).ravel()
         before = np.floor(ray).astype(np.intp)
-        share = (ray - before).astype(np.float32)
-        places = (np.concatenate((before, before + 1)), np.tile(pixels, 2))
-        yield csr_array((np.concatenate((1 - share, share)), places), shape=(rays, pixels.size))
+        share = (ray - before).astype(np.float32) / len(points)
+        places = (np.concatenate((before, before + 1)), np.tile(pixels, 2 * len(points)))
+        yield csr_array((np.concatenate((1 / len(points) - share, share)), places), shape=(rays, pixels.size))
 
 
 def _filter(size: int) -> np.ndarray:

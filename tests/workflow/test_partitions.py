@@ -14,7 +14,13 @@ FILE = ROOT / "profiles" / "slurm" / "partitions.yaml"
 
 @pytest.mark.parametrize(
     ("asked", "partition"),
-    [({}, "cpu"), ({"gpu": 1}, "gpu"), (resources(4, 1), "gpu"), (resources(8, 2), "gpu")],
+    [
+        ({}, "cpu"),
+        ({"gpu": 0}, "cpu"),
+        ({"gpu": 1}, "gpu"),
+        (resources(4, 1, True), "gpu"),
+        (resources(8, 2, True), "gpu"),
+    ],
 )
 def test_jobs_that_ask_for_a_gpu_go_where_there_are_some_and_others_do_not(asked, partition):
     job = SimpleNamespace(name="any", threads=16, resources={"mem_mb": 32000, "runtime": 1380} | asked)

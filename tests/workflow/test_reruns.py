@@ -19,6 +19,7 @@ ESTIMATES = SAMPLINGS | {"denoise_pairs", "anomaly_maps"}
 # Each key of `machine` with another value than it has.
 MACHINE = {
     "device": "cpu",
+    "threads": 3,
     "processes": 2,
     "nodes": 2,
     "workers": 1,

@@ -18,9 +18,9 @@ rule low_dose:
         "<logs>/low_dose.log",
     benchmark:
         "<benchmarks>/low_dose.tsv"
+    priority: 1  # much follows from it
     conda:
         ENVIRONMENT
-    priority: 1  # much follows from it
     threads: SCAN_THREADS
     resources:
         mem_mb=16000,
