@@ -1,5 +1,6 @@
 """Low-dose CT simulated from a normal-dose scan by inserting the noise that is missing."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -90,7 +91,7 @@ def _views(shape_yx: tuple[int, ...], offsets: Sequence[float]) -> Iterator[csr_
         offsets: of a pixel's points from its centre, along either axis.
     """
     y, x = (np.arange(n, dtype=np.float32) - n // 2 for n in shape_yx)
-    rays, pixels = int(np.ceil(np.hypot(*shape_yx))) + 4, np.arange(y.size * x.size)
+    rays, pixels = math.ceil(math.hypot(*shape_yx)) + 4, np.arange(y.size * x.size)
     points = [(a, b) for a in offsets for b in offsets]
     for angle in np.linspace(0, np.pi, VIEWS, endpoint=False):
         sin, cos = np.sin(angle), np.cos(angle)
