@@ -17,6 +17,7 @@ from meddiff.volumes.volumes import from_zyx, write_image
 from tests.forked import run_forked
 
 ROOT = Path(__file__).parents[1]
+SPACING_MM = 8.0  # coarse, so that it takes minutes
 # Of a job, on this machine and on a cluster: sums of floats depend on it, and small jobs side by side are faster.
 THREADS = 1
 SOURCES = (
@@ -40,6 +41,7 @@ def write_config(folder: Path) -> Path:
     config = yaml.safe_load((ROOT / "config" / "phantom.yaml").read_text())
     config["output_dir"] = str(folder / "results")
     mixed = {"name": "mixed", "root": str(folder / "mixed"), "region": "chest"}
+    config["data"]["spacing_mm"] = SPACING_MM
     # Chests: a third of the time of whole bodies.
     config["data"]["datasets"] = [{"name": "phantom-chest"}, {"name": "phantom-lesions"}, mixed]
     path = folder / "config.yaml"
@@ -50,7 +52,7 @@ def write_config(folder: Path) -> Path:
 def write_bad_inputs(folder: Path) -> None:
     """Write a truncated scan, an image that is no CT and an empty folder, beside one good scan."""
     folder.mkdir(parents=True)
-    write_image(from_zyx(make_phantom(200, 6.0, "chest").ct_zyx, 6.0), folder / "good.nii.gz")
+    write_image(from_zyx(make_phantom(200, SPACING_MM, "chest").ct_zyx, SPACING_MM), folder / "good.nii.gz")
     whole = (folder / "good.nii.gz").read_bytes()
     (folder / "truncated.nii.gz").write_bytes(whole[: len(whole) // 2])
     brain = np.random.default_rng(0).integers(0, 900, (20, 20, 20)).astype(np.int16)
