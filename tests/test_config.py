@@ -21,7 +21,7 @@ def test_committed_configurations_are_valid(name):
 def test_paper_configuration_spells_out_the_defaults_and_v3s_super_resolution():
     paper = load_config(CONFIG_DIR / "paper.yaml")
     ancestral = {"solver": "ddpm", "steps": 1000, "spacing": "trailing"}
-    v3 = {"sigma_n": 1.0, "steps": 100}
+    v3 = {"sigma_n": 1.0, "steps": 100, "keep_slice_means": False}
     others = {"sampling": ancestral, "output_dir": "results/paper", "super_resolution": v3}
     assert paper.model_copy(update={"data": Config().data}) == parse_config(others, "")
     assert len(paper.data.datasets) == 18

@@ -45,7 +45,7 @@ PAPER_HEAD = """# The paper's numbers, complete; the models follow from `ablatio
 """
 PAPER_ROOT, PAPER_RESULTS = "/data/ct", "results/paper"
 # What v3 of the paper does and the defaults do not, since they are what the package's small model is used with.
-V3 = {"super_resolution": {"sigma_n": 1.0, "steps": 100}}
+V3 = {"super_resolution": {"sigma_n": 1.0, "steps": 100, "keep_slice_means": False}}
 OPEN_HEAD = """# The paper's model on those of its datasets whose licences let anybody have the weights (docs/data.md).
 # What is not here has the paper's numbers. Generated from meddiff/datasets/: `meddiff config --write`.
 # Before a run, give each dataset the root folder where it lies on your disk.

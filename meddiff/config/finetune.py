@@ -77,4 +77,8 @@ class SuperResolutionConfig(Section):
     steps: int = Field(
         default=4, ge=1, description="Steps, evenly from T [Choice: v3's are 100, of which each adds detail and error]."
     )
+    keep_slice_means: bool = Field(
+        default=True,
+        description="The thin slices average to the thick ones exactly, which v3's do not [Choice: docs/methods.md].",
+    )
     scans: int = Field(default=20, ge=1, description="Test regions, where no dataset has thick slices [Choice].")

@@ -127,7 +127,9 @@ STAGES = {
         (
             "seed",
             "sampling",
-            *_keys("super_resolution", "factor", "sigma_n", "diffpir_lambda", "diffpir_zeta", "steps"),
+            *_keys(
+                "super_resolution", "factor", "sigma_n", "diffpir_lambda", "diffpir_zeta", "steps", "keep_slice_means"
+            ),
         ),
         version=3,
     ),

@@ -27,9 +27,6 @@ class CoarseToFineConfig(Section):
         default=0.6, gt=0, description="Noise that the volume is given where the level of patches begins [Choice]."
     )
     overlap: float = Field(default=0.25, ge=0, lt=1, description="Overlap of windows that are averaged [Choice].")
-    last_noise: float = Field(
-        default=0.02, gt=0, description="Noise before the last step; what is finer comes out as its mean [Choice]."
-    )
 
 
 class SamplingConfig(Section):
@@ -48,6 +45,12 @@ class SamplingConfig(Section):
         default="auto",
         description="Which timesteps: even in t from pure noise on, or even in the log of signal over noise; `auto` is "
         "`log-snr` for dpm-solver++, which alone knows it [Choice].",
+    )
+    last_noise: float = Field(
+        default=0.02,
+        gt=0,
+        description="Noise before the last step of `log-snr`, sigma / alpha; what is finer comes out as its mean, "
+        "which is better where a small model draws grain [Choice: docs/methods.md].",
     )
     clip_x0: bool = Field(default=True, description="Clip every estimate of x_0 to [-1, 1] [Choice].")
     windows: Literal["averaged", "shifted"] = Field(

@@ -22,7 +22,7 @@ CORRECTIONS = 2
 
 @dataclass(frozen=True)
 class Part:
-    """What is drawn at one level: so many steps, between these noises; none is from noise alone to a clean volume."""
+    """What is drawn at one level: so many steps, between these noises; none is as configured."""
 
     level: str
     steps: int
@@ -51,7 +51,7 @@ def parts_of(config: SamplingConfig, prediction: str, size_zyx: Sequence[int], p
     later_steps = (own.double_steps, own.patch_steps) if spacing == "log-snr" else (first_steps, first_steps)
     steps = [first_steps, *later_steps[-finer:]]
     begins = [MOST_NOISE, *(own.double_noise, own.patch_noise)[-finer:]]
-    ends = [*(noise * END_SHARE for noise in begins[1:]), own.last_noise]
+    ends = [*(noise * END_SHARE for noise in begins[1:]), config.last_noise]
     spans = itertools.starmap(Span, zip(begins, ends, strict=True))
     return [Part(*each) for each in zip(LEVELS[-finer - 1 :], steps, spans, strict=True)]
 

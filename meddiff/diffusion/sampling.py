@@ -13,7 +13,7 @@ from meddiff.config import DiffusionConfig, MachineConfig, SamplingConfig
 from meddiff.diffusion.levels import at_level, carried, own_windows, parts_of
 from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import Condition, Cost, Network, SlidingWindows, numbered
-from meddiff.diffusion.solvers import Solver, Span, make_solver
+from meddiff.diffusion.solvers import MOST_NOISE, Solver, Span, make_solver
 from meddiff.machine.faults import machine_fault
 from meddiff.machine.files import temporary_beside
 from meddiff.machine.progress import OnStep, silent
@@ -58,7 +58,7 @@ class Level:
     Args:
         windows: the estimates of the volume of this level.
         steps: of the solver; none: as configured.
-        span: of the noise; none: from noise alone to the clean volume.
+        span: of the noise; none: from noise alone to the last one configured.
     """
 
     windows: SlidingWindows
@@ -66,9 +66,10 @@ class Level:
     span: Span | None = None
 
     def solver(self) -> Solver:
-        diffusion = self.windows.diffusion
-        name, steps, spacing = self.windows.config.recipe(diffusion.prediction)
-        return make_solver(name, self.steps or steps, diffusion.timesteps, spacing, self.span)
+        config, diffusion = self.windows.config, self.windows.diffusion
+        name, steps, spacing = config.recipe(diffusion.prediction)
+        span = self.span or Span(MOST_NOISE, config.last_noise)
+        return make_solver(name, self.steps or steps, diffusion.timesteps, spacing, span)
 
 
 def levels_of(

@@ -70,6 +70,8 @@ def super_resolve(
     data_step = _data_step(windows, thick.to(windows.device), config.factor)
     measurement = Pull(data_step, config.diffpir_lambda * config.sigma_n**2, config.diffpir_zeta)
     x0 = restore(windows, noise, timesteps, measurement, generator, on_step)
+    if config.keep_slice_means:
+        x0 = data_step(x0, 0.0)
     return denormalise(windows.inner(x0).cpu().numpy(), scan.window)
 
 

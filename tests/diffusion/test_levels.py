@@ -9,6 +9,7 @@ import torch
 from meddiff.config import MODEL_REGIONS, DiffusionConfig, SamplingConfig
 from meddiff.diffusion.levels import at_level, carried, estimates, onto_region, parts_of, size_at
 from meddiff.diffusion.sampling import levels_of, sample_levels
+from meddiff.diffusion.schedule import Schedule
 from meddiff.diffusion.sliding import Condition, SlidingWindows
 from meddiff.store.patches import Crop, cut
 from meddiff.store.position import patch_coordinates
@@ -77,6 +78,14 @@ def test_a_region_is_drawn_at_the_levels_that_it_needs(size, names):
     assert [part.level for part in parts_of(SamplingConfig(), "v", size, 8)] == ["patch"]
     for before, after in itertools.pairwise(parts):
         assert before.span.last < after.span.first < before.span.first
+
+
+@pytest.mark.parametrize("sampler", ["sliding-windows", "coarse-to-fine"])
+def test_the_last_step_begins_with_the_noise_that_is_configured(sampler):
+    config = SamplingConfig(sampler=sampler, last_noise=0.3, bfloat16=False)
+    *_, level = levels_of([Oracle()], V, Condition(labels((13, 9, 40)), 0), config)
+    *_, last = level.solver().timesteps
+    assert Schedule(V.timesteps).noise_to_signal[last] == pytest.approx(0.3, rel=0.01)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v"])

@@ -6,14 +6,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meddiff.config import Config, DiffusionConfig, Region, WindowsConfig
+from meddiff.config import (
+    Config,
+    DiffusionConfig,
+    MachineConfig,
+    Region,
+    SamplingConfig,
+    SuperResolutionConfig,
+    WindowsConfig,
+)
 from meddiff.errors import CaseError
 from meddiff.model.foundation import FoundationModel
 from meddiff.model.unet import UNet
 from meddiff.store.thick_slices import thicken
-from meddiff.tasks.super_resolution import pull, read_thick
+from meddiff.tasks.sampler import Sampler
+from meddiff.tasks.super_resolution import ThickScan, pull, read_thick, super_resolve
 from meddiff.volumes.volumes import from_zyx, write_image
 from tests.training import SMALL
+from tests.weights.bundles import write_control, write_model
 
 
 def problem(factor, count, seed=0):
@@ -55,6 +65,25 @@ def test_with_nothing_but_the_prior_x0_comes_out():
 def test_what_fits_already_is_not_pulled():
     x0, _ = problem(5, 4)
     torch.testing.assert_close(pull(x0, thicken(x0, 5), 5, 0.3), x0, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_thin_slices_average_to_the_thick_ones_where_that_is_configured(tmp_path, keeps):
+    """Whatever the model draws: this one has learnt nothing."""
+    model = write_model(tmp_path / "model")
+    sampler = Sampler(
+        model, SamplingConfig(bfloat16=False), MachineConfig(device="cpu"), write_control(tmp_path / "control", model)
+    )
+    window = WindowsConfig().chest
+    thick_zyx = np.random.default_rng(0).uniform(-700, -300, (4, 20, 12)).astype(np.float32)
+    scan = ThickScan(thick_zyx, np.full((12, 20, 12), 10, np.uint8), Region.CHEST, window)
+    config = SuperResolutionConfig(factor=3, steps=2, keep_slice_means=keeps)
+    thin = super_resolve(sampler, scan, config, seed=0)
+    assert thin.shape == (12, 20, 12)
+    inside = (np.abs(thin - window.level_hu) < window.width_hu / 2 - 1).reshape(4, 3, 20, 12).all(1)
+    error = np.abs(thin.reshape(4, 3, 20, 12).mean(1) - thick_zyx)[inside]
+    assert inside.mean() > 0.5
+    assert (error.max() <= 1) == keeps
 
 
 def test_slices_of_another_thickness_than_the_model_learned_are_refused(tmp_path):
