@@ -99,7 +99,7 @@ def detection_rows(sampler: Sampler, record: Record, clean: np.ndarray) -> list[
     view, rows = View(scan.ct_zyx, labels, meta.region, meta.window, meta.spacing_mm), []
     for t in TIMESTEPS:
         for masked in (True, False):
-            found = anomaly_map(sampler, view, organ, Probe(t, masked=masked))
+            found = anomaly_map(sampler, view, Organ.LUNG, organ, Probe(t, masked=masked))
             name = f"t {t}, {'organ alone' if masked else 'whole scan'}"
             for kind, score in {"|.|": np.abs(found), "brighter": np.maximum(found, 0)}.items():
                 ours = auc(score, lesions, organ)

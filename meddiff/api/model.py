@@ -153,7 +153,7 @@ class MedDiffFM:
             mask = anomaly.organ_of(scan, organ, self.config.anomaly.closing_mm)
             t = anomaly.timesteps(self.config.anomaly, organ)[-1] if timestep is None else timestep
             probe = anomaly.Probe(t, self.config.anomaly.draws, masked)
-            found = anomaly.anomaly_map(sampler, scan, mask, probe, seed)
+            found = anomaly.anomaly_map(sampler, scan, organ, mask, probe, seed)
             return as_given(scan.as_map(found * scan.window.width_hu / 2), ct)
 
     def synthesize(

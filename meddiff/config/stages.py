@@ -103,7 +103,7 @@ STAGES = {
         ),
         version=5,
     ),
-    "anomaly_maps": Stage(("seed", *ESTIMATE, "anomaly"), version=3),
+    "anomaly_maps": Stage(("seed", *ESTIMATE, "anomaly"), version=4),
     "supervised": Stage(("nnunet",), version=2),
     "score_anomaly": Stage(ANOMALY_SCORES, version=3),
     "finetune_lesions": Stage((*FINETUNING, "finetuning.levels", "augmentation"), version=4),

@@ -80,7 +80,7 @@ def write_maps(records: list[Record], sampler: Sampler, config: Config, index: P
     def work(item: Item) -> dict[str, Any]:
         record, t, masked = item.of
         case, probe = read_case(record, config.anomaly.closing_mm), Probe(t, config.anomaly.draws, masked)
-        found = anomaly_map(sampler, View.from_record(record), case.organ_zyx, probe, config.seed)
+        found = anomaly_map(sampler, View.from_record(record), case.organ, case.organ_zyx, probe, config.seed)
         volumes.write_image(record.as_image(found), item.output)
         return {"organ": case.organ, "t": t, "masked": masked}
 

@@ -19,6 +19,10 @@ LEAST_ML = (
     100  # Choice: a head shows 60 ml of the tips of the lungs; the lungs of an adult have 4,000 ml, the liver 1,500
 )
 CLASSES: dict[Organ, tuple[str, ...]] = {Organ.LUNG: LUNG, Organ.LIVER: ("liver",)}
+RUNNING_THROUGH: dict[Organ, tuple[str, ...]] = {  # a healthy one
+    Organ.LUNG: ("pulmonary_vein", "trachea"),
+    Organ.LIVER: ("portal_vein_and_splenic_vein", "inferior_vena_cava"),
+}
 
 
 def organ_mask(anatomy_zyx: np.ndarray, organ: Organ, spacing_mm: float, closing_mm: float) -> np.ndarray:
@@ -56,6 +60,18 @@ def organ_of(view: View, organ: Organ, closing_mm: float) -> np.ndarray:
     return organ_mask(view.anatomy_zyx, organ, view.spacing_mm, closing_mm)
 
 
+def healthy_anatomy(anatomy_zyx: np.ndarray, organ: Organ, organ_zyx: np.ndarray) -> np.ndarray:
+    """Return the label ids with those of the organ throughout its mask, each the nearest one.
+
+    A lesion is labelled as what it looks like, soft tissue or a liver in the lung, or as nothing; a model that is told
+    so draws it, too. Vessels and airways that are labelled stay.
+    """
+    is_other = ~np.isin(anatomy_zyx, ids(*CLASSES[organ]))
+    is_hidden = organ_zyx & is_other & ~np.isin(anatomy_zyx, ids(*RUNNING_THROUGH[organ]))
+    nearest = ndimage.distance_transform_edt(is_other, return_distances=False, return_indices=True)
+    return np.where(is_hidden, anatomy_zyx[tuple(nearest)], anatomy_zyx)
+
+
 @dataclass(frozen=True)
 class Probe:
     """How a scan is hidden from the model, which then draws it without what is not healthy.
@@ -64,8 +80,8 @@ class Probe:
         timestep: of the noise that hides a lesion.
         draws: how many draws of the noise are averaged.
         masked: show the model the organ alone, as the paper does; the model was trained on whole scans, and finds
-            more when it sees one. Choice: the rest is air, the one filling that training shows, and the anatomy that
-            the model is told stays whole.
+            more when it sees one. Choice: the rest is air, the one filling that training shows, and the anatomy
+            around the organ is told all the same.
     """
 
     timestep: int
@@ -73,14 +89,18 @@ class Probe:
     masked: bool = True
 
 
-def anomaly_map(sampler: Sampler, view: View, organ_zyx: np.ndarray, probe: Probe, seed: int = 0) -> np.ndarray:
+def anomaly_map(
+    sampler: Sampler, view: View, organ: Organ, organ_zyx: np.ndarray, probe: Probe, seed: int = 0
+) -> np.ndarray:
     """Return the scan minus the model's estimate of it, float32, 0 outside of the organ.
 
-    It is in units of half the HU window: positive where the scan is brighter than expected, -2 to 2.
+    It is in units of half the HU window: positive where the scan is brighter than expected, -2 to 2. Choice: the model
+    is told that all of the mask is the organ, see `healthy_anatomy`.
 
     Args:
         sampler: the model.
         view: the scan, cut to its region.
+        organ: which is to be healthy.
         organ_zyx: what `organ_mask` returned.
         probe: timestep, draws, and what the model sees.
         seed: of the noise.
@@ -88,7 +108,8 @@ def anomaly_map(sampler: Sampler, view: View, organ_zyx: np.ndarray, probe: Prob
     Raises:
         UserError: the timestep is not on the model's schedule.
     """
-    windows, timestep = sampler.windows(view.anatomy_zyx, view.region, seed), probe.timestep
+    anatomy_zyx = healthy_anatomy(view.anatomy_zyx, organ, organ_zyx)
+    windows, timestep = sampler.windows(anatomy_zyx, view.region, seed), probe.timestep
     if not 0 <= timestep < windows.diffusion.timesteps:
         raise UserError(f"t {timestep} is outside of the noise schedule; give 0 to {windows.diffusion.timesteps - 1}")
     scaled = normalise(view.hu_zyx, view.window)

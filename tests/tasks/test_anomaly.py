@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from meddiff.anatomy.labels import CLASS_IDS
-from meddiff.config import Region, WindowsConfig
+from meddiff.anatomy.labels import BODY, CLASS_IDS, OUTSIDE
+from meddiff.config import Organ, Region, WindowsConfig
 from meddiff.errors import CaseError, UserError
 from meddiff.store.view import View
 from meddiff.tasks.anomaly import Probe, anomaly_map, organ_mask
@@ -27,7 +27,7 @@ def chest():
 
 def detect(anatomy, hu, organ, timestep=900, **settings):
     view = View(hu, anatomy, Region.CHEST, WINDOW, 1.0)
-    return anomaly_map(HealthySampler(VALUES), view, organ, Probe(timestep, **settings))
+    return anomaly_map(HealthySampler(VALUES), view, Organ.LUNG, organ, Probe(timestep, **settings))
 
 
 def test_a_lesion_stands_out_by_its_difference_and_nothing_else_does(chest):
@@ -38,6 +38,22 @@ def test_a_lesion_stands_out_by_its_difference_and_nothing_else_does(chest):
     np.testing.assert_allclose(found[8:12, 10:14, 10:14], 300 / 900, atol=0.01)
     found[8:12, 10:14, 10:14] = 0
     assert np.abs(found).max() < 0.01
+
+
+@pytest.mark.parametrize("label", [OUTSIDE, BODY, CLASS_IDS["liver"]])
+def test_a_lesion_stands_out_whatever_it_is_labelled_as(chest, label):
+    anatomy, hu = chest
+    anatomy[8:12, 10:14, 10:14] = label
+    hu[8:12, 10:14, 10:14] = denormalise(VALUES[label], WINDOW)
+    found = detect(anatomy, hu, organ_mask(anatomy, "lung", 1.0, 10.0))
+    np.testing.assert_allclose(found[8:12, 10:14, 10:14], VALUES[label] - VALUES[LUNG], atol=0.01)
+
+
+def test_a_vessel_that_is_labelled_does_not_stand_out(chest):
+    anatomy, hu = chest
+    anatomy[8:12, 10:14, 10:14] = CLASS_IDS["pulmonary_vein"]
+    hu[8:12, 10:14, 10:14] = denormalise(np.array(0.5), WINDOW)
+    assert np.abs(detect(anatomy, hu, organ_mask(anatomy, "lung", 1.0, 10.0))).max() < 0.01
 
 
 @pytest.mark.parametrize("draws", [1, 3])
@@ -58,7 +74,7 @@ def test_around_a_masked_organ_the_model_sees_air(chest, region, air):
     organ, window, seen = organ_mask(anatomy, "lung", 1.0, 0), WindowsConfig().for_region(region), []
     sampler = HealthySampler(VALUES)
     sampler.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    anomaly_map(sampler, View(hu, anatomy, region, window, 1.0), organ, Probe(0))
+    anomaly_map(sampler, View(hu, anatomy, region, window, 1.0), Organ.LUNG, organ, Probe(0))
     around = seen[0][0, 0, :, :3]  # rows before the lung
     np.testing.assert_allclose(around.numpy(), air, atol=0.05)  # sigma is 0.0064 at t = 0
 

@@ -105,7 +105,7 @@ def of(rows, role, split):
 
 def mapped(sampler, record, t=900):
     organ = organ_mask(record.anatomy[:], Organ.LUNG, SPACING_MM, 10.0)
-    return anomaly_map(sampler, View.from_record(record), organ, Probe(t, masked=False)), organ
+    return anomaly_map(sampler, View.from_record(record), Organ.LUNG, organ, Probe(t, masked=False)), organ
 
 
 def test_lesions_of_low_contrast_stand_out_more_than_by_their_brightness(study):
