@@ -121,7 +121,7 @@ def exists_in_the_workflow(words):
     named = [word for word in words if word.startswith("config/") and word.endswith(".yaml")]
     assert all((ROOT / path).exists() for path in named)
     wanted = [word for word in words if re.fullmatch(r"[a-z_]+", word) and words[words.index(word) - 1] != "--cores"]
-    assert set(wanted) - {"conda"} <= set(RULES), f"{wanted} are no rules"
+    assert set(wanted) - {"conda", "apptainer"} <= set(RULES), f"{wanted} are no rules"
 
 
 def exists_in_the_makefile(words):
