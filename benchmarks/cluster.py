@@ -1,7 +1,8 @@
-"""The paper's workflow on a real SLURM of one node: its jobs sleep, one in fifty fails, and Snakemake is killed once.
+"""The paper's workflow on a real SLURM of two nodes: its jobs sleep, one in fifty fails, Snakemake is killed once.
 
-It starts the SLURM of tests/slurm, so it needs root and what tests/slurm/install.sh installs. Snakemake runs with
-profiles/slurm, but asks SLURM every two seconds and submits ten jobs a second. `--quick` has fewer shards.
+It starts the SLURM of tests/slurm, whose nodes are both this machine, so it needs root and what tests/slurm/install.sh
+installs. Snakemake runs with profiles/slurm, but asks SLURM every two seconds and submits ten jobs a second.
+`--quick` has fewer shards.
 """
 
 import subprocess

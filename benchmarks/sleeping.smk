@@ -15,8 +15,8 @@ def sleep(input, output, *more):
     time.sleep(SECONDS)
     if random.random() < FAILING:
         raise RuntimeError("one of the jobs that shall fail")
-    for path in output:
-        Path(path).touch()
+    for path in map(Path, output):
+        path.touch() if path.suffix else path.mkdir()  # a folder of figures
 
 
 for each in workflow.rules:

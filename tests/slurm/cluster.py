@@ -1,4 +1,4 @@
-"""A SLURM of one node on the loopback host, its daemons in a folder of their own; with or without accounting."""
+"""A SLURM of two nodes on the loopback host, its daemons in a folder of their own; with or without accounting."""
 
 import os
 import re
@@ -13,29 +13,28 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "sc
 ACCOUNTING_PROGRAMS = ("slurmdbd", "sacct", "sacctmgr", "mariadbd", "mariadb", "mariadb-install-db")
 ACCOUNT = "lab"
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
-NODE, GPUS = "node1", 2
+NODES, GPUS = ("node1", "node2"), 2  # the GPUs are those of the first
 START_SECONDS = 60
 ANSWER_SECONDS = 120  # a command of SLURM that takes longer, hangs
 KILL_WAIT_SECONDS = 2  # between SIGTERM and SIGKILL
 REQUEUE_SECONDS = 10  # that a preempted job waits at least
 
-# The node claims more than this machine has, because the rules ask for what a cluster's node has.
+# A node claims more than this machine has, because the rules ask for what a cluster's node has.
 SLURM_CONF = """\
 ClusterName=loopback
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
-SlurmdPort={node_port}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket,cred_expire={requeue}
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 ProctrackType=proctrack/linuxproc
@@ -45,13 +44,15 @@ KillWait={kill_wait}
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=200000 Gres=gpu:{gpus} State=UNKNOWN
+NodeName=DEFAULT CPUs=16 RealMemory=200000 State=UNKNOWN
+NodeName={nodes[0]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[0]} Gres=gpu:{gpus}
+NodeName={nodes[1]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]}
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=0
-PartitionName=cpu Nodes={node} Default=YES MaxTime=INFINITE State=UP
-PartitionName=gpu Nodes={node} MaxTime=INFINITE State=UP
-PartitionName=urgent Nodes={node} MaxTime=INFINITE State=UP PriorityTier=2
+PartitionName=cpu Nodes={nodes[0]},{nodes[1]} Default=YES MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes={nodes[0]} MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes={nodes[0]} MaxTime=INFINITE State=UP PriorityTier=2
 """
 WITHOUT_ACCOUNTING = """\
 JobAcctGatherType=jobacct_gather/none
@@ -114,23 +115,24 @@ class Cluster:
         return self
 
     def _start_all(self) -> None:
-        for name in ("state", "spool", "munge"):
+        for name in ("state", "munge"):
             (self.folder / name).mkdir()
         self._start_munge()
         text = self._start_accounting() if self.accounting else WITHOUT_ACCOUNTING
-        controller_port, node_port = _free_ports(2)
+        controller_port, *node_ports = _free_ports(3)
         text += SLURM_CONF.format(
             folder=self.folder,
             host=socket.gethostname(),
-            node=NODE,
+            nodes=NODES,
             gpus=GPUS,
             kill_wait=KILL_WAIT_SECONDS,
             requeue=REQUEUE_SECONDS,
             controller_port=controller_port,
-            node_port=node_port,
+            ports=node_ports,
         )
         (self.folder / "slurm.conf").write_text(text)
-        (self.folder / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
+        gpus = "".join(f"NodeName={NODES[0]} Name=gpu File={file}\n" for file in ("/dev/null", "/dev/zero"))
+        (self.folder / "gres.conf").write_text(gpus)
         # Inside a job Snakemake starts `srun` without SLURM_CONF, so the configuration must lie where SLURM looks.
         SYSTEM_CONF.symlink_to(self.folder / "slurm.conf")
         if self.accounting:
@@ -138,8 +140,9 @@ class Cluster:
             self.run("sacctmgr", "--immediate", "add", "account", ACCOUNT)
             self.run("sacctmgr", "--immediate", "add", "user", "root", f"account={ACCOUNT}")
         self._start("slurmctld", "-D")
-        self._start("slurmd", "-D", "-N", NODE)
-        self._wait("the node", lambda: self.node_state() == "IDLE")
+        for node in reversed(NODES):
+            self._start("slurmd", "-D", "-N", node)
+        self._wait("the nodes", lambda: all(self.node_state(node) == "IDLE" for node in NODES))
 
     def _start_munge(self) -> None:
         key = self.folder / "munge" / "munge.key"
@@ -180,7 +183,7 @@ class Cluster:
 
     def stop(self) -> None:
         """Cancel all jobs and stop the daemons."""
-        if self.node_state():
+        if self.node_state(NODES[0]):
             subprocess.run(("scancel", "--user=root"), env=self.environment, check=False, timeout=ANSWER_SECONDS)
             time.sleep(2 * KILL_WAIT_SECONDS)
         SYSTEM_CONF.unlink(missing_ok=True)
@@ -188,9 +191,9 @@ class Cluster:
             _stop(self.processes.pop())
 
     def restart_node(self) -> None:
-        """Stop slurmd, wait until its jobs are over, and start it again."""
+        """Stop the first node's slurmd, wait until its jobs are over, and start it again."""
         _stop(self.processes.pop())
-        self._start("slurmd", "-D", "-N", NODE)
+        self._start("slurmd", "-D", "-N", NODES[0])
 
     def reach_time_limit(self, job: str) -> None:
         """Let a running job's time limit be over."""
@@ -206,9 +209,9 @@ class Cluster:
         )
         return done.stdout
 
-    def node_state(self) -> str:
-        """Return the node's state, such as IDLE; empty while the controller does not answer."""
-        return _words(self._ask(("scontrol", "show", "node", NODE, "--oneliner"), check=False)).get("State", "")
+    def node_state(self, node: str) -> str:
+        """Return a node's state, such as IDLE; empty while the controller does not answer."""
+        return _words(self._ask(("scontrol", "show", "node", node, "--oneliner"), check=False)).get("State", "")
 
     def job(self, job: str) -> dict[str, str]:
         """Return what SLURM knows of a job, such as JobState, Reason and Restarts."""
@@ -225,7 +228,7 @@ class Cluster:
         return dict(line.split("|", 1) for line in lines)
 
     def _start(self, program: str, *arguments: str) -> None:
-        with (self.folder / f"{program}.out").open("w") as log:
+        with (self.folder / f"{program}.out").open("a") as log:
             process = subprocess.Popen(
                 (program, *arguments), env=self.environment, stdout=log, stderr=subprocess.STDOUT
             )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.phantom_run import ROOT
+from tests.slurm.cluster import NODES
 from tests.slurm.workflow import MOST_SECONDS, SNAKEMAKE, WITHOUT_ACCOUNTING
 
 pytestmark = pytest.mark.slow
@@ -28,9 +29,26 @@ rule without_gpu:
 """
 
 
-def test_a_rules_gpu_decides_on_the_partition(cluster, tmp_path):
-    (tmp_path / "Snakefile").write_text(RULES)
-    arguments = ["--snakefile", str(tmp_path / "Snakefile"), "--directory", str(tmp_path), *WITHOUT_ACCOUNTING]
+MEETING = """
+rule all:
+    input:
+        "first", "second"
+rule meet:
+    output:
+        "{name}"
+    resources:
+        mem_mb=150000 # more than half of a node's
+    shell:
+        "touch {output}.here;"
+        "timeout 120 sh -c 'until [ -e first.here ] && [ -e second.here ]; do sleep 1; done';"
+        "echo $SLURMD_NODENAME > {output}"
+"""
+
+
+def run(cluster, folder, rules):
+    """Run a workflow to its end."""
+    (folder / "Snakefile").write_text(rules)
+    arguments = ["--snakefile", str(folder / "Snakefile"), "--directory", str(folder), *WITHOUT_ACCOUNTING]
     done = subprocess.run(
         [*SNAKEMAKE, *arguments],
         env=cluster.environment,
@@ -40,10 +58,19 @@ def test_a_rules_gpu_decides_on_the_partition(cluster, tmp_path):
         timeout=MOST_SECONDS,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_a_rules_gpu_decides_on_the_partition(cluster, tmp_path):
+    run(cluster, tmp_path, RULES)
     assert {name: (tmp_path / name).read_text().strip() for name in ("with", "without")} == {
         "with": "gpu",
         "without": "cpu",
     }
+
+
+def test_jobs_of_one_workflow_run_on_several_nodes_at_once(cluster, tmp_path):
+    run(cluster, tmp_path, MEETING)
+    assert {(tmp_path / name).read_text().strip() for name in ("first", "second")} == set(NODES)
 
 
 def test_a_job_with_a_gpu_runs_and_everything_stops_afterwards(cluster):
@@ -52,6 +79,6 @@ def test_a_job_with_a_gpu_runs_and_everything_stops_afterwards(cluster):
     cluster.run("sbatch", "--wait", "--partition=gpu", "--gpus=1", f"--output={out}", f"--wrap={command}")
     assert out.read_text().split() == ["gpu", "0", "step"]
     started = [process.pid for process in cluster.processes]
-    assert len(started) == 3
+    assert len(started) == 4
     cluster.stop()
     assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]

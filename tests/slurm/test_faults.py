@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.phantom_run import read_tables, undisturbed_tables, write_config
-from tests.slurm.cluster import NODE
+from tests.slurm.cluster import NODES
 from tests.slurm.workflow import WITHOUT_ACCOUNTING, finish, running, wait_for, wait_for_job
 
 pytestmark = pytest.mark.slow
@@ -28,9 +28,9 @@ def disturbed(cluster, tmp_path_factory) -> Disturbed:
         cluster.run("scancel", wait_for_job(cluster, "anatomy", process))
         training = wait_for_job(cluster, "pretrain", process)
         cluster.run("scancel", training)
-        cluster.run("scontrol", "update", f"nodename={NODE}", "state=drain", "reason=test")
+        cluster.run("scontrol", "update", f"nodename={NODES[0]}", "state=drain", "reason=test")
         cluster.restart_node()
-        cluster.run("scontrol", "update", f"nodename={NODE}", "state=resume")
+        cluster.run("scontrol", "update", f"nodename={NODES[0]}", "state=resume")
         cluster.reach_time_limit(wait_for_job(cluster, "pretrain", process, but=training))
         preempted = preempt(cluster, "synthesize", process)
         process.kill()  # its jobs live on
