@@ -95,7 +95,7 @@ def anomaly_map(
     """Return the scan minus the model's estimate of it, float32, 0 outside of the organ.
 
     It is in units of half the HU window: positive where the scan is brighter than expected, -2 to 2. Choice: the model
-    is told that all of the mask is the organ, see `healthy_anatomy`.
+    is told the anatomy of `healthy_anatomy`.
 
     Args:
         sampler: the model.

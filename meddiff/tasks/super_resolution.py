@@ -49,6 +49,9 @@ def super_resolve(
 ) -> np.ndarray:
     """Return the thin slices, int16 HU within the region's window.
 
+    Choice: with `keep_slice_means` DiffPIR ends with a step to slices that average to the thick ones, which its last
+    estimate as published does not.
+
     Args:
         sampler: a model that was fine-tuned for super-resolution by `config.factor`.
         scan: the thick slices.
