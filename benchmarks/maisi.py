@@ -2,8 +2,9 @@
 
 MAISI's networks are MONAI's own classes at their published sizes, ours is the paper's network; all weights are random.
 Its volume is 30 steps of U-Net and ControlNet and one pass of the decoder; embedding the mask is not counted. Ours is
-drawn by the recipe that ships for a model of v, and coarse to fine. Needs MONAI and no data; the better part of an hour
-on a CPU, minutes on a GPU; --quick counts everything and times a small volume with a small network of ours.
+drawn by the default for a model of v, by the recipe of the models that come with the package, coarse to fine, and as a
+student of two steps is. Needs MONAI and no data; the better part of an hour on a CPU, minutes on a GPU; --quick counts
+everything and times a small volume with a small network of ours.
 """
 
 import torch
@@ -14,7 +15,7 @@ from monai.apps.generation.maisi.networks.diffusion_model_unet_maisi import Diff
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from meddiff.config import Config, DiffusionConfig, NetworkConfig, SamplingConfig
+from meddiff.config import CoarseToFineConfig, Config, DiffusionConfig, NetworkConfig, SamplingConfig
 from meddiff.diffusion.levels import estimates
 from meddiff.diffusion.sampling import levels_of, sample_levels
 from meddiff.diffusion.sliding import Condition, Network
@@ -26,9 +27,14 @@ from meddiff.model.unet import UNet
 MAISI_STEPS = 30  # of rectified flow
 LATENT_CHANNELS, DOWNSAMPLING, MASK_CHANNELS = 4, 4, 8
 COUNTED, TIMED = (128, 192, 256, 512), (128, 192)  # edges of the volumes
+FEW_STEPS = {"solver": "ddim", "spacing": "trailing", "steps": 2}  # as `FoundationModel.recipe` sets them for a student
 RECIPES = {
-    "shipped": SamplingConfig(),
+    "the default": SamplingConfig(),
+    "of the package's models": SamplingConfig(steps=4, last_noise=0.7, overlap=0.25),
     "coarse to fine": SamplingConfig(sampler="coarse-to-fine"),
+    "student of 2 steps, coarse to fine": SamplingConfig(
+        sampler="coarse-to-fine", coarse_to_fine=CoarseToFineConfig(patch_noise=1.0)
+    ).model_copy(update=FEW_STEPS),
 }
 SMALL = NetworkConfig(
     patch_vox=32, channels=16, channel_multipliers=(1, 2, 4), attention_levels=(2,), attention_heads=1
@@ -163,12 +169,12 @@ def our_volume(config: NetworkConfig, recipe: SamplingConfig, size: int, device:
     """Return the drawing of a volume by our network, a whole region that is all body."""
     set_up_cpu(torch.get_num_threads())
     network = our_network(config, torch.device(device))
+    return lambda: draw(network, recipe, size)
+
+
+def draw(network: Network, recipe: SamplingConfig, size: int) -> None:
     condition = Condition(torch.full((size,) * 3, 5, dtype=torch.uint8), 1)
-
-    def draw() -> None:
-        sample_levels(levels_of([network], DiffusionConfig(prediction="v"), condition, recipe), 0)
-
-    return draw
+    sample_levels(levels_of([network], DiffusionConfig(prediction="v"), condition, recipe), 0)
 
 
 def our_network(config: NetworkConfig, device: torch.device) -> Network:

@@ -60,7 +60,11 @@ def measure(candidates: dict[str, Candidate], repeats: int) -> dict[str, Measure
     next begins.
     """
     if torch.cuda.is_available() and len(candidates) > 1:
-        return {name: measure({name: candidate}, repeats)[name] for name, candidate in candidates.items()}
+        found = {}
+        for name, candidate in candidates.items():
+            found |= measure({name: candidate}, repeats)
+            print(f"{name}: {found[name].seconds:.4f} s, {found[name].peak_mb:.0f} MB", flush=True)
+        return found
     workers = {name: _Worker(candidate) for name, candidate in candidates.items()}
     try:
         for _ in range(repeats + 2):
