@@ -29,11 +29,11 @@ def launcher(processes: int, nodes: int) -> str:
 def resources(processes: int, nodes: int, on_gpu: bool) -> dict[str, int | str]:
     """Return what a training job asks of a cluster: on one node so many GPUs, on several so many on each of them.
 
-    On the CPU it asks for nodes alone.
+    On the CPU it asks for as many tasks, since SLURM's plugin asks for one otherwise, and one task has one node.
 
     SLURM's plugin makes `--gpus` of `gpu`, a number for the whole job, and asks for as many in the step on the first
     node, which has only its share; `--gres` counts for each node.
     """
     if nodes == 1:
         return {"gpu": processes if on_gpu else 0}
-    return {"nodes": nodes} | ({"gres": f"gpu:{processes // nodes}"} if on_gpu else {})
+    return {"nodes": nodes} | ({"gres": f"gpu:{processes // nodes}"} if on_gpu else {"tasks": nodes})

@@ -1,6 +1,7 @@
 """How own scans get their names: any characters, equal names in several folders, nobody's name changed by it."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,11 +115,14 @@ def test_scans_of_which_no_patient_is_known_are_counted(tmp_path, caplog):
     assert "says of 1 of 3 cases nothing, such as else" in caplog.text
 
 
+BEFORE_3_13 = pytest.mark.skipif(sys.version_info >= (3, 13), reason="a pattern from Python 3.13 on")
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         ("image: /abs/*.nii", "is no glob below the root"),
-        ('image: "a/**b"', "is no glob below the root"),
+        pytest.param('image: "a/**b"', "is no glob below the root", marks=BEFORE_3_13),
         ("lesion: labels/{nam}", "in braces may stand name, parent or case"),
         ("lesion: labels/{name", "in braces may stand name, parent or case"),
         ("case: imagesTr/.+", "has 0 groups; put what names the case"),

@@ -16,7 +16,7 @@ def test_one_process_needs_no_torchrun():
 
 def test_what_trains_on_the_cpu_asks_for_no_gpu():
     assert resources(1, 1, False) == {"gpu": 0}
-    assert resources(8, 2, False) == {"nodes": 2}
+    assert resources(8, 2, False) == {"nodes": 2, "tasks": 2}
 
 
 def test_the_gpus_of_one_node_share_a_training():

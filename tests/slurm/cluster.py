@@ -13,7 +13,8 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "sc
 ACCOUNTING_PROGRAMS = ("slurmdbd", "sacct", "sacctmgr", "mariadbd", "mariadb", "mariadb-install-db")
 ACCOUNT = "lab"
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
-NODES, GPUS = ("node1", "node2"), 2  # the GPUs are those of the first
+# Processes that share a training meet at the node that is first by name, which must lead somewhere. It has the GPUs.
+NODES, GPUS = (socket.gethostname(), "zz-second"), 2
 START_SECONDS = 60
 ANSWER_SECONDS = 120  # a command of SLURM that takes longer, hangs
 KILL_WAIT_SECONDS = 2  # between SIGTERM and SIGKILL

@@ -49,7 +49,8 @@ def create(file, prefix):
             assert need.specifier.contains(found, prereleases=True), f"{need}, but here is {found}"
     venv.create(prefix, with_pip=False)
     (site,) = Path(prefix).glob("lib/python*/site-packages")
-    (site / "linked.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    linked = sysconfig.get_path("purelib")  # with its own .pth: from Python 3.12 on distutils, for nnU-Net, is one
+    (site / "linked.pth").write_text(f"import site; site.addsitedir({linked!r})\n")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site)]
     subprocess.run([*pip, *map(str, own)], check=True, timeout=300)
     for each in metadata.entry_points(group="console_scripts"):  # nnU-Net is started by its commands
