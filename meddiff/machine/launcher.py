@@ -36,4 +36,5 @@ def resources(processes: int, nodes: int, on_gpu: bool) -> dict[str, int | str]:
     """
     if nodes == 1:
         return {"gpu": processes if on_gpu else 0}
-    return {"nodes": nodes} | ({"gres": f"gpu:{processes // nodes}"} if on_gpu else {"tasks": nodes})
+    each_node: dict[str, int | str] = {"gres": f"gpu:{processes // nodes}"} if on_gpu else {"tasks": nodes}
+    return {"nodes": nodes} | each_node
