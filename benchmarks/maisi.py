@@ -30,7 +30,7 @@ COUNTED, TIMED = (128, 192, 256, 512), (128, 192)  # edges of the volumes
 FEW_STEPS = {"solver": "ddim", "spacing": "trailing", "steps": 2}  # as `FoundationModel.recipe` sets them for a student
 RECIPES = {
     "the default": SamplingConfig(),
-    "of the package's models": SamplingConfig(steps=4, last_noise=0.7, overlap=0.25),
+    "of the package's models": SamplingConfig(steps=2, last_noise=0.7, drawing_overlap=0.0),
     "coarse to fine": SamplingConfig(sampler="coarse-to-fine"),
     "student of 2 steps, coarse to fine": SamplingConfig(
         sampler="coarse-to-fine", coarse_to_fine=CoarseToFineConfig(patch_noise=1.0)

@@ -60,6 +60,13 @@ class SamplingConfig(Section):
     overlap: float = Field(
         default=0.5, ge=0, lt=1, description="Overlap of windows that are averaged [3.3, Fig. 4; share: Choice]."
     )
+    drawing_overlap: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="That of the windows of a region that is drawn from noise, whose anatomy tells them of each other; "
+        "none: `overlap` [Choice: benchmarks/README.md].",
+    )
     skip_air: bool = Field(default=True, description="Windows without any anatomy are air, not computed [Choice].")
     bfloat16: bool = Field(
         default=True,

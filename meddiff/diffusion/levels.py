@@ -72,8 +72,8 @@ def estimates(config: SamplingConfig, prediction: str, size_zyx: Sequence[int], 
 
 def own_windows(config: SamplingConfig) -> SamplingConfig:
     """Return a configuration with the overlap of its sampler."""
-    is_own = config.sampler == "coarse-to-fine"
-    return config.model_copy(update={"overlap": config.coarse_to_fine.overlap}) if is_own else config
+    own = config.coarse_to_fine.overlap if config.sampler == "coarse-to-fine" else config.drawing_overlap
+    return config if own is None else config.model_copy(update={"overlap": own})
 
 
 def size_at(level: str, size_zyx: Sequence[int], patch_vox: int) -> tuple[int, ...]:

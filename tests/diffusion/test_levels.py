@@ -99,6 +99,15 @@ def test_as_many_windows_are_estimated_as_are_planned(prediction):
     assert planned == (sum(cost.estimates for cost in costs), sum(cost.encodings for cost in costs))
 
 
+def test_a_region_is_drawn_with_an_overlap_of_its_own():
+    size, condition = (16, 16, 16), Condition(labels((16, 16, 16)), 0)
+    config = SamplingConfig(steps=3, overlap=0.5, drawing_overlap=0.0)
+    (level,) = levels_of([Oracle()], V, condition, config)
+    estimate = SlidingWindows([Oracle()], V, condition, config)
+    assert [each.layout.starts_zyx(None) for each in (level.windows, estimate)] == [[[0, 8]] * 3, [[0, 4, 8]] * 3]
+    assert estimates(config, "v", size, 8) == (3 * 8, 8)
+
+
 @pytest.mark.parametrize("size", [(8, 8, 8), (13, 9, 15), (3, 30, 8)])
 def test_coarse_to_fine_finds_the_volume_of_a_perfect_network(size):
     anatomy = labels(size)
