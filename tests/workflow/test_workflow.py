@@ -213,7 +213,8 @@ def test_own_scans_are_planned_by_the_example_alone_and_not_by_lines_without_a_f
     assert jobs["resample"] == jobs["store"] == 1
     assert jobs["total"] < 12
     lines = yaml.safe_load((ROOT / "config" / "my-scans.yaml").read_text())["data"]["datasets"]
-    (tmp_path / "lines.yaml").write_text(yaml.safe_dump({"data": {"datasets": lines}}))
+    settings = {"output_dir": str(tmp_path / "results"), "data": {"datasets": lines}}  # `results` may hold the demo's
+    (tmp_path / "lines.yaml").write_text(yaml.safe_dump(settings))
     done = snakemake("-n", "prepare", "--configfile", tmp_path / "lines.yaml", check=False)
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("meddiff:")]
