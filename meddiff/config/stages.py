@@ -80,7 +80,7 @@ STAGES = {
     "distill": Stage(
         ("seed", "model.patch_vox", "augmentation", *STEP, "training.ema_decay", "distillation", "models"), version=4
     ),
-    "synthesize": Stage(("seed", "sampling"), selects=("machine.sampling_shards",), version=4),
+    "synthesize": Stage(("seed", "sampling"), selects=("machine.sampling_shards",), version=5),
     "low_dose": Stage(
         (
             "seed",
@@ -117,7 +117,7 @@ STAGES = {
     "augment_lesions": Stage(
         ("seed", "sampling", "lesions.augmentation_diameter_mm", "anomaly.closing_mm", "nnunet"),
         selects=("lesions.augmentation_copies",),
-        version=4,
+        version=5,
     ),
     "measured_slices": Stage(("super_resolution.factor",)),
     "thick_slices": Stage(

@@ -53,19 +53,20 @@ class SamplingConfig(Section):
         "which is better where a small model draws grain [Choice: docs/methods.md].",
     )
     clip_x0: bool = Field(default=True, description="Clip every estimate of x_0 to [-1, 1] [Choice].")
-    windows: Literal["averaged", "shifted"] = Field(
+    windows: Literal["averaged", "fitted", "shifted"] = Field(
         default="averaged",
-        description="Overlapping windows, averaged [3.3, Fig. 4], or side by side, elsewhere at each step [Choice].",
+        description="Overlapping windows, averaged [3.3, Fig. 4]; the same, with edges of seven eighths to five quarters "
+        "of a patch, as fits the volume; or side by side, elsewhere at each step [Choice].",
     )
     overlap: float = Field(
-        default=0.5, ge=0, lt=1, description="Overlap of windows that are averaged [3.3, Fig. 4; share: Choice]."
+        default=0.5, ge=0, lt=1, description="Least overlap of windows that are averaged [3.3, Fig. 4; share: Choice]."
     )
     drawing_overlap: float | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="That of the windows of a region that is drawn from noise, whose anatomy tells them of each other; "
-        "none: `overlap` [Choice: benchmarks/README.md].",
+        description="That of the windows of a region that is drawn from noise, which are then `fitted` and told of each "
+        "other by the anatomy; none: as the other windows [Choice: benchmarks/README.md].",
     )
     skip_air: bool = Field(default=True, description="Windows without any anatomy are air, not computed [Choice].")
     bfloat16: bool = Field(

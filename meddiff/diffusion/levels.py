@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from meddiff.config import SamplingConfig
-from meddiff.diffusion.sliding import Condition, Place, SlidingWindows
+from meddiff.config import ModelConfig, NetworkConfig, SamplingConfig
+from meddiff.diffusion.layout import window_of
+from meddiff.diffusion.sliding import Condition, Cost, Place, SlidingWindows
 from meddiff.diffusion.solvers import MOST_NOISE, Span
 from meddiff.diffusion.windows import overlapping_starts
+from meddiff.model.info import window_flops
 from meddiff.store.patches import LEVELS
 from meddiff.store.record import resize_labels
 
@@ -56,24 +58,31 @@ def parts_of(config: SamplingConfig, prediction: str, size_zyx: Sequence[int], p
     return [Part(*each) for each in zip(LEVELS[-finer - 1 :], steps, spans, strict=True)]
 
 
-def estimates(config: SamplingConfig, prediction: str, size_zyx: Sequence[int], patch_vox: int) -> tuple[int, int]:
-    """Return how many windows are estimated for a region that is all body, and of how many conditions are encoded.
+def planned_costs(config: SamplingConfig, prediction: str, size_zyx: Sequence[int], network: ModelConfig) -> list[Cost]:
+    """Return what each level of a region that is all body costs; a few-step model at most as much."""
+    own, costs = own_windows(config), []
+    overlap = 0.0 if own.windows == "shifted" else own.overlap
+    for part in parts_of(config, prediction, size_zyx, network.patch_vox):
+        sides = [max(network.patch_vox, n) for n in size_at(part.level, size_zyx, network.patch_vox)]
+        window = window_of(sides, network.patch_vox, network.divisor, own)
+        count = math.prod(len(overlapping_starts(n, w, overlap)) for n, w in zip(sides, window, strict=True))
+        costs.append(Cost(window, part.steps * count, count))
+    return costs
 
-    Of a few-step model they are at most as many.
-    """
-    counts = []
-    overlap = own_windows(config).overlap if config.windows == "averaged" else 0.0
-    parts = parts_of(config, prediction, size_zyx, patch_vox)
-    for part in parts:
-        sides = [max(patch_vox, n) for n in size_at(part.level, size_zyx, patch_vox)]
-        counts.append(math.prod(len(overlapping_starts(n, patch_vox, overlap)) for n in sides))
-    return sum(part.steps * count for part, count in zip(parts, counts, strict=True)), sum(counts)
+
+def tflop_of(costs: Sequence[Cost], network: NetworkConfig) -> float:
+    """Return the floating point operations of drawing a region, in 10^12."""
+    per_window = [window_flops(network, cost.window_zyx) for cost in costs]
+    return sum(c.estimates * e + c.encodings * n for c, (e, n) in zip(costs, per_window, strict=True)) / 1e12
 
 
 def own_windows(config: SamplingConfig) -> SamplingConfig:
-    """Return a configuration with the overlap of its sampler."""
-    own = config.coarse_to_fine.overlap if config.sampler == "coarse-to-fine" else config.drawing_overlap
-    return config if own is None else config.model_copy(update={"overlap": own})
+    """Return a configuration with the windows of its sampler."""
+    if config.sampler == "coarse-to-fine":
+        return config.model_copy(update={"overlap": config.coarse_to_fine.overlap})
+    if config.drawing_overlap is None or config.windows == "shifted":
+        return config
+    return config.model_copy(update={"overlap": config.drawing_overlap, "windows": "fitted"})
 
 
 def size_at(level: str, size_zyx: Sequence[int], patch_vox: int) -> tuple[int, ...]:

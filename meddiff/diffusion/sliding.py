@@ -79,8 +79,9 @@ class Condition:
 
 @dataclass
 class Cost:
-    """How many windows the network has estimated, and of how many it has encoded the conditions."""
+    """How many windows of some size the network has estimated, and of how many it has encoded the conditions."""
 
+    window_zyx: tuple[int, ...]
     estimates: int = 0
     encodings: int = 0
 
@@ -115,24 +116,25 @@ class SlidingWindows:
         machine = machine or MachineConfig()
         self.diffusion, self.config, self.machine = diffusion, config, machine
         self._networks = networks
-        self._window = networks[0].config.patch_vox
+        network = networks[0].config
         self._region, self._air = condition.region, condition.air
         self.inner_size = tuple(condition.anatomy_ZYX.shape)
         self.place = condition.place or Place((0, 0, 0), self.inner_size)
-        missing = [max(0, self._window - n) for n in self.inner_size]
+        missing = [max(0, network.patch_vox - n) for n in self.inner_size]
         self._before = [m // 2 for m in missing]
         self.size_zyx = tuple(n + m for n, m in zip(self.inner_size, missing, strict=True))
         self.device, cache_bytes = self._home()
         self._anatomy = self.padded(condition.anatomy_ZYX, 0)
-        self.layout = Layout(self._anatomy, self._window, config, seed)
+        self.layout = Layout(self._anatomy, network.patch_vox, network.divisor, config, seed)
+        self.window_zyx = self.layout.window_zyx
         target = condition.target_ZYX
         self._target = None if target is None else self.padded(target, condition.target_outside)
         self._schedule = Schedule(diffusion.timesteps, self.device)
-        self._weight = window_weight(self._window).to(self.device)
+        self._weight = window_weight(self.window_zyx).to(self.device)
         self._cached: dict[tuple[Corner, ...], Tensor] = {}
-        keeps_conditions = machine.cache_conditions and config.windows == "averaged"
+        keeps_conditions = machine.cache_conditions and config.windows != "shifted"
         self._cache_bytes = cache_bytes if keeps_conditions else 0
-        self._per_batch, self.cost = machine.windows_per_batch, Cost()
+        self._per_batch, self.cost = machine.windows_per_batch, Cost(self.window_zyx)
 
     def _home(self) -> tuple[torch.device, float]:
         """Return where the volume lives, and how many bytes are left for encoded conditions beside the networks."""
@@ -180,14 +182,14 @@ class SlidingWindows:
         shows_body = dict(zip(corners, self.layout.show_body(corners), strict=True))
         for corner in corners:
             if not shows_body[corner]:
-                mean[window_slices(corner, self._window)] += self._air * self._weight
+                mean[window_slices(corner, self.window_zyx)] += self._air * self._weight
         computed = [corner for corner in corners if shows_body[corner]]
         self.cost.estimates += len(computed)
         for done, (corner, window) in enumerate(self._windows(computed, x_ZYX, t), start=1):
-            mean[window_slices(corner, self._window)] += self._weight * window
+            mean[window_slices(corner, self.window_zyx)] += self._weight * window
             on_window(done, len(computed))
         for axis in range(3):
-            total = total_profile(self.size_zyx[axis], self._window, starts[axis]).to(self.device)
+            total = total_profile(self.size_zyx[axis], self.window_zyx[axis], starts[axis]).to(self.device)
             mean /= total.where(total > 0, 1).view([-1 if other == axis else 1 for other in range(3)])
         mean = self.layout.surrounded(mean, self._air)
         return mean.clamp_(-1, 1) if self.config.clip_x0 else mean
@@ -200,10 +202,11 @@ class SlidingWindows:
     def borders_zyx(self, step: int | None = None) -> list[list[int]]:
         """Return, of the volume that was asked for, the planes along each axis with which a window begins or ends."""
         found = []
-        for size, inner, before, starts in zip(
-            self.size_zyx, self.inner_size, self._before, self.layout.starts_zyx(step), strict=True
+        starts_zyx = self.layout.starts_zyx(step)
+        for size, inner, before, window, starts in zip(
+            self.size_zyx, self.inner_size, self._before, self.window_zyx, starts_zyx, strict=True
         ):
-            planes = window_borders(size, self._window, starts)
+            planes = window_borders(size, window, starts)
             found.append([plane - before for plane in planes if 0 < plane - before < inner])
         return found
 
@@ -235,8 +238,9 @@ class SlidingWindows:
             return self._x0_at_once(network, corners, x_ZYX, t)
         except torch.OutOfMemoryError:
             if len(corners) == 1:
+                size = " x ".join(map(str, self.window_zyx))
                 raise UserError(
-                    f"the GPU has no memory for one window of {self._window}^3 voxels; lower machine.gpu_memory_gb "
+                    f"the GPU has no memory for one window of {size} voxels; lower machine.gpu_memory_gb "
                     f"(now {self.machine.gpu_memory_gb:g}), so that the volume lives on the host, or set device: cpu"
                 ) from None
         torch.cuda.empty_cache()
@@ -247,7 +251,7 @@ class SlidingWindows:
 
     @torch.inference_mode()
     def _x0_at_once(self, network: Network, corners: tuple[Corner, ...], x_ZYX: Tensor, t: int) -> Tensor:
-        x = torch.stack([x_ZYX[window_slices(c, self._window)] for c in corners])[:, None]
+        x = torch.stack([x_ZYX[window_slices(c, self.window_zyx)] for c in corners])[:, None]
         t_B = torch.full((len(corners),), t, device=self.device)
         device = _device_of(network)
         region_B = torch.full_like(t_B, self._region, device=device)
@@ -258,15 +262,14 @@ class SlidingWindows:
         """Return the encoded conditions; those of windows that stay are kept as far as the memory goes."""
         if corners in self._cached:
             return self._cached[corners]
-        shape = (self._window,) * 3
-        anatomy = torch.stack([self._anatomy[window_slices(c, self._window)] for c in corners])
+        anatomy = torch.stack([self._anatomy[window_slices(c, self.window_zyx)] for c in corners])
         place = self.place
         where = list(zip(self._before, place.offset_zyx, place.step_zyx, strict=True))
         starts = [tuple(o + s * (v - b) for v, (b, o, s) in zip(c, where, strict=True)) for c in corners]
-        coordinates = [patch_coordinates(s, place.step_zyx, shape, place.region_zyx, device) for s in starts]
+        coordinates = [patch_coordinates(s, place.step_zyx, self.window_zyx, place.region_zyx, device) for s in starts]
         target = None
         if self._target is not None:
-            target = torch.stack([self._target[window_slices(c, self._window)] for c in corners])[:, None].to(device)
+            target = torch.stack([self._target[window_slices(c, self.window_zyx)] for c in corners])[:, None].to(device)
         encoded = network.encode_condition(anatomy.to(device), torch.stack(coordinates), target)
         self.cost.encodings += len(corners)
         if encoded.nbytes <= self._cache_bytes:

@@ -25,6 +25,22 @@ def overlapping_starts(size: int, window: int, overlap: float) -> list[int]:
     return [round(i * (size - window) / (count - 1)) for i in range(count)]
 
 
+def fitting_window(size: int, patch_vox: int, overlap: float, divisor: int) -> int:
+    """Return the window with which an axis is covered by the fewest voxels, all windows together.
+
+    Choice: it is between seven eighths and five quarters of a patch; what is shorter is worse (benchmarks/README.md).
+
+    Args:
+        size: voxels of the axis, at least `patch_vox`.
+        patch_vox: voxels of a patch.
+        overlap: as in `overlapping_starts`.
+        divisor: a window's voxels are a multiple of it.
+    """
+    shortest, longest = (round(share * patch_vox / divisor) * divisor for share in (7 / 8, 5 / 4))
+    windows = range(shortest, min(longest, size) + 1, divisor)
+    return min(windows, key=lambda each: (each * len(overlapping_starts(size, each, overlap)), -each))
+
+
 def shifted_starts(size: int, window: int, shift: int) -> list[int]:
     """Return the first voxels of windows side by side that cover 0 to `size` - 1.
 
@@ -59,10 +75,10 @@ def window_profile(window: int) -> Tensor:
     return torch.sin(math.pi * centres) ** 2
 
 
-def window_weight(window: int) -> Tensor:
-    """Return the weight of a window's voxels, shape (window,) * 3: the product of the axes' profiles."""
-    profile = window_profile(window)
-    return profile[:, None, None] * profile[:, None] * profile
+def window_weight(window_zyx: Sequence[int]) -> Tensor:
+    """Return the weight of a window's voxels, of its shape: the product of the axes' profiles."""
+    z, y, x = map(window_profile, window_zyx)
+    return z[:, None, None] * y[:, None] * x
 
 
 def total_profile(size: int, window: int, starts: Sequence[int]) -> Tensor:
@@ -73,6 +89,6 @@ def total_profile(size: int, window: int, starts: Sequence[int]) -> Tensor:
     return total
 
 
-def window_slices(corner: Corner, window: int) -> tuple[slice, ...]:
+def window_slices(corner: Corner, window_zyx: Sequence[int]) -> tuple[slice, ...]:
     """Return the index of a window in a `zyx` array."""
-    return tuple(slice(start, start + window) for start in corner)
+    return tuple(slice(start, start + size) for start, size in zip(corner, window_zyx, strict=True))

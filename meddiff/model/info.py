@@ -1,5 +1,6 @@
 """The size of a network: parameters and multiplications by resolution level."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,22 +16,23 @@ FIRST_AND_LAST = "first and last convolution"
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the network; FLOPs of one forward pass of one patch, two for each multiply-add."""
+    """A part of the network; FLOPs of one forward pass of one window, two for each multiply-add."""
 
     name: str
     parameters: int
     flops: int
 
 
-def parts(config: NetworkConfig) -> list[Part]:
+def parts(config: NetworkConfig, size_zyx: Sequence[int] | None = None) -> list[Part]:
     """Return the parts of a network in the order of its levels; their sums are those of the whole network.
 
-    Resampling counts to the finer of its two levels. Sampling computes the condition's part once per window.
+    FLOPs are those of a window of some size; none: of a patch. Resampling counts to the finer of its two levels.
+    Sampling computes the condition's part once per window.
     """
     with torch.device("meta"):
         network = UNet(config)
     levels = len(config.channel_multipliers)
-    counts = _flops(network)
+    counts = _flops(network, size_zyx or (config.patch_vox,) * 3)
     found = {name: [0, 0] for name in (EMBEDDINGS, CONDITION, FIRST_AND_LAST)}
     found |= {_level_name(config, depth): [0, 0] for depth in range(levels)}
     for child_name, child in network.named_children():
@@ -42,9 +44,9 @@ def parts(config: NetworkConfig) -> list[Part]:
     return [Part(name, *numbers) for name, numbers in found.items()]
 
 
-def window_flops(config: NetworkConfig) -> tuple[int, int]:
+def window_flops(config: NetworkConfig, size_zyx: Sequence[int] | None = None) -> tuple[int, int]:
     """Return the FLOPs of one estimate of a window, its conditions given, and of encoding its conditions."""
-    flops = {part.name: part.flops for part in parts(config)}
+    flops = {part.name: part.flops for part in parts(config, size_zyx)}
     encoding = flops.pop(CONDITION)
     return sum(flops.values()), encoding
 
@@ -70,14 +72,13 @@ def _part_of(path: str, config: NetworkConfig) -> str:
     }.get(name, EMBEDDINGS)
 
 
-def _flops(network: UNet) -> dict[str, int]:
+def _flops(network: UNet, size_zyx: Sequence[int]) -> dict[str, int]:
     """Return the FLOPs of every module that is called by the network itself, by its path."""
-    size = (network.config.patch_vox,) * 3
     one = torch.zeros(1, dtype=torch.long, device="meta")
     with FlopCounterMode(display=False) as counter:
-        anatomy = torch.empty((1, *size), dtype=torch.uint8, device="meta")
-        condition = network.encode_condition(anatomy, torch.empty((1, 3, *size), device="meta"))
-        network(torch.empty((1, 1, *size), device="meta"), one, one, condition)
+        anatomy = torch.empty((1, *size_zyx), dtype=torch.uint8, device="meta")
+        condition = network.encode_condition(anatomy, torch.empty((1, 3, *size_zyx), device="meta"))
+        network(torch.empty((1, 1, *size_zyx), device="meta"), one, one, condition)
     counts = {name: sum(by_operation.values()) for name, by_operation in counter.get_flop_counts().items()}
     own = {name.removeprefix("UNet."): flops for name, flops in counts.items() if name.startswith("UNet.")}
     outermost = {n: flops for n, flops in own.items() if not any(n.startswith(f"{other}.") for other in own)}

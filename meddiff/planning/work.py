@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from meddiff.config import ORIGINS, Config, Region
-from meddiff.diffusion.levels import estimates
+from meddiff.diffusion.levels import planned_costs, tflop_of
 from meddiff.planning.scans import Scans
 
 
@@ -66,8 +66,9 @@ class Work:
         """Return the TFLOP of some volumes of a region's size, which count as cubes."""
         sampling, patch_vox = self.config.sampling, self.config.model.patch_vox
         edge_vox = max(patch_vox, round((1e6 * self._at_spacing(REGION_MVOX)) ** (1 / 3)))
-        windows, _ = estimates(sampling, self.config.diffusion.prediction, (edge_vox,) * 3, patch_vox)
-        return regions * windows * self._network[1]
+        network = self.config.network(self.config.models[0].name)
+        costs = planned_costs(sampling, self.config.diffusion.prediction, (edge_vox,) * 3, network)
+        return regions * tflop_of(costs, network)
 
     @cached_property
     def _network(self) -> tuple[int, float]:

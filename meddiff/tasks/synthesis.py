@@ -11,12 +11,11 @@ import SimpleITK as sitk
 
 from meddiff.anatomy.regions import find_region
 from meddiff.config import Region, RegionsConfig, Window
-from meddiff.diffusion.levels import onto_region
+from meddiff.diffusion.levels import onto_region, tflop_of
 from meddiff.diffusion.sampling import SavedState, sample_levels
 from meddiff.diffusion.sliding import Cost
 from meddiff.machine.files import digest
 from meddiff.machine.progress import showing
-from meddiff.model.info import window_flops
 from meddiff.tasks.sampler import Sampler
 from meddiff.volumes import volumes
 from meddiff.volumes.geometry import Grid
@@ -32,18 +31,18 @@ class Drawing:
     Args:
         hu_zyx: int16, within the region's window.
         borders_zyx: planes along each axis where a window of the last step began or ended.
-        cost: what the network had to do.
+        costs: what the network had to do at each level.
         tflop: the floating point operations of that, in 10^12.
     """
 
     hu_zyx: np.ndarray
     borders_zyx: list[list[int]]
-    cost: Cost
+    costs: list[Cost]
     tflop: float
 
     def facts(self) -> dict[str, Any]:
         """Return all but the voxels, as a JSON value."""
-        return {"borders_zyx": self.borders_zyx, **vars(self.cost), "tflop": self.tflop}
+        return {"borders_zyx": self.borders_zyx, "windows": [vars(cost) for cost in self.costs], "tflop": self.tflop}
 
 
 def synthesize(
@@ -65,10 +64,8 @@ def synthesize(
     drawn = sample_levels(levels, seed, saved, showing(f"{sampler.model.name} {region}"))
     volume = onto_region(drawn, levels[-1].windows.place)
     costs = [level.windows.cost for level in levels]
-    cost = Cost(sum(each.estimates for each in costs), sum(each.encodings for each in costs))
-    per_estimate, per_encoding = window_flops(sampler.model.network.config)
-    tflop = (cost.estimates * per_estimate + cost.encodings * per_encoding) / 1e12
-    return Drawing(denormalise(volume.numpy(), window), levels[-1].windows.borders_zyx(), cost, tflop)
+    tflop = tflop_of(costs, sampler.model.network.config)
+    return Drawing(denormalise(volume.numpy(), window), levels[-1].windows.borders_zyx(), costs, tflop)
 
 
 def synthesize_mask(

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from meddiff.config import MODEL_REGIONS, DiffusionConfig, SamplingConfig
-from meddiff.diffusion.levels import at_level, carried, estimates, onto_region, parts_of, size_at
+from meddiff.diffusion.levels import at_level, carried, onto_region, parts_of, planned_costs, size_at
 from meddiff.diffusion.sampling import levels_of, sample_levels
 from meddiff.diffusion.schedule import Schedule
-from meddiff.diffusion.sliding import Condition, SlidingWindows
+from meddiff.diffusion.sliding import Condition, Cost, SlidingWindows
 from meddiff.store.patches import Crop, cut
 from meddiff.store.position import patch_coordinates
 from meddiff.volumes.hu import normalise
@@ -95,8 +95,7 @@ def test_as_many_windows_are_estimated_as_are_planned(prediction):
     levels = levels_of([network], DiffusionConfig(prediction=prediction), condition, COARSE_TO_FINE)
     sample_levels(levels, 0)
     costs = [level.windows.cost for level in levels]
-    planned = estimates(COARSE_TO_FINE, prediction, size, 8)
-    assert planned == (sum(cost.estimates for cost in costs), sum(cost.encodings for cost in costs))
+    assert planned_costs(COARSE_TO_FINE, prediction, size, SMALL) == costs
 
 
 def test_a_region_is_drawn_with_an_overlap_of_its_own():
@@ -105,7 +104,17 @@ def test_a_region_is_drawn_with_an_overlap_of_its_own():
     (level,) = levels_of([Oracle()], V, condition, config)
     estimate = SlidingWindows([Oracle()], V, condition, config)
     assert [each.layout.starts_zyx(None) for each in (level.windows, estimate)] == [[[0, 8]] * 3, [[0, 4, 8]] * 3]
-    assert estimates(config, "v", size, 8) == (3 * 8, 8)
+    assert planned_costs(config, "v", size, SMALL) == [Cost((8, 8, 8), 3 * 8, 8)]
+
+
+def test_the_windows_of_a_region_that_is_drawn_fit_it():
+    size, condition = (20, 16, 10), Condition(labels((20, 16, 10)), 0)
+    config = SamplingConfig(steps=3, overlap=0.5, drawing_overlap=0.0)
+    (level,) = levels_of([Oracle()], V, condition, config)
+    assert level.windows.window_zyx == (10, 8, 10)
+    sample_levels([level], 0)
+    assert planned_costs(config, "v", size, SMALL) == [level.windows.cost] == [Cost((10, 8, 10), 3 * 4, 4)]
+    assert SlidingWindows([Oracle()], V, condition, config).window_zyx == (8, 8, 8)
 
 
 @pytest.mark.parametrize("size", [(8, 8, 8), (13, 9, 15), (3, 30, 8)])

@@ -22,16 +22,16 @@ class Recording(torch.nn.Module):
 
     def encode_condition(self, anatomy, coordinates, target):
         self.told += zip(anatomy, coordinates, [None] * len(anatomy) if target is None else target, strict=True)
-        return torch.zeros(len(anatomy), 1, 8, 8, 8)
+        return torch.zeros(len(anatomy), 1, *anatomy.shape[1:])
 
     def forward(self, x, _t, _region, _condition):
         return torch.zeros_like(x)
 
 
-def told(anatomy, **condition):
+def told(anatomy, config=PLAIN, **condition):
     """Return the windows' corners, and of each window its anatomy, coordinates and target."""
     network = Recording()
-    windows = SlidingWindows([network], DiffusionConfig(), Condition(anatomy, 0, **condition), PLAIN, 0, THREE_AT_ONCE)
+    windows = SlidingWindows([network], DiffusionConfig(), Condition(anatomy, 0, **condition), config, 0, THREE_AT_ONCE)
     windows.estimate_x0(torch.zeros(windows.size_zyx), 500)
     starts = windows.layout.starts_zyx(0)
     corners = [(z, y, x) for z in starts[0] for y in starts[1] for x in starts[2]]
@@ -65,6 +65,16 @@ def test_a_cut_window_sees_the_coordinates_it_has_in_the_whole_region():
         ((found_anatomy, found, _),) = told(part, place=Place(corner, region.shape)).values()
         assert torch.equal(found_anatomy, anatomy)
         assert torch.equal(found, coordinates)
+
+
+def test_a_window_that_fits_sees_the_anatomy_and_the_coordinates_of_where_it_lies():
+    region, fitted = labels((20, 16, 9)), PLAIN.model_copy(update={"windows": "fitted", "overlap": 0.0})
+    whole = told(region, fitted)
+    assert [len({corner[axis] for corner in whole}) for axis in range(3)] == [2, 2, 2]
+    for corner, (anatomy, coordinates, _) in whole.items():
+        assert tuple(anatomy.shape) == (10, 8, 8)
+        assert torch.equal(anatomy, region[tuple(slice(c, c + n) for c, n in zip(corner, anatomy.shape, strict=True))])
+        assert_coordinates(coordinates, corner, region.shape)
 
 
 def test_a_part_of_several_windows_sees_the_coordinates_of_the_region():

@@ -48,11 +48,12 @@ def sampled(model, anatomy, config=PLAIN, prediction="epsilon", seed=0, machine=
     return sample_levels(levels_of([model], diffusion, Condition(anatomy, 0), config, seed, machine), seed)
 
 
+@pytest.mark.parametrize("windows", ["averaged", "fitted"])
 @pytest.mark.parametrize("solver", NAMES)
 @pytest.mark.parametrize("size", [(8, 8, 8), (13, 9, 20), (3, 30, 8)])
-def test_every_solver_finds_the_volume_of_a_perfect_network(solver, size):
+def test_every_solver_finds_the_volume_of_a_perfect_network(solver, size, windows):
     anatomy = labels(size)
-    volume = sampled(Oracle(), anatomy, PLAIN.model_copy(update={"solver": solver, "steps": 20}))
+    volume = sampled(Oracle(), anatomy, PLAIN.model_copy(update={"solver": solver, "steps": 20, "windows": windows}))
     assert volume.shape == size
     torch.testing.assert_close(volume, anatomy.float() / 200 - 0.5, atol=0.02, rtol=0)
 
@@ -66,9 +67,9 @@ def network():
     return network.eval()
 
 
-@pytest.mark.parametrize("sampler", ["sliding-windows", "coarse-to-fine"])
-def test_the_seed_decides_and_the_batching_does_not(network, sampler):
-    given = (network, labels((13, 9, 20)), PLAIN.model_copy(update={"sampler": sampler}), "v")
+@pytest.mark.parametrize("recipe", [{}, {"sampler": "coarse-to-fine"}, {"drawing_overlap": 0.0625}])
+def test_the_seed_decides_and_the_batching_does_not(network, recipe):
+    given = (network, labels((13, 9, 20)), PLAIN.model_copy(update=recipe), "v")
     first = sampled(*given)
     torch.testing.assert_close(first, sampled(*given), atol=0, rtol=0)
     one_by_one = sampled(*given, machine=MachineConfig(windows_per_batch=1))
@@ -86,14 +87,14 @@ def test_averaging_x0_is_averaging_the_noise(network):
     t_B = torch.tensor([t])
     sums, total = torch.zeros(8, 8, 12), torch.zeros(8, 8, 12)
     for corner in corners_of(windows.layout.starts_zyx(0)):
-        index = window_slices(corner, 8)
+        index = window_slices(corner, (8, 8, 8))
         starts = tuple(float(c) for c in corner)
         coordinates = patch_coordinates(starts, (1.0,) * 3, (8,) * 3, (8, 8, 12))[None]
         with torch.no_grad():
             encoded = network.encode_condition(anatomy[index][None], coordinates)
             noise = network(x[index][None, None], t_B, torch.tensor([0]), encoded)
-        sums[index] += window_weight(8) * noise[0, 0]
-        total[index] += window_weight(8)
+        sums[index] += window_weight((8, 8, 8)) * noise[0, 0]
+        total[index] += window_weight((8, 8, 8))
     mean_noise = (sums / total)[None, None]
     expected = schedule.to_x0("epsilon", mean_noise, x[None, None], t_B)[0, 0].clamp(-1, 1)
     torch.testing.assert_close(x0, expected, atol=1e-4, rtol=0)
@@ -245,5 +246,5 @@ def test_windows_that_do_not_fit_into_memory_at_once_take_turns():
 
 
 def test_a_window_that_does_not_fit_into_memory_is_an_error_of_one_line():
-    with pytest.raises(UserError, match=r"no memory for one window of 8\^3 voxels; lower machine.gpu_memory_gb"):
+    with pytest.raises(UserError, match=r"no memory for one window of 8 x 8 x 8 voxels; lower machine.gpu_memory_gb"):
         sampled(Cramped(room=0), labels((8, 8, 8)))
