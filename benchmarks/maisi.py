@@ -55,9 +55,12 @@ _SHARED = {
 
 
 class Maisi:
-    """One volume of `size`^3 voxels: a step of U-Net and ControlNet, and the decoder, with autocast as it runs them."""
+    """One volume of `size`^3 voxels: a step of U-Net and ControlNet, and the decoder, with autocast as it runs them.
 
-    def __init__(self, size: int, device: torch.device) -> None:
+    The decoder's convolutions are computed in so many parts, which saves memory.
+    """
+
+    def __init__(self, size: int, device: torch.device, decoder_parts: int = 1) -> None:
         self._precision = torch.float16 if device.type == "cuda" else torch.bfloat16
         self._device = device
         with device:
@@ -76,7 +79,7 @@ class Maisi:
                 num_channels=(64, 128, 256),
                 num_res_blocks=(2, 2, 2),
                 attention_levels=(False, False, False),
-                num_splits=8 if size > 256 and device.type == "cuda" else 1,  # in turns, for its memory
+                num_splits=decoder_parts,
                 dim_split=1,
                 norm_float16=device.type == "cuda",
             )

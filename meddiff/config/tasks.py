@@ -55,8 +55,8 @@ class SamplingConfig(Section):
     clip_x0: bool = Field(default=True, description="Clip every estimate of x_0 to [-1, 1] [Choice].")
     windows: Literal["averaged", "fitted", "shifted"] = Field(
         default="averaged",
-        description="Overlapping windows, averaged [3.3, Fig. 4]; the same, with edges of seven eighths to five quarters "
-        "of a patch, as fits the volume; or side by side, elsewhere at each step [Choice].",
+        description="Overlapping windows, averaged [3.3, Fig. 4]; the same, with edges of seven eighths to five "
+        "quarters of a patch, as fits the volume; or side by side, elsewhere at each step [Choice].",
     )
     overlap: float = Field(
         default=0.5, ge=0, lt=1, description="Least overlap of windows that are averaged [3.3, Fig. 4; share: Choice]."
@@ -65,8 +65,8 @@ class SamplingConfig(Section):
         default=None,
         ge=0,
         lt=1,
-        description="That of the windows of a region that is drawn from noise, which are then `fitted` and told of each "
-        "other by the anatomy; none: as the other windows [Choice: benchmarks/README.md].",
+        description="That of the windows of a region that is drawn from noise, which are then `fitted` and told of "
+        "each other by the anatomy; none: as the other windows [Choice: benchmarks/README.md].",
     )
     skip_air: bool = Field(default=True, description="Windows without any anatomy are air, not computed [Choice].")
     bfloat16: bool = Field(

@@ -19,7 +19,7 @@ from meddiff.machine.files import temporary_beside
 from meddiff.machine.progress import OnStep, silent
 
 log = logging.getLogger(__name__)
-VERSION = 2  # of a saved state; higher when solvers remember something else
+VERSION = 3  # of a saved state; higher when solvers remember something else
 
 
 @dataclass(frozen=True)

@@ -77,10 +77,10 @@ class FoundationModel:
         Raises:
             UserError: the two contradict each other.
         """
-        if self.steps is not None:
-            return config.model_copy(update={"solver": "ddim", "spacing": "trailing", "steps": self.steps})
         silent = {key for key in self.sampling.model_fields_set - config.model_fields_set if hasattr(config, key)}
         found = config.model_copy(update={key: getattr(self.sampling, key) for key in silent})
+        if self.steps is not None:
+            return found.model_copy(update={"solver": "ddim", "spacing": "trailing", "steps": self.steps})
         parse_section(SamplingConfig, found.model_dump(exclude_unset=True), f"sampling, with {self.name}'s own recipe")
         return found
 
