@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from meddiff.config import MODEL_REGIONS
 from meddiff.model.unet import UNet
+from meddiff.store.position import position_embedding
 
 
 def monai_twin(network: UNet) -> DiffusionModelUNet:
@@ -56,7 +57,9 @@ def monai_twin(network: UNet) -> DiffusionModelUNet:
 
 def twin_input(network: UNet, x_BCZYX: Tensor, anatomy_BZYX: Tensor, coordinates_B3ZYX: Tensor) -> Tensor:
     """Return the twin's input: the image and the conditions that our first convolution sees."""
-    return torch.cat((x_BCZYX, *network.embed_condition(anatomy_BZYX, coordinates_B3ZYX)), dim=1)
+    anatomy = network.anatomy(anatomy_BZYX.int()).movedim(-1, 1)
+    position = position_embedding(coordinates_B3ZYX, network.config.position_frequencies)
+    return torch.cat([x_BCZYX, anatomy, position.to(anatomy)], dim=1)
 
 
 def _copy(weights: dict[str, Tensor], name: str, module: nn.Module) -> None:

@@ -13,6 +13,7 @@ from meddiff.diffusion.schedule import Schedule
 from meddiff.machine.device import choose_device, set_up_cpu
 from meddiff.model.unet import UNet
 from meddiff.store.patches import Sample
+from meddiff.store.position import patch_coordinates
 from meddiff.training.gradients import Outcome
 from meddiff.training.loop import State
 from meddiff.training.objective import Noising, Objective
@@ -119,7 +120,7 @@ def _case(size: int) -> tuple[UNet, Sample, Schedule]:
     batch = Sample(
         image=torch.randn(1, 1, size, size, size, device=device),
         anatomy=torch.randint(0, 119, (1, size, size, size), dtype=torch.uint8, device=device),
-        coordinates=torch.rand(1, 3, size, size, size, device=device) * 2 - 1,
+        coordinates=patch_coordinates((0.0,) * 3, (1.0,) * 3, (size,) * 3, (size,) * 3, device)[None],
         region=torch.tensor([1], device=device),  # type: ignore[arg-type]
         level=0,
         record=0,

@@ -13,6 +13,7 @@ from meddiff.config import Config
 from meddiff.machine.device import choose_device, set_up_cpu
 from meddiff.model.graphed import Graphed
 from meddiff.model.unet import UNet
+from meddiff.store.position import patch_coordinates
 
 
 def main() -> None:
@@ -100,7 +101,7 @@ def _case(size: int) -> tuple:
     nn.init.normal_(network.conv_out.weight, std=0.1)  # zero at first, and nothing to compare
     x = torch.randn(1, 1, size, size, size, device=device)
     anatomy = torch.randint(0, 119, (1, size, size, size), dtype=torch.uint8, device=device)
-    coordinates = torch.rand(1, 3, size, size, size, device=device) * 2 - 1
+    coordinates = patch_coordinates((0.0,) * 3, (1.0,) * 3, (size,) * 3, (size,) * 3, device)[None]
     return network, x, anatomy, coordinates, torch.tensor([500], device=device), torch.tensor([1], device=device)
 
 

@@ -55,7 +55,7 @@ class SamplingConfig(Section):
     clip_x0: bool = Field(default=True, description="Clip every estimate of x_0 to [-1, 1] [Choice].")
     windows: Literal["averaged", "fitted", "shifted"] = Field(
         default="averaged",
-        description="Overlapping windows, averaged [3.3, Fig. 4]; the same, with edges of seven eighths to five "
+        description="Overlapping windows, averaged [3.3, Fig. 4]; the same, with edges of four fifths to five "
         "quarters of a patch, as fits the volume; or side by side, elsewhere at each step [Choice].",
     )
     overlap: float = Field(

@@ -28,7 +28,7 @@ def overlapping_starts(size: int, window: int, overlap: float) -> list[int]:
 def fitting_window(size: int, patch_vox: int, overlap: float, divisor: int) -> int:
     """Return the window with which an axis is covered by the fewest voxels, all windows together.
 
-    Choice: it is between seven eighths and five quarters of a patch; what is shorter is worse (benchmarks/README.md).
+    Choice: it is between four fifths and five quarters of a patch; what is shorter is worse (benchmarks/README.md).
 
     Args:
         size: voxels of the axis, at least `patch_vox`.
@@ -36,7 +36,7 @@ def fitting_window(size: int, patch_vox: int, overlap: float, divisor: int) -> i
         overlap: as in `overlapping_starts`.
         divisor: a window's voxels are a multiple of it.
     """
-    shortest, longest = (round(share * patch_vox / divisor) * divisor for share in (7 / 8, 5 / 4))
+    shortest, longest = math.ceil(4 / 5 * patch_vox / divisor) * divisor, 5 * patch_vox // 4
     windows = range(shortest, min(longest, size) + 1, divisor)
     return min(windows, key=lambda each: (each * len(overlapping_starts(size, each, overlap)), -each))
 

@@ -4,7 +4,6 @@ The first convolution is the sum of one over the image and one over the conditio
 so whoever samples computes it once per window (`encode_condition`) and reuses it at every step.
 """
 
-from functools import reduce
 from typing import NamedTuple, cast
 
 import torch
@@ -24,6 +23,7 @@ from meddiff.model.blocks import (
     zero_initialised,
 )
 from meddiff.model.fused import join
+from meddiff.model.lines import convolve_lines
 from meddiff.store.position import position_channels, position_embedding
 
 
@@ -91,37 +91,38 @@ class Encoder(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.conv_image.weight.dtype
 
-    def embed_condition(self, anatomy_BZYX: Tensor, coordinates_B3ZYX: Tensor) -> list[Tensor]:
-        """Return the embedded anatomy and, where the network sees it, the position, each (B, channels, Z, Y, X).
-
-        Args:
-            anatomy_BZYX: label ids 0 to 118 (c_a).
-            coordinates_B3ZYX: p_c of the patch's voxels.
-        """
-        parts = [self.anatomy(anatomy_BZYX.int()).movedim(-1, 1)]
-        if self.config.position == "embedding":
-            parts.append(position_embedding(coordinates_B3ZYX, self.config.position_frequencies))
-        elif self.config.position == "coordinates":
-            parts.append(coordinates_B3ZYX)
-        return [part.to(self.dtype, memory_format=torch.channels_last_3d) for part in parts]
-
     def encode_condition(
         self, anatomy_BZYX: Tensor, coordinates_B3ZYX: Tensor, target_BCZYX: Tensor | None = None
     ) -> Tensor:
         """Return the conditions' part of the first convolution, shape (B, channels, Z, Y, X).
 
-        Anatomy and position are convolved one by one, because the position needs no gradient. A target condition is
-        for networks that are controlled.
+        A target condition is for networks that are controlled.
+
+        Args:
+            anatomy_BZYX: label ids 0 to 118 (c_a).
+            coordinates_B3ZYX: p_c of the patch's voxels, in the order x, y, z; each varies along its own axis alone.
+            target_BCZYX: none.
 
         Raises:
             ValueError: there is a target condition, which this network does not know.
         """
         if target_BCZYX is not None:
             raise ValueError("this network takes no target condition; it needs a ControlNet")
-        parts = self.embed_condition(anatomy_BZYX, coordinates_B3ZYX)
-        kernels = self.conv_condition.weight.split([part.shape[1] for part in parts], dim=1)
-        convolved = [F.conv3d(part, kernel, padding=1) for part, kernel in zip(parts, kernels, strict=True)]
-        return reduce(torch.add, convolved)
+        embedded = self.anatomy(anatomy_BZYX.int()).movedim(-1, 1).to(self.dtype, memory_format=torch.channels_last_3d)
+        of_anatomy, of_position = self.conv_condition.weight.tensor_split([self.config.anatomy_channels], dim=1)
+        convolved = F.conv3d(embedded, of_anatomy, padding=1)
+        if self.config.position == "none":
+            return convolved
+        x, y, z = coordinates_B3ZYX[:, :1, 0, 0], coordinates_B3ZYX[:, 1:2, 0, :, 0], coordinates_B3ZYX[:, 2:, :, 0, 0]
+        kernels_xyz = of_position.unflatten(1, (-1, 3)).unbind(2)
+        lines_zyx = [self._position(line) for line in (z, y, x)]
+        return convolved + convolve_lines(lines_zyx, kernels_xyz[::-1], convolved.dtype)
+
+    def _position(self, coordinates: Tensor) -> Tensor:
+        """Return how the network sees the position along one axis, (B, channels, voxels)."""
+        if self.config.position == "coordinates":
+            return coordinates
+        return position_embedding(coordinates, self.config.position_frequencies)
 
     def encode(self, x_BCZYX: Tensor, t_B: Tensor, region_B: Tensor, condition_BCZYX: Tensor) -> Encoded:
         """Return what the way down leaves for the way up; the arguments are those of `UNet.forward`.

@@ -13,6 +13,7 @@ from meddiff.model.control_bundle import load_controlled, save_control, slice_fa
 from meddiff.model.controlnet import ControlledUNet, ControlNet
 from meddiff.model.foundation import FoundationModel
 from meddiff.model.unet import UNet
+from tests.model.grids import random_coordinates
 
 SMALL = NetworkConfig(patch_vox=8, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), norm_groups=4)
 TRAINING = {
@@ -51,7 +52,7 @@ def estimate(network):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, 1, 8, 8, 8, generator=generator)
     anatomy = torch.randint(0, 119, (1, 8, 8, 8), generator=generator, dtype=torch.uint8)
-    coordinates = torch.rand(1, 3, 8, 8, 8, generator=generator) * 2 - 1
+    coordinates = random_coordinates(1, (8, 8, 8), generator)
     target = (x > 0).float()
     with torch.no_grad():
         condition = network.encode_condition(anatomy, coordinates, target)

@@ -8,6 +8,7 @@ import torch
 from meddiff.config import NetworkConfig
 from meddiff.model.controlnet import ControlledUNet, ControlNet
 from meddiff.model.unet import Encoder, UNet
+from tests.model.grids import random_coordinates
 
 PLAIN = NetworkConfig(patch_vox=8, channels=8, channel_multipliers=(1, 2), attention_levels=(), norm_groups=4)
 ATTENTIVE = PLAIN.model_copy(update={"attention_levels": (1,), "position_frequencies": 2})
@@ -19,7 +20,7 @@ def inputs(batch=2):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, 1, 8, 8, 8, generator=generator)
     anatomy = torch.randint(0, 119, (batch, 8, 8, 8), generator=generator, dtype=torch.uint8)
-    coordinates = torch.rand(batch, 3, 8, 8, 8, generator=generator) * 2 - 1
+    coordinates = random_coordinates(batch, (8, 8, 8), generator)
     target = (torch.rand(batch, 1, 8, 8, 8, generator=generator) > 0.5).float()
     return (x, torch.tensor([10, 900]), torch.tensor([0, 2])), (anatomy, coordinates, target)
 

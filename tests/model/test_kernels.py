@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from meddiff.config import NetworkConfig
 from meddiff.model import fused, kernels, kernels_join
 from meddiff.model.unet import UNet
+from tests.model.grids import random_coordinates
 
 SHAPES = [(2, 24, 8, (3, 5, 4)), (1, 32, 8, (2, 4, 4)), (2, 6, 1, (1, 2, 3))]
 
@@ -88,7 +89,7 @@ def test_a_network_with_the_kernels_is_the_network_without(monkeypatch):
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
     x, anatomy = torch.randn(2, 1, 8, 8, 8), torch.randint(0, 119, (2, 8, 8, 8))
-    t, region, coordinates = torch.tensor([10, 900]), torch.tensor([0, 2]), torch.rand(2, 3, 8, 8, 8) * 2 - 1
+    t, region, coordinates = torch.tensor([10, 900]), torch.tensor([0, 2]), random_coordinates(2, (8, 8, 8))
 
     def results():
         network.zero_grad()

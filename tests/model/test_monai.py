@@ -7,6 +7,7 @@ from torch import nn
 from benchmarks.peers import monai_twin, twin_input
 from meddiff.config import NetworkConfig
 from meddiff.model.unet import UNet
+from tests.model.grids import random_coordinates
 
 SMALL = NetworkConfig(
     patch_vox=16, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), norm_groups=4, attention_heads=2
@@ -22,7 +23,7 @@ def test_monais_network_with_our_weights_gives_our_estimate(config):
         nn.init.normal_(parameter, std=0.2)
     x = torch.randn(2, 1, 8, 16, 8).double()
     anatomy = torch.randint(0, 119, (2, 8, 16, 8), dtype=torch.uint8)
-    coordinates = torch.rand(2, 3, 8, 16, 8).double() * 2 - 1
+    coordinates = random_coordinates(2, (8, 16, 8)).double()
     t, region = torch.tensor([3, 700]), torch.tensor([0, 2])
     with torch.no_grad():
         ours = network(x, t, region, network.encode_condition(anatomy, coordinates))

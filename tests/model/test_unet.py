@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from meddiff.config import Config, NetworkConfig
 from meddiff.model.blocks import Attention, parameter_count, time_features
 from meddiff.model.unet import UNet
+from tests.model.grids import random_coordinates
 
 SMALL = NetworkConfig(
     patch_vox=16, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), norm_groups=4, position_frequencies=2
@@ -17,7 +18,7 @@ def inputs(size=(16, 16, 16), batch=2):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, 1, *size, generator=generator)
     anatomy = torch.randint(0, 119, (batch, *size), generator=generator, dtype=torch.uint8)
-    coordinates = torch.rand(batch, 3, *size, generator=generator) * 2 - 1
+    coordinates = random_coordinates(batch, size, generator)
     return x, torch.tensor([10, 900][:batch]), torch.tensor([0, 2][:batch]), anatomy, coordinates
 
 
