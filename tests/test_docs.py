@@ -29,6 +29,7 @@ NOT_RUN = {
     "label": LABELS,
     "generate": "draws fifty scans; cli/test_generate.py runs it for one",
     "download": "needs a network",
+    "fetch": "needs a network; demo/test_scans.py runs it on a package of its own",
     "weights": "needs a network",
     "model info": "counts the memory of a training step for ten seconds; model/test_info.py runs it",
     "plan": "waits for Snakemake's dry run; planning/ runs it",
@@ -77,7 +78,8 @@ def at_hand(tmp_path_factory):
     labels = np.zeros((16, 24, 24), np.uint8)
     labels[:, 4:-4, 4:-4] = 118
     labels[:, 8:16, 8:16] = 10
-    write_image(from_zyx(labels, SPACING_MM), folder / "mask.nii.gz")
+    for name in ("mask.nii.gz", "anatomy.nii.gz"):
+        write_image(from_zyx(labels, SPACING_MM), folder / name)
     write_image(
         from_zyx(np.where(labels > 0, 40, -1000).astype(np.int16), SPACING_MM),
         folder / "DIR/totalsegmentator/s0001/ct.nii.gz",

@@ -111,13 +111,13 @@ STAGES = {
     "draw_lesions": Stage(
         ("seed", "sampling", *_keys("lesions", "inpainting_steps", "jump_length", "resampling", "margin_mm")),
         selects=TEST_LESIONS,
-        version=3,
+        version=4,
     ),
     "judge_lesions": Stage(("model.patch_vox", *TEST_LESIONS, *SCORES, "nnunet"), version=3),
     "augment_lesions": Stage(
         ("seed", "sampling", "lesions.augmentation_diameter_mm", "anomaly.closing_mm", "nnunet"),
         selects=("lesions.augmentation_copies",),
-        version=5,
+        version=6,
     ),
     "measured_slices": Stage(("super_resolution.factor",)),
     "thick_slices": Stage(

@@ -8,6 +8,7 @@ from meddiff.cli.main import app
 from meddiff.config import Config
 from meddiff.volumes.dicom.labels import label_names
 from meddiff.volumes.volumes import like, read_acquired, read_labels, to_zyx, write_image
+from meddiff.weights import FOUNDATION, shipped_bundle
 from tests.volumes.dicom.files import write_series
 
 
@@ -19,7 +20,10 @@ def test_a_mask_of_a_dicom_folder_becomes_a_seg(tmp_path, monkeypatch):
     labels[:, 5:25, 5:25], labels[2:6, 8:14, 8:14] = 118, CLASS_IDS["liver"]
     scan = read_acquired(tmp_path / "ct")
     write_image(like(labels, scan), tmp_path / "mask.nii.gz")
-    monkeypatch.setattr("meddiff.cli.label.own_config", lambda _: Config(data={"spacing_mm": 3.0}))
+    told = []
+    monkeypatch.setattr(
+        "meddiff.cli.label.own_config", lambda *given: told.append(given) or Config(data={"spacing_mm": 3.0})
+    )
     command = [
         "label",
         str(tmp_path / "ct"),
@@ -30,6 +34,7 @@ def test_a_mask_of_a_dicom_folder_becomes_a_seg(tmp_path, monkeypatch):
     ]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
+    assert told == [(None, str(shipped_bundle(FOUNDATION)))]  # labels as the other verbs of that model see them
     assert label_names(tmp_path / "l.seg.dcm") == ["liver", "body"]
     found = read_labels(tmp_path / "l.seg.dcm", scan)
     expected = np.select([labels == CLASS_IDS["liver"], labels == 118], [1, 2])

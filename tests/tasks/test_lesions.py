@@ -1,9 +1,12 @@
 """Lesions drawn by a model that knows what healthy tissue and lesions look like."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from meddiff.anatomy.labels import BODY
 from meddiff.config import (
     MODEL_REGIONS,
     DiffusionConfig,
@@ -65,6 +68,19 @@ def test_a_generated_lesion_has_the_values_of_its_class_and_the_rest_those_of_th
     drawn = generate(LesionSampler(), view, 0, "test")
     assert near(drawn[view.lesion_zyx], LESION)
     assert near(drawn[~view.lesion_zyx], LUNG)
+
+
+def test_where_the_lesion_shall_be_the_model_is_told_of_no_organ(view):
+    """A model that has learnt of lesions in soft tissue alone, whatever the target says."""
+    sampler = LesionSampler()
+    sampler.network = HealthyNetwork([LUNG] * BODY + [LESION])
+    for drawn in (generate(sampler, view, 0, "test"), inpaint_lesion(sampler, view, CONFIG, 0, "test")):
+        assert near(drawn[view.lesion_zyx], LESION)
+    outside = replace(
+        view, anatomy_zyx=np.where(np.arange(50) < 32, 0, 10).astype(np.uint8) + np.zeros_like(view.anatomy_zyx)
+    )
+    assert (outside.shown_zyx[..., :32] == 0).all()
+    assert set(np.unique(outside.shown_zyx[..., 32:])) == {10, BODY}
 
 
 def test_an_inpainted_lesion_has_the_values_of_its_class(view):
