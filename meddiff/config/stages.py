@@ -111,7 +111,7 @@ STAGES = {
     "draw_lesions": Stage(
         ("seed", "sampling", *_keys("lesions", "inpainting_steps", "jump_length", "resampling", "margin_mm")),
         selects=TEST_LESIONS,
-        version=4,
+        version=3,
     ),
     "judge_lesions": Stage(("model.patch_vox", *TEST_LESIONS, *SCORES, "nnunet"), version=3),
     "augment_lesions": Stage(

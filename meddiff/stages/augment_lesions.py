@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from meddiff.stages.detect import ct_image, labelled_images, learned_and_tested
 from meddiff.store.lesion_patches import lesion_boxes
 from meddiff.store.record import Record
 from meddiff.tasks.anomaly import organ_mask
-from meddiff.tasks.lesions import LesionView, generate
+from meddiff.tasks.lesions import LesionView, generate, with_lesion
 from meddiff.tasks.sampler import Sampler
 from meddiff.volumes import volumes
 
@@ -41,6 +42,7 @@ def generate_training(records: list[Record], sampler: Sampler, config: Config, i
         lesion_zyx = draw_lesion(site_zyx, diameter_mm, record.meta.spacing_mm, rng)
         (box,) = ndimage.find_objects(lesion_zyx.astype(np.uint8))
         view = LesionView.around(record, lesion_zyx, box, sampler.patch_vox)
+        view = replace(view, anatomy_zyx=with_lesion(view.anatomy_zyx, view.lesion_zyx))
         image = volumes.from_zyx(generate(sampler, view, seed, item.id), view.spacing_mm)
         volumes.write_image(volumes.like(view.lesion_zyx.astype(np.uint8), image), mask_path(item.output))
         volumes.write_image(image, item.output)

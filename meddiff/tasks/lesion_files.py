@@ -14,7 +14,7 @@ from meddiff.config import Config, Organ, Region
 from meddiff.diffusion.sliding import Place
 from meddiff.errors import CaseError, UserError
 from meddiff.tasks.anomaly import organ_mask
-from meddiff.tasks.lesions import LesionView, blend_share, generate, inpaint_lesion
+from meddiff.tasks.lesions import LesionView, blend_share, generate, inpaint_lesion, with_lesion
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.scan import Scan
 from meddiff.volumes import volumes
@@ -90,7 +90,8 @@ def generate_lesion(
     labels_zyx, lesion_zyx = labels_zyx[box.slices], lesion_zyx[box.slices]
     air_zyx = np.full(labels_zyx.shape, air_hu(window), np.int16)
     whole = Place((0, 0, 0), labels_zyx.shape)
-    view = LesionView(air_zyx, labels_zyx, region, window, sampler.model.spacing_mm, lesion_zyx, whole)
+    shown_zyx = with_lesion(labels_zyx, lesion_zyx)
+    view = LesionView(air_zyx, shown_zyx, region, window, sampler.model.spacing_mm, lesion_zyx, whole)
     if patch:
         (lesion_box,) = ndimage.find_objects(lesion_zyx.astype(np.uint8))
         view = view.patch(lesion_box, sampler.patch_vox)
@@ -121,7 +122,8 @@ def inpaint_scan(sampler: Sampler, scan: Scan, wanted: Wanted, config: Config) -
     """
     lesion_zyx = wanted.mask(scan.anatomy_zyx, scan.grid, scan.own_grid.orthogonal(), config.anomaly.closing_mm)
     place = Place((0, 0, 0), scan.hu_zyx.shape)
-    view = LesionView(scan.hu_zyx, scan.anatomy_zyx, scan.region, scan.window, scan.spacing_mm, lesion_zyx, place)
+    shown_zyx = with_lesion(scan.anatomy_zyx, lesion_zyx)
+    view = LesionView(scan.hu_zyx, shown_zyx, scan.region, scan.window, scan.spacing_mm, lesion_zyx, place)
     drawn_zyx = inpaint_lesion(sampler, view, config.lesions, wanted.seed, f"lesion in the {scan.region}")
     allowed = scan.as_mask(blend_share(lesion_zyx, config.lesions.margin_mm / scan.spacing_mm) > 0)
     changed_zyx = volumes.to_zyx(scan.with_changes(drawn_zyx))

@@ -45,15 +45,6 @@ class LesionView(View):
         if not (self.lesion_zyx & (self.anatomy_zyx > 0)).any():
             raise CaseError("the lesion mask lies outside of the body; move it into the body")
 
-    @property
-    def shown_zyx(self) -> np.ndarray:
-        """The anatomy that the model is shown: where the lesion shall be, body that is none of the labelled structures.
-
-        Choice: as TotalSegmentator labels most of a tumour, and so as training shows it. A model that is told of lung
-        draws lung, whatever the lesion's mask says.
-        """
-        return np.where(self.lesion_zyx & (self.anatomy_zyx > 0), BODY, self.anatomy_zyx).astype(np.uint8)
-
     @classmethod
     def around(cls, record: Record, lesion_zyx: Any, box: Box, patch_vox: int) -> "LesionView":
         """Return the patch of a record with a lesion's box in its middle; `lesion_zyx` are the record's lesions."""
@@ -80,7 +71,7 @@ def generate(sampler: Sampler, view: LesionView, seed: int, name: str) -> np.nda
         seed: of the noise.
         name: for the progress lines.
     """
-    windows = sampler.windows(view.shown_zyx, view.region, seed, view.place, target_ZYX=_target(view))
+    windows = sampler.windows(view.anatomy_zyx, view.region, seed, view.place, target_ZYX=_target(view))
     return denormalise(sample_volume(windows, seed, on_step=showing(name)).numpy(), view.window)
 
 
@@ -99,7 +90,7 @@ def inpaint_lesion(sampler: Sampler, view: LesionView, config: LesionsConfig, se
     share_zyx = blend_share(view.lesion_zyx, config.margin_mm / view.spacing_mm)
     near = _surroundings(share_zyx > 0, sampler.patch_vox)
     part = _part(view, near)
-    windows = sampler.windows(part.shown_zyx, part.region, seed, part.place, target_ZYX=_target(part))
+    windows = sampler.windows(part.anatomy_zyx, part.region, seed, part.place, target_ZYX=_target(part))
     known = windows.padded(torch.from_numpy(normalise(part.hu_zyx, part.window)))
     unknown = windows.padded(torch.from_numpy(share_zyx[near] > 0), False)
     generator = torch.Generator().manual_seed(seed)
@@ -109,6 +100,15 @@ def inpaint_lesion(sampler: Sampler, view: LesionView, config: LesionsConfig, se
     blended = share * denormalise(drawn, part.window) + (1 - share) * part.hu_zyx
     result_zyx[near] = np.where(share > 0, np.round(blended).astype(np.int16), part.hu_zyx)
     return result_zyx
+
+
+def with_lesion(anatomy_zyx: np.ndarray, lesion_zyx: np.ndarray) -> np.ndarray:
+    """Return a healthy anatomy as it is labelled with a lesion in it: there is body that is none of the structures.
+
+    Choice: as TotalSegmentator labels most of a tumour, and so as training shows it. A model that is told of lung draws
+    lung, whatever the lesion's mask says.
+    """
+    return np.where(lesion_zyx & (anatomy_zyx > 0), BODY, anatomy_zyx).astype(np.uint8)
 
 
 def blend_share(lesion_zyx: np.ndarray, margin_vox: float) -> np.ndarray:

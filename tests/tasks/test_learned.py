@@ -50,7 +50,7 @@ CONFIG = parse_config(
         },
         "diffusion": {"prediction": "v"},
         "training": {
-            "steps": 600,
+            "steps": 900,
             "batch_size": 8,
             "accumulation": 1,
             "learning_rate": 2e-3,
@@ -63,7 +63,7 @@ CONFIG = parse_config(
         "sampling": {"bfloat16": False, "overlap": 0.25},
         "lesions": {"inpainting_steps": 20, "jump_length": 5, "resampling": 2, "margin_mm": SPACING_MM},
         "models": [{"name": "meddiff-fm", "levels": {"image": 0, "double": 0, "patch": 1}}],
-        "machine": {"device": "cpu", "workers": 0, "validate_every": 600},
+        "machine": {"device": "cpu", "workers": 0, "validate_every": 900},
     },
     "test",
 )

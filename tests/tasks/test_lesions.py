@@ -18,7 +18,7 @@ from meddiff.config import (
 )
 from meddiff.diffusion.sliding import Condition, Place, SlidingWindows
 from meddiff.errors import CaseError
-from meddiff.tasks.lesions import LesionView, blend_share, generate, inpaint_lesion
+from meddiff.tasks.lesions import LesionView, blend_share, generate, inpaint_lesion, with_lesion
 from meddiff.volumes.hu import denormalise
 from tests.tasks.healthy import HealthyNetwork
 
@@ -70,17 +70,21 @@ def test_a_generated_lesion_has_the_values_of_its_class_and_the_rest_those_of_th
     assert near(drawn[~view.lesion_zyx], LUNG)
 
 
-def test_where_the_lesion_shall_be_the_model_is_told_of_no_organ(view):
-    """A model that has learnt of lesions in soft tissue alone, whatever the target says."""
+def test_a_lesion_in_a_healthy_organ_is_labelled_as_no_organ(view):
+    """A model that has learnt of lesions in soft tissue alone draws one there, whatever the target says."""
     sampler = LesionSampler()
     sampler.network = HealthyNetwork([LUNG] * BODY + [LESION])
-    for drawn in (generate(sampler, view, 0, "test"), inpaint_lesion(sampler, view, CONFIG, 0, "test")):
-        assert near(drawn[view.lesion_zyx], LESION)
-    outside = replace(
-        view, anatomy_zyx=np.where(np.arange(50) < 32, 0, 10).astype(np.uint8) + np.zeros_like(view.anatomy_zyx)
-    )
-    assert (outside.shown_zyx[..., :32] == 0).all()
-    assert set(np.unique(outside.shown_zyx[..., 32:])) == {10, BODY}
+    told = replace(view, anatomy_zyx=with_lesion(view.anatomy_zyx, view.lesion_zyx))
+    for draw in (lambda v: generate(sampler, v, 0, "test"), lambda v: inpaint_lesion(sampler, v, CONFIG, 0, "test")):
+        assert near(draw(told)[view.lesion_zyx], LESION)
+        assert not near(draw(view)[view.lesion_zyx], LESION)
+
+
+def test_outside_of_the_body_a_lesion_has_no_label():
+    anatomy, lesion = np.array([0, 0, 10, 10], np.uint8), np.array([False, True, True, False])
+    found = with_lesion(anatomy, lesion)
+    assert found.tolist() == [0, 0, BODY, 10]
+    assert found.dtype == np.uint8
 
 
 def test_an_inpainted_lesion_has_the_values_of_its_class(view):

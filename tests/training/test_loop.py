@@ -166,8 +166,8 @@ def test_activation_checkpointing_changes_nothing_but_memory(tmp_path, record):
 @pytest.mark.slow
 def test_the_network_learns_a_phantom_by_heart(tmp_path, record):
     """Its loss falls to a fraction, and what it draws from noise for the phantom's anatomy is the phantom."""
-    config = CONFIG.model_copy(update={"steps": 300, "accumulation": 1, "learning_rate": 3e-3, "ema_decay": 0.98})
-    data = PatchDataset([record], LevelWeights(image=1, double=0, patch=0), 16, 0, 600)
+    config = CONFIG.model_copy(update={"steps": 500, "accumulation": 1, "learning_rate": 3e-3, "ema_decay": 0.98})
+    data = PatchDataset([record], LevelWeights(image=1, double=0, patch=0), 16, 0, 1000)
     objective, monitor = make_objective(), Monitor([record], 16, 1, 0, CPU)
     untrained = difference(monitor.pictures(objective))
     trained = train(Run("test", tmp_path, 0, CPU, config.steps, machine=MACHINE), objective, data, config)
