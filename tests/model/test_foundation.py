@@ -221,6 +221,8 @@ def test_a_configuration_that_contradicts_the_recipe_is_refused(bundle):
 
 def test_a_distilled_model_takes_no_other_steps_and_any_sampler(bundle, tmp_path):
     own = replace(bundle[0], steps=4).recipe(SamplingConfig(sampler="coarse-to-fine", steps=6))
+    windows = replace(bundle[0], steps=4, sampling=SamplingConfig(drawing_overlap=0.125)).recipe(SamplingConfig())
+    assert (windows.steps, windows.drawing_overlap) == (4, 0.125)
     assert (own.sampler, own.solver, own.steps, own.spacing) == ("coarse-to-fine", "ddim", 4, "trailing")
     replace(bundle[0], steps=4).save(tmp_path / "student", TRAINING)
     with pytest.raises(UserError, match="was distilled to 4 steps of DDIM, which are its recipe"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from meddiff.anatomy.labels import BODY
 from meddiff.anatomy.masks import read_mask
 from meddiff.anatomy.numbering import MaskFile
 from meddiff.config import Config, DiffusionConfig, Organ, Region, WindowsConfig
@@ -94,6 +95,24 @@ def test_a_drawn_lesion_lies_in_the_organ(files, tmp_path, labels_zyx):
     lesion = volumes.to_zyx(volumes.read_image(tmp_path / "mask.nii.gz")) > 0
     assert lesion.any()
     assert np.isin(labels_zyx[48:100][lesion], range(10, 15)).mean() > 0.9
+
+
+def test_the_model_is_told_of_body_where_the_lesion_goes(files, tmp_path):
+    shown = []
+
+    class Told(LesionNetwork):
+        def encode_condition(self, anatomy, coordinates, target):
+            shown.append(np.unique(anatomy[:, None][target > 0]).tolist())
+            return super().encode_condition(anatomy, coordinates, target)
+
+    sampler, lesion = Sampler(), wanted(files, "lesion")
+    sampler.network = Told([-0.4] * 119)
+    generate_lesion(sampler, anatomy(files), Region.CHEST, lesion, CONFIG)
+    scan = read_scan(files / "ct.nii.gz", Region.CHEST, MaskFile(files / "anatomy.nii.gz"), sampler.model, CONFIG)
+    count = len(shown)
+    inpaint_scan(sampler, scan, lesion, CONFIG)
+    for part in (shown[:count], shown[count:]):
+        assert {label for labels in part for label in labels} == {BODY}
 
 
 @pytest.mark.parametrize("patch", [False, True])
