@@ -2,10 +2,10 @@
 
 MAISI's networks are MONAI's own classes at their published sizes, ours is the paper's network; all weights are random.
 Its volume is 30 steps of U-Net and ControlNet and one pass of the decoder; embedding the mask is not counted. Ours is
-drawn by the default for a model of v, by the recipe of the models that come with the package, coarse to fine, and as a
-student of two steps is. Needs MONAI and no data; the better part of an hour on a CPU, minutes on a GPU, of which the
-default, at sizes of several windows, would take most, and is left out there; --quick counts everything and times a
-small volume with a small network of ours.
+drawn by the default for a model of v, by the recipe of the models that come with the package (on a CPU also in
+integers), coarse to fine, and as a student of two steps is. Needs MONAI and no data; over an hour on a CPU, minutes on
+a GPU, of which the default, at sizes of several windows, would take most, and is left out there; --quick counts
+everything and times a small volume with a small network of ours.
 """
 
 import torch
@@ -20,8 +20,9 @@ from meddiff.config import CoarseToFineConfig, Config, DiffusionConfig, NetworkC
 from meddiff.diffusion.levels import planned_costs, tflop_of
 from meddiff.diffusion.sampling import levels_of, sample_levels
 from meddiff.diffusion.sliding import Condition, Network
-from meddiff.machine.device import set_up_cpu
+from meddiff.machine.device import has_int8, set_up_cpu
 from meddiff.model.graphed import Graphed
+from meddiff.model.int8 import in_integers
 from meddiff.model.unet import UNet
 
 MAISI_STEPS = 30  # of rectified flow
@@ -36,6 +37,8 @@ RECIPES = {
         sampler="coarse-to-fine", coarse_to_fine=CoarseToFineConfig(patch_noise=1.0)
     ).model_copy(update=FEW_STEPS),
 }
+PACKAGE = "of the package's models"
+IN_INTEGERS = {f"{PACKAGE}, in integers": RECIPES[PACKAGE].model_copy(update={"int8": True})}  # on a CPU
 CHEAP_RECIPES = {name: recipe for name, recipe in RECIPES.items() if name != "the default"}
 SMALL = NetworkConfig(
     patch_vox=32, channels=16, channel_multipliers=(1, 2, 4), attention_levels=(2,), attention_heads=1
@@ -150,7 +153,7 @@ def maisi_tflop(size: int) -> float:
 def timed(size: int, device: str, config: NetworkConfig, repeats: int) -> list[Row]:
     """Return seconds and peak memory of a volume; MAISI's is 30 times a step, and its decoder."""
     candidates = {part: Candidate(maisi_part, (part, size, device)) for part in ("step", "decode")}
-    recipes = RECIPES if size <= config.patch_vox else CHEAP_RECIPES
+    recipes = (RECIPES if size <= config.patch_vox else CHEAP_RECIPES) | (IN_INTEGERS if has_int8(device) else {})
     candidates |= {name: Candidate(our_volume, (config, each, size, device)) for name, each in recipes.items()}
     found = measure(candidates, repeats)
     seconds = MAISI_STEPS * found["step"].seconds + found["decode"].seconds
@@ -172,6 +175,8 @@ def our_volume(config: NetworkConfig, recipe: SamplingConfig, size: int, device:
     """Return the drawing of a volume by our network, a whole region that is all body."""
     set_up_cpu(torch.get_num_threads())
     network = our_network(config, torch.device(device))
+    if recipe.int8:
+        in_integers(network)
     return lambda: draw(network, recipe, size)
 
 

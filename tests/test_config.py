@@ -62,6 +62,7 @@ def test_generated_documents_are_up_to_date(name):
         ({"lesions": {"inpainting_steps": 4, "jump_length": 9}}, ["jump_length 9", "inpainting_steps 4", "smaller"]),
         ({"lesions": {"augmentation_diameter_mm": [40, 10]}}, ["augmentation_diameter_mm", "(40, 10)", "smaller one"]),
         ({"data": {"datasets": [{"name": "a"}, {"name": "a"}]}}, ["a", "twice"]),
+        ({"sampling": {"int8": True, "bfloat16": False}}, ["sampling: int8 without bfloat16", "set bfloat16 to true"]),
         ({"models": [{"name": "x", "levels": {"image": 0, "double": 0, "patch": 0}}]}, ["levels", "weight"]),
         ({"models": [{"name": "real"}]}, ["real"]),
         ([1, 2], ["keys and values", "list"]),

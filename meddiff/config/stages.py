@@ -44,7 +44,7 @@ def _keys(section: str, *names: str) -> tuple[str, ...]:
 
 SEGMENTER = ("anatomy.weights", "anatomy.resolution")
 # Of one estimate for a whole volume, without a solver.
-ESTIMATE = _keys("sampling", "windows", "overlap", "skip_air", "clip_x0", "bfloat16")
+ESTIMATE = _keys("sampling", "windows", "overlap", "skip_air", "clip_x0", "bfloat16", "int8")
 # Of a training that takes its number of steps and its learning rate from elsewhere.
 STEP = _keys("training", "batch_size", "accumulation", "gradient_clip_norm", "spike_factor", "bfloat16")
 FINETUNING = (

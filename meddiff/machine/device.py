@@ -55,6 +55,12 @@ def has_bfloat16(kind: str) -> bool:
     return made_for_it
 
 
+def has_int8(kind: str) -> bool:
+    """Tell whether devices of this kind are CPUs made for products of integers of eight bits."""
+    capabilities = torch.cpu.get_capabilities() if kind == "cpu" else {}
+    return any(capabilities.get(name, False) for name in ("avx512_vnni", "amx_int8"))
+
+
 def autocast(device: torch.device, bfloat16: bool) -> torch.autocast:
     """Return autocast to bfloat16, where that is wanted and the device is made for it."""
     return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and has_bfloat16(device.type))

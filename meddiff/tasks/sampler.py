@@ -12,12 +12,13 @@ from meddiff.config import MODEL_REGIONS, MachineConfig, Region, SamplingConfig
 from meddiff.diffusion.sampling import Level, levels_of
 from meddiff.diffusion.sliding import Condition, Network, Place, SlidingWindows
 from meddiff.errors import UserError
-from meddiff.machine.device import choose_device, has_bfloat16
+from meddiff.machine.device import choose_device, has_bfloat16, has_int8
 from meddiff.machine.files import digest, sha256
 from meddiff.model.control_bundle import CONTROL_WEIGHTS, load_controlled
 from meddiff.model.controlnet import ControlledUNet
 from meddiff.model.foundation import WEIGHTS, FoundationModel, find_bundle, recipe_of
 from meddiff.model.graphed import Graphed
+from meddiff.model.int8 import in_integers
 from meddiff.model.unet import UNet
 from meddiff.volumes.hu import air_scaled
 
@@ -49,6 +50,8 @@ class Sampler:
             self.model = FoundationModel.from_pretrained(folder, first, precision)
             self.weights = folder / WEIGHTS
         self.config, self._machine = self.model.recipe(config), machine
+        if self.config.int8 and precision == torch.bfloat16 and has_int8(first.type):
+            in_integers(self.model.network)
         recipe = recipe_of(self.model.sampling)
         self.checksum = digest([sha256(self.weights), recipe]) if recipe else sha256(self.weights)
         self._networks = _on_every_device(self.model.network, machine)

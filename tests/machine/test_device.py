@@ -48,3 +48,19 @@ def test_a_gpu_that_only_emulates_bfloat16_is_not_made_for_it(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: asked.append(including_emulation))
     assert not has_bfloat16("cuda")
     assert asked == [False]
+
+
+@pytest.mark.parametrize(
+    ("kind", "instructions", "expected"),
+    [
+        ("cpu", {"avx2": True}, False),
+        ("cpu", {"avx512_vnni": True, "amx_int8": False}, True),
+        ("cpu", {"avx512_vnni": False, "amx_int8": True}, True),
+        ("cuda", {"avx512_vnni": True}, False),
+    ],
+)
+def test_integers_of_eight_bits_are_for_processors_with_instructions_for_them(
+    monkeypatch, kind, instructions, expected
+):
+    monkeypatch.setattr(device.torch.cpu, "get_capabilities", lambda: instructions)
+    assert device.has_int8(kind) == expected

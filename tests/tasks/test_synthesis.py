@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from meddiff.cli.main import app
 from meddiff.config import DiffusionConfig, MachineConfig, Region, RegionsConfig, SamplingConfig, WindowsConfig
+from meddiff.diffusion.sampling import sample_levels
 from meddiff.errors import UserError
+from meddiff.machine.device import has_bfloat16
 from meddiff.machine.shards import DONE, read_index
 from meddiff.model.foundation import WEIGHTS, FoundationModel
 from meddiff.model.info import window_flops
@@ -187,6 +189,19 @@ def test_around_a_volume_smaller_than_a_window_is_the_regions_air(bundle, region
     padded = windows.padded(torch.zeros(4, 16, 16))
     assert padded[6:10].abs().max() == 0
     np.testing.assert_allclose(torch.cat([padded[:6], padded[10:]]), air, atol=1e-6)
+
+
+@pytest.mark.parametrize("made_for_it", [True, False])
+def test_integers_draw_nearly_what_bfloat16_draws(bundle, monkeypatch, made_for_it):
+    monkeypatch.setattr("meddiff.tasks.sampler.has_int8", lambda kind: made_for_it)
+    anatomy = np.full((16, 16, 16), 5, np.uint8)
+    drawn = []
+    for int8 in (False, True):
+        config = SamplingConfig(**SAMPLING | {"bfloat16": True}, int8=int8)
+        sampler = Sampler(bundle, config, MachineConfig(**MACHINE))
+        drawn.append(sample_levels(sampler.levels(anatomy, Region.CHEST), 0))
+    difference, spread = (drawn[1] - drawn[0]).abs().mean(), drawn[0].std()
+    assert 0 < difference < 0.05 * spread if made_for_it and has_bfloat16("cpu") else difference == 0
 
 
 def test_a_preview_is_coarse_and_says_so(drawn, bundle, tmp_path):
