@@ -127,9 +127,9 @@ def test_a_scan_is_not_done_because_those_below_it_are(tmp_path):
 
 def test_a_scan_whose_mask_is_missing_is_done_again(scans, tmp_path):
     jobs = jobs_of(scans, tmp_path / "out", mask_out=tmp_path / "masks")
-    for place in (jobs[0].out, jobs[1].out, jobs[1].mask_out):
-        place.parent.mkdir(exist_ok=True)
-        place.touch()
+    for name in ("out/a.mha", "out/b.nii.gz", "masks/b.nii.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
     assert [job.name for job in to_do(jobs)] == ["a.mha"]
 
 
