@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeVar
 
 from meddiff.anatomy.numbering import MaskFile
 from meddiff.api.images import Files, Source
-from meddiff.config import MODEL_REGIONS, Organ, Region
+from meddiff.config import LARGEST_SEED, MODEL_REGIONS, Organ, Region
 from meddiff.errors import UserError
 from meddiff.tasks.lesion_files import Wanted
 
@@ -30,6 +30,16 @@ def choice(kind: type[Choice], value: Choice | str) -> Choice:
     if str(value) not in known:
         raise UserError(f"{kind.__name__.lower()} {value}: give one of {', '.join(known)}")
     return kind(value)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that the generators of random numbers do not take.
+
+    Raises:
+        UserError: it is negative, or larger than they take.
+    """
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed {seed}: give a whole number from 0 to {LARGEST_SEED}")
 
 
 def mask_file(files: Files, anatomy: Source | MaskFile) -> MaskFile:

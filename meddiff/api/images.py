@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import SimpleITK as sitk
@@ -61,19 +61,26 @@ def as_image(voxels: Voxels) -> sitk.Image:
     """Return an array with its geometry as an image.
 
     Raises:
-        UserError: it has other than three axes, or not a spacing for each.
+        UserError: it is no array of numbers along three axes, or its geometry is none of three axes.
     """
     values_zyx = np.asarray(voxels.values_zyx)
-    if values_zyx.ndim != 3 or len(voxels.spacing_zyx_mm) != 3:
-        raise UserError(
-            f"an array of shape {values_zyx.shape} with the spacing {tuple(voxels.spacing_zyx_mm)}: give three axes, "
-            "z, y and x, and the spacing of each"
-        )
+    if values_zyx.ndim != 3 or values_zyx.size == 0:
+        raise UserError(f"an array of shape {values_zyx.shape}: give three axes, z, y and x, with voxels along each")
+    if values_zyx.dtype.kind not in "biuf" or values_zyx.itemsize > 8:
+        raise UserError(f"an array of {values_zyx.dtype}: give whole numbers or floating-point ones of 64 bits at most")
+    if not (_are_three_numbers(voxels.spacing_zyx_mm) and min(voxels.spacing_zyx_mm) > 0):
+        raise UserError(f"the spacing {voxels.spacing_zyx_mm}: give a number of mm above 0 for each of z, y and x")
+    if not _are_three_numbers(voxels.origin_xyz_mm):
+        raise UserError(f"the origin {voxels.origin_xyz_mm}: give a number of mm for each of x, y and z")
     small = {"bool": np.uint8, "float16": np.float32}.get(values_zyx.dtype.name, values_zyx.dtype)
     image = sitk.GetImageFromArray(values_zyx.astype(small))
     image.SetSpacing([float(side) for side in voxels.spacing_zyx_mm[::-1]])
     image.SetOrigin([float(place) for place in voxels.origin_xyz_mm])
     return image
+
+
+def _are_three_numbers(values: Any) -> bool:
+    return np.shape(values) == (3,) and np.asarray(values).dtype.kind in "iuf" and bool(np.isfinite(values).all())
 
 
 def as_given(result: sitk.Image, given: Given[Image] | MaskFile) -> Image:

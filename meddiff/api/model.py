@@ -9,7 +9,8 @@ import SimpleITK as sitk
 
 from meddiff.anatomy.masks import read_mask, upright_labels
 from meddiff.anatomy.numbering import MaskFile
-from meddiff.api.arguments import DrawnLesion, Place, choice, mask_file, name_of, place, wanted_lesion
+from meddiff.api.arguments import DrawnLesion, Place, check_seed, choice, mask_file, name_of, place, wanted_lesion
+from meddiff.api.controls import control_of
 from meddiff.api.images import Files, Given, Image, Source, as_given
 from meddiff.config import REGION_OF, Config, MachineConfig, Organ, Region, parse_section
 from meddiff.errors import CaseError, UserError
@@ -23,9 +24,7 @@ from meddiff.tasks.fit import anatomy_misfits, check_fit, scan_misfits, thinning
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.scan import Scan, read_scan
 from meddiff.volumes import volumes
-from meddiff.weights import FOUNDATION, shipped_bundle, shipped_control
-
-LESIONS, SUPER_RESOLUTION = "lesions", "super-resolution"  # the ControlNets that come with the package
+from meddiff.weights import FOUNDATION, LESIONS, SUPER_RESOLUTION, shipped_bundle
 
 
 class MedDiffFM:
@@ -112,7 +111,7 @@ class MedDiffFM:
         >>> clean.GetSpacing()
         (6.0, 6.0, 6.0)
         """
-        with self._turn(ct) as files:
+        with self._turn(ct, seed) as files:
             how, sampler = self.config.denoising, self._sampler()
             # Of a guided filter nothing comes out that the scan does not hold.
             scan = self._read_scan(sampler, place(files, ct, region, anatomy), how.method == "guided")
@@ -147,7 +146,7 @@ class MedDiffFM:
         False
         """
         organ = choice(Organ, organ)
-        with self._turn(ct) as files:
+        with self._turn(ct, seed) as files:
             sampler = self._sampler()
             scan = self._read_scan(sampler, place(files, ct, REGION_OF[organ], anatomy))
             mask = anomaly.organ_of(scan, organ, self.config.anomaly.closing_mm)
@@ -161,7 +160,7 @@ class MedDiffFM:
         anatomy: Given[Image] | MaskFile,
         region: Region | str,
         seed: int = 0,
-        out: Path | None = None,
+        out: Path | str | None = None,
         preview: bool = False,
     ) -> Image:
         """Return a CT with the anatomy of a mask, int16 HU on the mask's grid at the model's spacing.
@@ -179,8 +178,8 @@ class MedDiffFM:
         >>> model.synthesize("anatomy.nii.gz", "chest", seed=1).GetSize()
         (32, 32, 16)
         """
-        region = choice(Region, region)
-        with self._turn(anatomy) as files:
+        region, out = choice(Region, region), Path(out) if out else None
+        with self._turn(anatomy, seed) as files:
             sampler = self._sampler().preview() if preview else self._sampler()
             mask = self._read_mask(sampler, mask_file(files, anatomy), region)
             return as_given(synthesis.synthesize_mask(sampler, mask, region, self.config.regions, seed, out), anatomy)
@@ -209,7 +208,7 @@ class MedDiffFM:
         >>> ct.GetSize() == mask.GetSize()
         True
         """
-        with self._turn(ct) as files:
+        with self._turn(ct, seed) as files:
             sampler = self._sampler(LESIONS)
             scan = self._read_scan(sampler, place(files, ct, region, anatomy))
             made = lesion_files.inpaint_scan(sampler, scan, wanted_lesion(files, lesion, seed), self.config)
@@ -236,7 +235,7 @@ class MedDiffFM:
             UserError: a mask cannot be used, or there is no ControlNet for lesions.
         """
         region = choice(Region, region)
-        with self._turn(anatomy) as files:
+        with self._turn(anatomy, seed) as files:
             sampler, wanted = self._sampler(LESIONS), wanted_lesion(files, lesion, seed)
             mask = self._read_mask(sampler, mask_file(files, anatomy), region)
             made = lesion_files.generate_lesion(sampler, mask, region, wanted, self.config, patch)
@@ -256,7 +255,7 @@ class MedDiffFM:
         Raises:
             UserError: the scan or the mask cannot be used, or there is no ControlNet for super-resolution.
         """
-        with self._turn(ct) as files:
+        with self._turn(ct, seed) as files:
             sampler = self._sampler(SUPER_RESOLUTION)
             thinning = self.config.super_resolution.model_copy(update={"factor": slice_factor(sampler.weights.parent)})
             settings = self.config.model_copy(update={"super_resolution": thinning})
@@ -269,8 +268,9 @@ class MedDiffFM:
             return as_given(volumes.in_order_of(thin, own_grid), ct)
 
     @contextmanager
-    def _turn(self, given: Source | MaskFile) -> Iterator[Files]:
+    def _turn(self, given: Source | MaskFile, seed: int) -> Iterator[Files]:
         """Wait for other threads' tasks, and name what cannot be used."""
+        check_seed(seed)
         with self._lock, watched_by(self.progress), Files() as files:
             try:
                 yield files
@@ -292,9 +292,6 @@ class MedDiffFM:
     def _sampler(self, control: str | None = None) -> Sampler:
         """Return the model in its configured precision, under the control of a ControlNet where one is named."""
         if control not in self._samplers:
-            folder = Path(self._controls[control] or shipped_control(control, self._bundle)) if control else None
-            if folder and (slice_factor(folder) is None) != (control == LESIONS):
-                kind = SUPER_RESOLUTION if control == LESIONS else LESIONS
-                raise UserError(f"{folder}: a ControlNet for {kind}; give one for {control} with --control")
+            folder = control_of(control, self._controls[control], self._bundle) if control else None
             self._samplers[control] = Sampler(self._bundle, self.config.sampling, self.config.machine, folder)
         return self._samplers[control]

@@ -72,11 +72,15 @@ def detect(
 
     def work(job: Job) -> None:
         map_hu = opened.detect(job.scan, organ, mask_file(job.anatomy, anatomy_version), timestep, masked, seed)
-        write_result(map_hu, shown, job.scan, job.out)
         if job.mask_out:
             map_zyx = volumes.to_zyx(map_hu)
             size_zyx = map_zyx if brighter_only else np.abs(map_zyx)
             reached = volumes.like((size_zyx >= threshold_hu).astype(np.uint8), map_hu)
-            write_labels(reached, {1: "anomaly"}, job.scan, job.mask_out)
+            try:
+                write_labels(reached, {1: "anomaly"}, job.scan, job.mask_out)
+            except UserError:  # nothing reaches the threshold, and of that there is no SEG, but a map
+                write_result(map_hu, shown, job.scan, job.out)
+                raise
+        write_result(map_hu, shown, job.scan, job.out)
 
     run_jobs(jobs, work, as_json)

@@ -21,7 +21,7 @@ from meddiff.cli.options import (
 )
 from meddiff.config import Config, Organ, Region
 from meddiff.errors import UserError
-from meddiff.weights import shipped_control
+from meddiff.weights import LESIONS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +66,7 @@ def generate(
     check_region(region)
     if bank and store:
         raise UserError("give either --bank, a folder of label maps, or --store, the indices of a training's store")
+    from meddiff.api.controls import control_of
     from meddiff.machine.device import set_up_cpu
     from meddiff.store.known import known_regions
     from meddiff.store.record import Record
@@ -76,7 +77,7 @@ def generate(
     model = own_model(model)
     settings = own_config(config, model)
     sources = _sources(region, bank, store, anatomy_version, person)
-    chosen = (control or shipped_control("lesions", model)) if lesions else None
+    chosen = control_of(LESIONS, control, model) if lesions else None
     sampler = Sampler(model, settings.sampling, settings.machine, chosen)
     known = sampler.model.scans or known_regions(source.of for source in sources if isinstance(source.of, Record))
     wanted = WantedPairs(region, seed, lesions, diameter_mm)

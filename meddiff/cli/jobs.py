@@ -25,6 +25,13 @@ class Job:
     mask_out: Path | None = None
     name: str = ""  # of several
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all that is to be written was written before."""
+        from meddiff.derived.out import is_written
+
+        return all(is_written(path) for path in (self.out, self.mask_out) if path)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -92,7 +99,7 @@ def dicom_folders(root: Path) -> list[str]:
 
 def to_do(jobs: Sequence[Job]) -> list[Job]:
     """Return those of several jobs that were not done before, or the one."""
-    return [job for job in jobs if len(jobs) == 1 or not job.out.exists()]
+    return [job for job in jobs if len(jobs) == 1 or not job.is_done]
 
 
 def run_jobs(jobs: Sequence[Job], work: Callable[[Job], None], as_json: bool = False) -> None:
@@ -116,7 +123,7 @@ def run_jobs(jobs: Sequence[Job], work: Callable[[Job], None], as_json: bool = F
 
 def _run(job: Job, work: Callable[[Job], None], alone: bool) -> Outcome:
     start = time.monotonic()
-    if not alone and job.out.exists():
+    if not alone and job.is_done:
         return Outcome(job, "skipped", reason="done before")
     try:
         work(job)

@@ -72,9 +72,9 @@ def generate(
 
     mask = MaskFile(anatomy, anatomy_version)
     ct, drawn = opened.generate_lesion(mask, region, wanted, patch, seed)
-    write_image(ct, out)
     if mask_out:
         write_image(drawn, mask_out)
+    write_image(ct, out)
 
 
 @app.command("inpaint")
@@ -112,9 +112,9 @@ def inpaint(
     def work(job: Job) -> None:
         mask = mask_file(job.anatomy, anatomy_version)
         ct, drawn = opened.inpaint(job.scan, region, wanted, mask, seed)
-        write_result(ct, Content(f"synthetic lesion by {opened.name}"), job.scan, job.out)
-        if job.mask_out:
+        if job.mask_out:  # first, so that no CT is left alone with a lesion that nobody finds
             write_labels(drawn, {1: "lesion"}, job.scan, job.mask_out)
+        write_result(ct, Content(f"synthetic lesion by {opened.name}"), job.scan, job.out)
 
     run_jobs(jobs, work, as_json)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meddiff.config import MODEL_REGIONS, Config, Region, load_config
+from meddiff.config import LARGEST_SEED, MODEL_REGIONS, Config, Region, load_config
 from meddiff.config.stages import load_stage_config
 from meddiff.errors import CaseError, UserError
 from meddiff.machine.faults import machine_fault
@@ -54,7 +54,7 @@ OwnConfig = Annotated[
     Path | None, typer.Option("--config", help="Configuration; none: the defaults, with the model's anatomy.")
 ]
 Anyway = Annotated[bool, typer.Option("--anyway", help="Go on also where the scan or the mask spoils the result.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the noise.")]
+Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the noise.")]
 Runs = Annotated[Path, typer.Option(help="Folder of checkpoints and statistics.")]
 MaxMinutes = Annotated[float, typer.Option(help="Stop with a checkpoint and exit 75 after this time.")]
 Workers = Annotated[int, typer.Option("--threads", min=1, help="Cases that are worked on at the same time.")]

@@ -11,8 +11,8 @@ def phantoms(
     out: Out,
     count: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
     extent: Annotated[str, typer.Option(help="whole_body, chest, abdomen or han.")] = "whole_body",
-    spacing_mm: Annotated[float, typer.Option(help="Isotropic spacing.")] = 4.0,
-    seed: Annotated[int, typer.Option(help="Seed of the first one.")] = 100,
+    spacing_mm: Annotated[float, typer.Option(min=0.5, max=100, help="Isotropic spacing.")] = 4.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first one.")] = 100,
     lesions: Annotated[bool, typer.Option(help="With lesions in the lungs, and their masks.")] = False,
 ) -> None:
     """Make digital bodies with known anatomy: data without network or licence."""
@@ -30,7 +30,10 @@ def phantoms(
         body = make_phantom(seed + number, spacing_mm, extent)
         folder = out / f"body{number}"
         if lesions:
-            body, lesions_zyx = add_lung_lesions(body, seed + number)
+            try:
+                body, lesions_zyx = add_lung_lesions(body, seed + number)
+            except ValueError as error:
+                raise UserError(f"--lesions: {error}; choose --extent chest or whole_body, or finer voxels") from error
             volumes.write_image(volumes.from_zyx(lesions_zyx.astype(np.uint8), spacing_mm), folder / "lesion.nii.gz")
         volumes.write_image(volumes.from_zyx(body.ct_zyx, spacing_mm), folder / "ct.nii.gz")
         volumes.write_image(volumes.from_zyx(body.labels_zyx, spacing_mm), folder / "anatomy.nii.gz")

@@ -4,7 +4,7 @@ Each field names its source in brackets: a section or equation of the paper, or 
 silent. `config/README.md` and `config/paper.yaml` are generated from this package (`meddiff config --write`).
 """
 
-from meddiff.config.base import MODEL_REGIONS, REGION_OF, Organ, Region, Section
+from meddiff.config.base import LARGEST_SEED, MODEL_REGIONS, REGION_OF, Organ, Region, Section
 from meddiff.config.data import (
     PATIENT_ID,
     AnatomyConfig,
@@ -63,6 +63,7 @@ __all__ = [
     "FILTERS",
     "GENERATED",
     "INPAINTED",
+    "LARGEST_SEED",
     "MODEL_REGIONS",
     "ORIGINS",
     "PATCH_ALONE",

@@ -16,6 +16,7 @@ class Region(StrEnum):
 
 
 MODEL_REGIONS = (Region.HAN, Region.CHEST, Region.ABDOMEN)
+LARGEST_SEED = 2**63 - 1  # those of torch's generators are whole numbers of 64 bits
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 

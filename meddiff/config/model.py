@@ -17,6 +17,7 @@ class ModelConfig(Section):
     channels: int = Field(default=32, ge=8, description="Model channels [4.1].")
     channel_multipliers: tuple[int, ...] = Field(
         default=(1, 2, 4, 8),
+        min_length=1,
         description="Channels of each level, as multiples [Choice: 16^3 is the fourth level of 128^3].",
     )
     blocks_per_level: int = Field(default=1, ge=1, description="Residual blocks per level [4.1].")
@@ -44,11 +45,22 @@ class ModelConfig(Section):
                 f"patch_vox {self.patch_vox} is not a multiple of {self.divisor}, the downsampling of "
                 f"{len(self.channel_multipliers)} levels; choose {self.patch_vox // self.divisor * self.divisor}"
             )
+        if self.channels % 2:  # half of the time's features are sines, half cosines
+            raise ValueError(f"channels {self.channels} is odd; choose {self.channels + 1}")
         if self.channels % self.norm_groups:
             raise ValueError(f"channels {self.channels} is not a multiple of norm_groups {self.norm_groups}")
         if bad := [level for level in self.attention_levels if not 0 <= level < len(self.channel_multipliers)]:
             raise ValueError(
                 f"attention_levels {bad} do not exist; there are levels 0 to {len(self.channel_multipliers) - 1}"
+            )
+        self._check_heads()
+
+    def _check_heads(self) -> None:
+        attentive = {*(self.widths[level] for level in self.attention_levels), self.widths[-1]}  # the middle's, too
+        if bad := sorted(width for width in attentive if width % self.attention_heads):
+            raise ValueError(
+                f"attention_heads {self.attention_heads} do not divide {', '.join(map(str, bad))} channels, those of a "
+                f"level with attention or of the middle; choose {math.gcd(self.attention_heads, *attentive)}"
             )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from meddiff.config.base import AnySection, Section
+from meddiff.config.base import LARGEST_SEED, AnySection, Section
 from meddiff.config.data import AnatomyConfig, DataConfig, LowDoseConfig, RegionsConfig, WindowsConfig
 from meddiff.config.denoisers import MapNnConfig, Noise2SimConfig, RedCnnConfig
 from meddiff.config.finetune import FinetuningConfig, LesionsConfig, SuperResolutionConfig
@@ -37,7 +37,7 @@ from meddiff.errors import UserError
 
 class Config(Section):
     output_dir: Path = Field(default=Path("results"), description="Where everything is written.")
-    seed: int = Field(default=0, ge=0, description="Seed of the split, training and sampling.")
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED, description="Seed of the split, training and sampling.")
     machine: MachineConfig = Field(default=MachineConfig(), description="How and where jobs run.")
     data: DataConfig = Field(default=DataConfig(), description="Datasets and resampling.")
     anatomy: AnatomyConfig = Field(default=AnatomyConfig(), description="Anatomical structures c_a.")

@@ -6,7 +6,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from meddiff.derived.labels import is_dicom_labels, write_dicom_labels
-from meddiff.derived.series import Content, write_derived_series
+from meddiff.derived.series import Content, is_derived, write_derived_series
 from meddiff.volumes import volumes
 
 
@@ -16,6 +16,11 @@ def write_result(image: sitk.Image, content: Content, source: Path, out: Path) -
         volumes.write_image(image, out)
     else:
         write_derived_series(image, source, out, content)
+
+
+def is_written(out: Path) -> bool:
+    """Return whether there is a whole result: a file, or a folder with a series of its own."""
+    return out.is_file() or is_derived(out)
 
 
 def write_labels(labels: sitk.Image, names: Mapping[int, str], source: Path, out: Path) -> None:

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 
 from meddiff import __version__
 from meddiff.errors import UserError
-from meddiff.machine.files import temporary_beside
+from meddiff.machine.files import temporary_folder
 from meddiff.volumes import volumes
 from meddiff.volumes.dicom.headers import Plane
 from meddiff.volumes.dicom.series import Series, choose_series
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pydicom import FileDataset
 
 MAKER = "MedDiff-FM"
+SLICE = "{:04d}.dcm"  # the name of its file, by its number from 1
 HU, MODIFIED_HU = "HU", "HU_MOD"
 LIMITS = -32768, 32767  # of the numbers that are stored
 WORD_BYTES = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}  # of the elements whose value is a row of numbers
@@ -59,12 +60,17 @@ def check_derivable(source: Path, out: Path) -> None:
     """Refuse what `write_derived_series` could not write, before long work begins.
 
     Raises:
-        UserError: there is something at `out`, or the source is a multi-frame file.
+        UserError: there is a file at `out`, or in it, or the source is a multi-frame file.
         CaseError: the source holds no CT.
     """
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    if out.exists() and not (out.is_dir() and all(path.is_dir() for path in out.iterdir())):
         raise UserError(f"--out {out}: already holds files, and a series goes into a folder of its own; name a new one")
     single_frames(source)
+
+
+def is_derived(out: Path) -> bool:
+    """Return whether a series was written to a folder, whole; what lies in folders within it is another one's."""
+    return (out / SLICE.format(1)).exists()
 
 
 def single_frames(source: Path) -> Series:
@@ -105,8 +111,7 @@ def write_derived_series(image: sitk.Image, source: Path, out: Path, content: Co
     fits = Grid.of(image).orthogonal().equals(chosen.grid.orthogonal())
     placed = _onto(image, chosen.grid, content) if fits else sitk.DICOMOrient(image, "LPS")
     series_uid = generate_uid()
-    out.mkdir(parents=True, exist_ok=True)
-    with quiet():
+    with quiet(), temporary_folder(out) as folder:
         for number, plane in enumerate(sitk.GetArrayViewFromImage(placed), start=1):
             origin_mm = np.array(placed.TransformIndexToPhysicalPoint((0, 0, number - 1)))
             tags = _read_as_little_endian(_nearest(chosen.planes, origin_mm).path)
@@ -114,8 +119,7 @@ def write_derived_series(image: sitk.Image, source: Path, out: Path, content: Co
                 _set_place(tags, placed, origin_mm, number)
             _set_identity(tags, content, series_uid)
             _set_voxels(tags, plane, content)
-            with temporary_beside(out / f"{number:04d}.dcm") as temporary:
-                tags.save_as(temporary, enforce_file_format=True)
+            tags.save_as(folder / SLICE.format(number), enforce_file_format=True)
 
 
 def quiet() -> AbstractContextManager:

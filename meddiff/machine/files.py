@@ -1,9 +1,10 @@
-"""Files that appear whole: written beside their place, then moved into it."""
+"""Files and folders that appear whole: written beside their place, then moved into it."""
 
 import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,27 +23,65 @@ def temporary_beside(path: Path) -> Iterator[Path]:
         OSError: the disk is full, also where the library that wrote does not tell (ITK) or calls it something else
             (blosc2).
     """
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{_with_small_suffix(path.name)}")
+    temporary = path.with_name(_temporary_name(path))
     try:
-        try:
-            yield temporary
-        finally:
-            _refuse_full_disk(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno in FULL_DISK:
-            error.filename = str(path)
-        raise
+        with _naming_on_full_disk(path):
+            try:
+                yield temporary
+            finally:
+                _refuse_full_disk(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder, beside `path`; on success it becomes `path`.
+
+    Where `path` is there, perhaps as a mount that nothing can replace, the temporary folder lies in it, and its files
+    go up one by one, the first by name last of all: with that one the folder is whole.
+    """
+    is_there = path.is_dir()
+    temporary = (path if is_there else path.parent) / _temporary_name(path)
+    for folder in (path.parent, path):
+        remove_leftovers(folder, {path.name})
+    temporary.mkdir(parents=True)
+    try:
+        with _naming_on_full_disk(path):
+            yield temporary
+            if is_there:
+                for file in sorted(temporary.iterdir(), reverse=True):
+                    os.replace(file, path / file.name)
+            else:
+                os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def remove_leftovers(folder: Path, names: set[str] | None = None) -> None:
-    """Remove what killed processes left of the files with these names, or of all files in a folder."""
+    """Remove what killed processes left of the files and folders with these names, or of all, in a folder."""
     left = None if names is None else {_with_small_suffix(name) for name in names}
     for path in folder.glob(f"{TEMPORARY}*"):
         if left is None or path.name.removeprefix(TEMPORARY).partition("-")[2] in left:
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _temporary_name(path: Path) -> str:
+    return f"{TEMPORARY}{os.getpid()}-{_with_small_suffix(path.name)}"
+
+
+@contextmanager
+def _naming_on_full_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            error.filename = str(path)
+        raise
 
 
 def _with_small_suffix(name: str) -> str:

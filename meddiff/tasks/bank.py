@@ -89,8 +89,11 @@ def store_bank(indices: Sequence[Path], region: Region, person: str | None) -> l
     """Return the regions of the training split of a store, sorted by id; scans of other splits are none's to know.
 
     Raises:
-        UserError: there is none, or a case that the expression does not know.
+        UserError: no such indices, or no such regions, or a case that the expression does not know.
     """
+    for index in indices:
+        if not index.is_file():
+            raise UserError(f"--store {index}: no such file; give indices that `meddiff stage store` wrote")
     records = where(open_store(indices), region=region, split="train")
     if not records:
         raise UserError(f"no {region} of the training split in the store")
@@ -100,7 +103,10 @@ def store_bank(indices: Sequence[Path], region: Region, person: str | None) -> l
 def _person(name: str, pattern: str | None) -> str:
     if pattern is None:
         return name
-    found = re.search(pattern, name)
-    if not found or not found.groups():
+    try:
+        found = re.search(pattern, name)
+    except re.error as error:
+        raise UserError(f"--person {pattern!r}: no regular expression, {error}; such as '(P[0-9]+)_'") from error
+    if not found or not found.groups() or not found[1]:
         raise UserError(f"--person {pattern!r} has no group that is found in {name}; such as '(P[0-9]+)_'")
-    return found.group(1)
+    return found[1]

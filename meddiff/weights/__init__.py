@@ -11,7 +11,8 @@ from meddiff.machine.files import read_json, sha256
 FOLDER = Path(__file__).parent
 CHECKSUMS = "sha256.json"
 SHIPPED = "shipped"  # the word for them in a configuration
-FOUNDATION, CONTROLS = "meddiff-fm", ("super-resolution", "lesions")  # what the verbs use when no other is given
+FOUNDATION, LESIONS, SUPER_RESOLUTION = "meddiff-fm", "lesions", "super-resolution"
+CONTROLS = SUPER_RESOLUTION, LESIONS  # what the verbs use, with the foundation model, when no other is given
 
 
 def shipped_names() -> list[str]:

@@ -42,6 +42,7 @@ QUICK = Config(
     lesions=LesionsConfig(inpainting_steps=2, jump_length=1, resampling=1),
     super_resolution=SuperResolutionConfig(steps=2),
 )
+HU = np.zeros((9, 9, 9), np.int16)
 KINDS = ("file", "image", "array")
 
 
@@ -107,6 +108,13 @@ def test_super_resolution_doubles_the_slices(folder, model):
     assert model.super_resolve(thick, "chest", labels).spacing_zyx_mm == (SPACING_MM,) * 3
 
 
+def test_where_a_ct_will_be_written_is_a_path_or_its_name(folder, model, tmp_path):
+    places = None, tmp_path / "ct.nii.gz", f"{tmp_path}/ct.nii.gz"
+    first, *others = (values(model.synthesize(folder / "anatomy.nii.gz", "chest", out=out)) for out in places)
+    for other in others:
+        np.testing.assert_array_equal(first, other)
+
+
 def test_an_image_that_lies_anywhere_comes_back_where_it_was(folder, model):
     images = [sitk.DICOMOrient(given(folder, name, "image"), "RIP") for name in ("ct", "anatomy")]
     for image in images:
@@ -147,6 +155,17 @@ def test_threads_share_a_model(folder, model):
     [
         ({"region": "whole_body"}, "region whole_body: give one of han, chest, abdomen"),
         ({"ct": Voxels(np.zeros((4, 4)), (1.0, 1.0))}, "give three axes"),
+        ({"ct": Voxels(HU, (0, 4, 4))}, r"the spacing \(0, 4, 4\): give a number of mm above 0"),
+        ({"ct": Voxels(HU, (-4, 4, 4))}, r"the spacing \(-4, 4, 4\): give"),
+        ({"ct": Voxels(HU, (np.nan, 4, 4))}, r"the spacing \(nan, 4, 4\): give"),
+        ({"ct": Voxels(HU, (4, 4))}, r"the spacing \(4, 4\): give"),
+        ({"ct": Voxels(HU, (4, 4, 4), (0, 0))}, r"the origin \(0, 0\): give a number of mm for each of x, y and z"),
+        ({"ct": Voxels(HU, (4, 4, 4), (0, 0, np.inf))}, r"the origin \(0, 0, inf\): give"),
+        ({"ct": Voxels(HU.astype(object), (4, 4, 4))}, "an array of object: give whole numbers or floating-point ones"),
+        ({"ct": Voxels(HU.astype(np.longdouble), (4, 4, 4))}, "an array of float128: .* of 64 bits at most"),
+        ({"ct": Voxels(HU[:0], (4, 4, 4))}, r"an array of shape \(0, 9, 9\): give three axes"),
+        ({"seed": -1}, "seed -1: give a whole number from 0 to 9223372036854775807"),
+        ({"seed": 2**64}, f"seed {2**64}: give a whole number"),
         ({"ct": Voxels(np.full((9, 9, 9), 7), (9.0,) * 3)}, "cannot be CT in HU"),
         (
             {"anatomy": Voxels(np.full((9, 9, 9), 250, np.uint8), (9.0,) * 3)},

@@ -48,6 +48,42 @@ def test_flags_give_the_other_rows(detect):
     assert detect("--whole-scan", "--brighter-only") == (False, [0, 0, 1])
 
 
+def test_a_mask_that_was_not_written_is_made_up_for(tmp_path, monkeypatch):
+    """Whether the first run was stopped at it, or did not ask for it."""
+    for name in ("a.nii.gz", "b.nii.gz"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    model = SimpleNamespace(detect=lambda *_: from_zyx(MAP_HU, 1.0))
+    monkeypatch.setattr("meddiff.cli.detect.open_model", lambda *_: model)
+    masked = ["--mask-out", str(tmp_path / "masks"), "--threshold-hu", "100"]
+
+    def run(*flags):
+        command = ["detect", str(tmp_path / "in"), "--organ", "lung", "-o", str(tmp_path / "out"), *flags]
+        return CliRunner().invoke(app, command)
+
+    with monkeypatch.context() as full:
+        full.setattr("meddiff.derived.out.write_labels", raise_full_disk)
+        assert isinstance(run(*masked).exception, OSError)
+    assert not (tmp_path / "out").exists()
+    for flags, status in (([], "done"), (masked, "done"), (masked, "skipped")):
+        assert [row.split()[1] for row in run(*flags).output.splitlines()] == [status, status]
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["a.nii.gz", "b.nii.gz"]
+
+
+def raise_full_disk(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_where_nothing_reaches_the_threshold_the_map_is_written_and_it_is_said_that_no_seg_is(tmp_path, monkeypatch):
+    write_series(tmp_path / "ct", np.arange(32).reshape(2, 4, 4) * 40 - 1000)
+    found = SimpleNamespace(detect=lambda *_: like(np.zeros((2, 4, 4), np.float32), read_acquired(tmp_path / "ct")))
+    monkeypatch.setattr("meddiff.cli.detect.open_model", lambda *_: found)
+    files = ["-o", str(tmp_path / "map"), "--mask-out", str(tmp_path / "mask.seg.dcm"), "--threshold-hu", "100"]
+    done = CliRunner().invoke(app, ["detect", str(tmp_path / "ct"), "--organ", "lung", *files])
+    assert "no voxel has a label" in str(done.exception)
+    assert len(list((tmp_path / "map").iterdir())) == 2
+
+
 def test_of_a_dicom_folder_map_and_mask_are_dicom(tmp_path, monkeypatch):
     write_series(tmp_path / "ct", np.arange(32).reshape(2, 4, 4) * 40 - 1000)
     around = (0, 0), (0, 2), (0, 1)

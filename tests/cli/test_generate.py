@@ -1,15 +1,19 @@
 """`meddiff generate`: pairs, a manifest and nnU-Net's raw format from a folder of label maps, or a line why not."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import yaml
 
 from meddiff.cli.generate import generate
-from meddiff.config import DiffusionConfig, Region, WindowsConfig
+from meddiff.config import DiffusionConfig, Organ, Region, WindowsConfig
 from meddiff.errors import UserError
 from meddiff.machine.files import read_json
 from meddiff.machine.tsv import read_tsv
+from meddiff.model.control_bundle import save_control
+from meddiff.model.controlnet import ControlNet
 from meddiff.model.foundation import FoundationModel
 from meddiff.model.unet import UNet
 from meddiff.volumes.volumes import from_zyx, read_image, to_zyx, write_image
@@ -55,3 +59,22 @@ def test_what_is_no_bank_is_said_in_a_line(folder, tmp_path):
         run(folder, tmp_path, store=[tmp_path])
     with pytest.raises(UserError, match="no label map in it"):
         run(folder, tmp_path, bank=tmp_path)
+    with pytest.raises(UserError, match=r"--store nothere.tsv: no such file; give indices"):
+        run(folder, tmp_path, bank=None, store=[Path("nothere.tsv")])
+
+
+@pytest.mark.parametrize(
+    ("person", "words"),
+    [("(", "no regular expression, missing"), ("chest", "no group"), ("(P[0-9])?", "no group that is found in chest")],
+)
+def test_whose_an_anatomy_is_is_found_or_asked_for(folder, tmp_path, person, words):
+    with pytest.raises(UserError, match=rf"^--person .*{words}"):
+        run(folder, tmp_path, person=person)
+
+
+def test_lesions_are_not_drawn_by_a_controlnet_for_thin_slices(folder, tmp_path):
+    control = ControlNet.from_unet(FoundationModel.from_pretrained(folder / "model").network)
+    facts = TRAINING | {"validation": {}, "regions_per_dataset": {}, "factor": 2}
+    save_control(control, folder / "model", "thin", facts, tmp_path / "thin")
+    with pytest.raises(UserError, match="a ControlNet for super-resolution; give one for lesions with --control"):
+        run(folder, tmp_path, lesions=Organ.LUNG, control=tmp_path / "thin")

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from meddiff.cli.jobs import Job, jobs_of, run_jobs, to_do
+from meddiff.cli.options import check_result_out
+from meddiff.derived import series
+from meddiff.derived.series import Content, write_derived_series
 from meddiff.errors import UserError
+from meddiff.volumes.volumes import read_acquired
 from tests.volumes.dicom.files import write_series
 
-HU = np.zeros((3, 4, 4))
+HU = np.repeat([[[-1000.0] * 4] * 2 + [[0.0] * 4] * 2], 3, axis=0)
 
 
 @pytest.fixture
@@ -73,14 +77,60 @@ def test_a_folder_of_dicom_folders_is_a_job_for_each_that_has_a_ct(export, tmp_p
 
 def test_of_dicom_folders_those_that_are_done_are_left_alone(export, tmp_path, capsys):
     jobs = jobs_of(export, tmp_path / "out")
-    (tmp_path / "out/b").mkdir(parents=True)
+    derive(jobs[2])
     assert [job.name for job in to_do(jobs)] == ["a/1", "a/2/thin"]
-    run_jobs(jobs, lambda job: job.out.mkdir(parents=True))
+    run_jobs(jobs, derive)
     assert [row.split()[:2] for row in capsys.readouterr().out.splitlines()] == [
         ["a/1", "done"],
         ["a/2/thin", "done"],
         ["b", "skipped"],
     ]
+
+
+def derive(job):
+    write_derived_series(read_acquired(job.scan), job.scan, job.out, Content("derived"))
+
+
+def test_a_series_that_was_cut_off_is_made_again(export, tmp_path, monkeypatch):
+    jobs = jobs_of(export, tmp_path / "out")
+    with monkeypatch.context() as stopped:
+        stopped.setattr(series, "_set_voxels", stop_at_the_second_slice())
+        with pytest.raises(OSError, match="No space"):
+            run_jobs(jobs, derive)
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    run_jobs(jobs, derive)
+    assert [len(list(job.out.iterdir())) for job in jobs] == [len(HU)] * 3
+
+
+def stop_at_the_second_slice(write=series._set_voxels):
+    numbers = iter(range(2))
+
+    def write_one(*arguments):
+        if next(numbers):
+            raise OSError(28, "No space left on device")
+        write(*arguments)
+
+    return write_one
+
+
+def test_a_scan_is_not_done_because_those_below_it_are(tmp_path):
+    for folder in ("a", "a/b"):
+        write_series(tmp_path / "export" / folder, HU)
+    jobs = jobs_of(tmp_path / "export", tmp_path / "out")
+    derive(jobs[1])
+    assert [job.name for job in to_do(jobs)] == ["a"]
+    check_result_out(jobs[0].out, jobs[0].scan)
+    run_jobs(jobs, derive)
+    assert to_do(jobs) == []
+    assert [path.name for path in sorted((tmp_path / "out/a").iterdir())] == ["0001.dcm", "0002.dcm", "0003.dcm", "b"]
+
+
+def test_a_scan_whose_mask_is_missing_is_done_again(scans, tmp_path):
+    jobs = jobs_of(scans, tmp_path / "out", mask_out=tmp_path / "masks")
+    for name in ("out/a.mha", "out/b.nii.gz", "masks/b.nii.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [job.name for job in to_do(jobs)] == ["a.mha"]
 
 
 def test_results_do_not_lie_among_dicom_folders(export):

@@ -1,8 +1,10 @@
-"""Where a result may be written: known before the work begins."""
+"""Where a result may be written, and which seeds there are: known before the work begins."""
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from meddiff.cli.main import app
 from meddiff.cli.options import check_labels_out, check_result_out, check_volume_out
 from meddiff.errors import UserError
 from tests.volumes.dicom.files import write_series
@@ -65,3 +67,10 @@ def test_of_a_volume_there_is_no_dicom(folder):
         check_result_out(folder / "out", folder / "ct.nii.gz")
     with pytest.raises(UserError, match=r"--mask-out .*SEG and RTSTRUCT refer to a DICOM series; .*ct.nii.gz is none"):
         check_labels_out(folder / "mask.seg.dcm", folder / "ct.nii.gz", option="--mask-out")
+
+
+def test_a_seed_is_one_that_generators_take(tmp_path):
+    options = ["--anatomy", "a.nii.gz", "--region", "chest", "--out", str(tmp_path / "ct.nii.gz")]
+    done = CliRunner().invoke(app, ["synthesize", *options, "--seed", "99999999999999999999"])
+    assert done.exit_code == 2
+    assert "Invalid value for '--seed'" in done.output

@@ -98,6 +98,18 @@ def test_an_empty_folder_is_filled(tmp_path):
     assert len(contents(tmp_path / "out")) == len(HU)
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["new", "empty"])
+def test_what_a_killed_process_left_of_a_series_is_removed(tmp_path, there):
+    write_series(tmp_path / "ct", HU)
+    out = tmp_path / "out"
+    left = (out if there else tmp_path) / ".tmp-1-out"
+    left.mkdir(parents=True)
+    (left / "0001.dcm").touch()
+    write_derived_series(read_ct(tmp_path / "ct"), tmp_path / "ct", out, Content("derived"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ct", "out"]
+    assert [path.name for path in sorted(out.iterdir())] == ["0001.dcm", "0002.dcm", "0003.dcm", "0004.dcm"]
+
+
 MAP = Content("anomaly map in HU", MODIFIED_HU, 0.1, (0.0, 400.0))
 TILTED = (1, 0, 0, 0, float(np.cos(0.3)), float(-np.sin(0.3)))
 
