@@ -55,3 +55,11 @@ def test_what_is_no_bank_is_said_in_a_line(folder, tmp_path):
         run(folder, tmp_path, store=[tmp_path])
     with pytest.raises(UserError, match="no label map in it"):
         run(folder, tmp_path, bank=tmp_path)
+
+
+def test_that_no_pair_passes_is_an_error_that_says_where_the_reasons_are(folder, tmp_path):
+    write_image(from_zyx(np.full((16, 20, 24), 118, np.uint8), 6.0), tmp_path / "bank" / "no-lungs.nii.gz")
+    with pytest.raises(UserError, match=r"none of 1 pairs passes; .*index\.tsv has the reasons") as caught:
+        run(folder, tmp_path, count=1, bank=tmp_path / "bank")
+    assert "--model" in str(caught.value)
+    assert "lungs" in read_tsv(tmp_path / "index.tsv")[0]["reason"]
