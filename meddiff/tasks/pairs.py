@@ -34,7 +34,9 @@ log = logging.getLogger(__name__)
 VERSION = 2  # of how a pair is made; of another one it is made again
 ATTEMPTS = 3
 MOST_BEYOND = 0.2  # Choice: share of the structures whose HU may lie beyond those of the training, as of real scans
-LEAST_DICE = 0.7  # Choice: mean over the region's major organs, of what TotalSegmentator finds in the CT
+# Choice: mean over the region's major organs, of what TotalSegmentator finds in the CT; by the demo weights, which find
+# 0.67 to 0.95 of a real scan's own labels, less.
+LEAST_DICE = {"official": 0.7, "demo": 0.5}
 LEAST_ORGAN_ML = 5.0  # of an organ that is judged
 COLUMNS = (
     *("id", "image", "labels", "lesion", "source", "person", "split", "seed", "attempts"),
@@ -71,12 +73,14 @@ class Check(NamedTuple):
         beyond: those of them with other HU than the training's.
         noise: how its noise is another than that of the training, in words.
         dice: the mean Dice of its organs, as the judge sees it.
+        least_dice: that it must reach.
     """
 
     structures: int
     beyond: list[str]
     noise: str | None = None
     dice: float | None = None
+    least_dice: float = 0.0
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -92,7 +96,7 @@ class Check(NamedTuple):
             return f"{len(self.beyond)} of {self.structures} structures have other HU, such as {self.beyond[0]}"
         if self.noise:
             return f"{self.noise} in the training"
-        if self.dice is not None and not self.dice >= LEAST_DICE:
+        if self.dice is not None and not self.dice >= self.least_dice:
             return f"a Dice of {self.dice:.2f} with what TotalSegmentator finds in it"
         return None
 
@@ -190,7 +194,7 @@ class Maker:
             least_vox = round(LEAST_ORGAN_ML * 1000 / spacing_mm**3)
             scores = list(organ_dice(labels_zyx, self.judge(ct), region, least_vox).values())
             mean_dice = None if np.isnan(scores).all() else round(float(np.nanmean(scores)), 3)
-        return Check(structures, far, noise, mean_dice)
+        return Check(structures, far, noise, mean_dice, LEAST_DICE[self.config.anatomy.weights])
 
     def _lesion(self, labels_zyx: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
         wanted, spacing_mm = self.wanted, self.sampler.model.spacing_mm

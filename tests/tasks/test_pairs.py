@@ -8,7 +8,7 @@ import pytest
 
 from meddiff.anatomy.appearance import Appearance, KnownScans
 from meddiff.anatomy.numbering import MaskFile
-from meddiff.config import MODEL_REGIONS, Config, Organ, Region, WindowsConfig
+from meddiff.config import MODEL_REGIONS, AnatomyConfig, Config, Organ, Region, WindowsConfig
 from meddiff.errors import UserError
 from meddiff.machine.tsv import read_tsv
 from meddiff.tasks import pairs
@@ -157,6 +157,10 @@ def test_a_lesion_lies_in_its_organ_and_the_model_is_told_of_body_there(maker, b
     assert shown == [BODY]
 
 
+def demo_weights():
+    return Config(anatomy=AnatomyConfig(weights="demo", resolution="fastest"))
+
+
 def test_the_judge_must_find_the_organs_where_they_should_be(maker, bank):
     labels_zyx = to_zyx(read_image(bank[0].path))
     ct = from_zyx(HU[labels_zyx].astype(np.int16), SPACING_MM)
@@ -164,6 +168,7 @@ def test_the_judge_must_find_the_organs_where_they_should_be(maker, bank):
     assert (found.dice, found.problem, found.structures) == (1.0, None, 3)
     shifted = replace(maker[0], judge=lambda _: np.roll(labels_zyx, 6, axis=2)).check(ct, labels_zyx)
     assert "with what TotalSegmentator finds in it" in (shifted.problem or "")
+    assert replace(maker[0], config=demo_weights()).check(ct, labels_zyx).least_dice < found.least_dice
 
 
 def test_a_fifth_of_the_structures_may_have_other_hu():
