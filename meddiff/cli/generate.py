@@ -51,6 +51,9 @@ def generate(
     lesions: Annotated[Organ | None, typer.Option(help="Draw a lesion into this organ of each.")] = None,
     diameter_mm: Annotated[float, typer.Option(min=1, help="Size of the lesions.")] = 20.0,
     judge: Annotated[bool, typer.Option("--judge/--no-judge", help="Check the organs by TotalSegmentator.")] = True,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Keep a CT that does not pass, with the reason in the manifest.")
+    ] = False,
     nnunet: Annotated[bool, typer.Option("--nnunet", help="Write nnU-Net's raw format, too.")] = False,
     model: OwnModel = None,
     control: OwnControl = None,
@@ -80,11 +83,16 @@ def generate(
     chosen = control_of(LESIONS, control, model) if lesions else None
     sampler = Sampler(model, settings.sampling, settings.machine, chosen)
     known = sampler.model.scans or known_regions(source.of for source in sources if isinstance(source.of, Record))
-    wanted = WantedPairs(region, seed, lesions, diameter_mm)
+    wanted = WantedPairs(region, seed, lesions, diameter_mm, anyway)
     with _judge(settings, region) if judge else nullcontext() as find:
         rows = Maker(sampler, wanted, known, find, settings).pairs(sources, count, out)
     log.info("%d of %d pairs in %s", len(rows), count, out / "manifest.tsv")
-    if nnunet and rows:
+    if not rows:
+        raise UserError(
+            f"none of {count} pairs passes; {out / 'index.tsv'} has the reasons. Take a model that has seen more scans "
+            "of the region (--model), or --anyway for what this one draws"
+        )
+    if nnunet:
         _write_nnunet(out)
 
 

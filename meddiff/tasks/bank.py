@@ -43,6 +43,12 @@ class Source:
         return self.of.path
 
     @property
+    def facts(self) -> tuple[str, ...]:
+        """What a pair depends on beside the file."""
+        version = (str(self.of.version),) if isinstance(self.of, MaskFile) else ()
+        return (self.name, self.person, *version)
+
+    @property
     def split(self) -> str:
         """Train or val: the same for all anatomies of a person, whoever else there is."""
         return draw_by_hash("bank", self.person, SHARES, seed=0)

@@ -78,3 +78,11 @@ def test_lesions_are_not_drawn_by_a_controlnet_for_thin_slices(folder, tmp_path)
     save_control(control, folder / "model", "thin", facts, tmp_path / "thin")
     with pytest.raises(UserError, match="a ControlNet for super-resolution; give one for lesions with --control"):
         run(folder, tmp_path, lesions=Organ.LUNG, control=tmp_path / "thin")
+
+
+def test_that_no_pair_passes_is_an_error_that_says_where_the_reasons_are(folder, tmp_path):
+    write_image(from_zyx(np.full((16, 20, 24), 118, np.uint8), 6.0), tmp_path / "bank" / "no-lungs.nii.gz")
+    with pytest.raises(UserError, match=r"none of 1 pairs passes; .*index\.tsv has the reasons") as caught:
+        run(folder, tmp_path, count=1, bank=tmp_path / "bank")
+    assert "--model" in str(caught.value)
+    assert "lungs" in read_tsv(tmp_path / "index.tsv")[0]["reason"]
