@@ -169,7 +169,7 @@ class MedDiffFM:
             anatomy: the mask, with the rest of the body as label 118.
             region: what the mask shows.
             seed: of the noise.
-            out: where the CT will be written; beside it a long volume keeps its state, from which it goes on.
+            out: a file to write, too; beside it a long volume keeps its state until then, from which it goes on.
             preview: draw the whole region in one window, in seconds, and interpolate: coarse, and its metadata say so.
 
         Raises:

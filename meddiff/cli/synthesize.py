@@ -42,6 +42,5 @@ def synthesize(
     check_region(region)
     opened = open_model(model, config, device, threads, anyway)
     from meddiff.anatomy.numbering import MaskFile
-    from meddiff.volumes.volumes import write_image
 
-    write_image(opened.synthesize(MaskFile(anatomy, anatomy_version), region, seed, out, preview), out)
+    opened.synthesize(MaskFile(anatomy, anatomy_version), region, seed, out, preview)

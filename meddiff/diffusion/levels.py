@@ -1,6 +1,5 @@
 """The levels that a model is trained on (section 3.2), as a way from coarse to fine: what each shows and hands on."""
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,8 +34,9 @@ def parts_of(config: SamplingConfig, prediction: str, size_zyx: Sequence[int], p
     """Return how a region of some size is drawn, coarse to fine; the paper's sampler knows the level of patches alone.
 
     Choice: a region that a double crop holds is not drawn as a whole before, one that a patch holds at no other level.
-    A level ends at a tenth of the noise with which the next begins: what is finer would be lost in that. A few-step
-    model takes its own steps at each level, from that noise to a clean volume.
+    A level ends at a tenth of the noise with which the next begins: what is finer would be lost in that. One that would
+    begin with no more noise than it ends with takes a single step. A few-step model takes its own steps at each level,
+    from that noise to a clean volume.
 
     Args:
         config: the sampler and its steps.
@@ -50,12 +50,17 @@ def parts_of(config: SamplingConfig, prediction: str, size_zyx: Sequence[int], p
         return [Part("patch", first_steps)]
     if config.sampler == "preview":
         return [Part("image", first_steps)]
-    later_steps = (own.double_steps, own.patch_steps) if spacing == "log-snr" else (first_steps, first_steps)
-    steps = [first_steps, *later_steps[-finer:]]
-    begins = [MOST_NOISE, *(own.double_noise, own.patch_noise)[-finer:]]
+    levels, begins = LEVELS[-finer - 1 :], [MOST_NOISE, *(own.double_noise, own.patch_noise)[-finer:]]
+    if spacing != "log-snr":
+        return [Part(level, first_steps, Span(begin, 0.0)) for level, begin in zip(levels, begins, strict=True)]
+    steps = [first_steps, *(own.double_steps, own.patch_steps)[-finer:]]
     ends = [*(noise * END_SHARE for noise in begins[1:]), config.last_noise]
-    spans = itertools.starmap(Span, zip(begins, ends, strict=True))
-    return [Part(*each) for each in zip(LEVELS[-finer - 1 :], steps, spans, strict=True)]
+    return list(map(_falling, levels, steps, begins, ends))
+
+
+def _falling(level: str, steps: int, begin: float, end: float) -> Part:
+    """Return the part of a level between two noises, in which noise never rises."""
+    return Part(level, steps, Span(begin, end)) if begin > end else Part(level, 1, Span(begin, begin))
 
 
 def planned_costs(config: SamplingConfig, prediction: str, size_zyx: Sequence[int], network: ModelConfig) -> list[Cost]:

@@ -47,9 +47,6 @@ class SavedState:
             return None
         return state if (state.get("version"), state["identity"]) == (VERSION, self.identity) else None
 
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-
 
 @dataclass(frozen=True)
 class Level:
@@ -112,7 +109,7 @@ def sample_levels(
         levels: from coarse to fine.
         seed: of all noise; the result does not depend on the batching of windows.
         saved: where the state is written every `save_every_steps` steps; a volume that was interrupted is resumed
-            from there, with the same result.
+            from there, with the same result. It is there until whoever writes the volume removes it.
         on_step: called after every step.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -135,8 +132,6 @@ def sample_levels(
         if saved and done % windows.machine.save_every_steps == 0 and done < len(steps):
             costs = [vars(level.windows.cost) for level in levels]
             saved.save(step=done, x=x, generator=generator.get_state(), solver=solver.state(), costs=costs)
-    if saved:
-        saved.remove()
     return levels[-1].windows.inner(x.clamp_(-1, 1)).cpu()
 
 

@@ -131,7 +131,7 @@ class SlidingWindows:
         self._target = None if target is None else self.padded(target, condition.target_outside)
         self._schedule = Schedule(diffusion.timesteps, self.device)
         self._weight = window_weight(self.window_zyx).to(self.device)
-        self._cached: dict[tuple[Corner, ...], Tensor] = {}
+        self._cached: dict[tuple[torch.device, tuple[Corner, ...]], Tensor] = {}
         keeps_conditions = machine.cache_conditions and config.windows != "shifted"
         self._cache_bytes = cache_bytes if keeps_conditions else 0
         self._per_batch, self.cost = machine.windows_per_batch, Cost(self.window_zyx)
@@ -260,8 +260,8 @@ class SlidingWindows:
 
     def _condition(self, network: Network, corners: tuple[Corner, ...], device: torch.device) -> Tensor:
         """Return the encoded conditions; those of windows that stay are kept as far as the memory goes."""
-        if corners in self._cached:
-            return self._cached[corners]
+        if (device, corners) in self._cached:
+            return self._cached[device, corners]
         anatomy = torch.stack([self._anatomy[window_slices(c, self.window_zyx)] for c in corners])
         place = self.place
         where = list(zip(self._before, place.offset_zyx, place.step_zyx, strict=True))
@@ -273,7 +273,7 @@ class SlidingWindows:
         encoded = network.encode_condition(anatomy.to(device), torch.stack(coordinates), target)
         self.cost.encodings += len(corners)
         if encoded.nbytes <= self._cache_bytes:
-            self._cached[corners] = encoded
+            self._cached[device, corners] = encoded
             self._cache_bytes -= encoded.nbytes
         return encoded
 

@@ -21,6 +21,8 @@ from meddiff.model.unet import UNet
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+OF_WINDOWS = {"windows", "overlap", "drawing_overlap"}  # keys of a recipe that were measured together
+OF_SOLVER = {"steps", "spacing", "last_noise"}
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,26 @@ class FoundationModel:
     def recipe(self, config: SamplingConfig) -> SamplingConfig:
         """Return how to sample from this model: as configured, and by its own recipe where that is silent.
 
-        The steps of one that was distilled are its own.
+        Where windows or their overlap are configured, nothing of the recipe's windows counts; where another solver is
+        than the recipe's, nothing of its steps. The steps of one that was distilled are its own.
 
         Raises:
             UserError: the two contradict each other.
         """
-        silent = {key for key in self.sampling.model_fields_set - config.model_fields_set if hasattr(config, key)}
-        found = config.model_copy(update={key: getattr(self.sampling, key) for key in silent})
+        silent = self.sampling.model_fields_set - config.model_fields_set
+        if config.model_fields_set & {"windows", "overlap"}:
+            silent -= OF_WINDOWS
+        found, prediction = self._filled(config, silent), self.diffusion.prediction
+        if hasattr(config, "solver") and found.recipe(prediction).solver != self.sampling.recipe(prediction).solver:
+            found = self._filled(config, silent - OF_SOLVER)
         if self.steps is not None:
             return found.model_copy(update={"solver": "ddim", "spacing": "trailing", "steps": self.steps})
         parse_section(SamplingConfig, found.model_dump(exclude_unset=True), f"sampling, with {self.name}'s own recipe")
         return found
+
+    def _filled(self, config: SamplingConfig, silent: set[str]) -> SamplingConfig:
+        """Return a configuration with these keys of the recipe, as far as it may have them; a stage reads few."""
+        return config.model_copy(update={key: getattr(self.sampling, key) for key in silent if hasattr(config, key)})
 
     def save(self, folder: Path, training: dict[str, Any], dtype: torch.dtype = torch.float32) -> None:
         """Write the bundle.

@@ -1,7 +1,8 @@
 """A network whose launches on a GPU are recorded once and then replayed.
 
 A pass of the U-Net is some three hundred short kernels, and starting them one by one takes longer than they run. What
-was recorded holds for one shape of the inputs; its memory is kept and shared by all shapes.
+was recorded holds for one shape of the inputs. Batches of windows of one size share its memory, which is given back
+when windows of another size come: every scan may have its own, and none may come again.
 """
 
 from typing import NamedTuple
@@ -23,13 +24,13 @@ class Recording(NamedTuple):
 
 
 class Graphed(nn.Module):
-    """A network on a GPU with the interface of `UNet`, for inference; an output holds until the next call."""
+    """A network on a GPU with the interface of `UNet`, for inference."""
 
     def __init__(self, network: UNet | ControlledUNet) -> None:
         super().__init__()
         self.network = network
         self._recordings: dict[tuple[torch.Size, ...], Recording] = {}
-        self._pool = torch.cuda.graph_pool_handle()
+        self._size_zyx, self._pool = torch.Size(), torch.cuda.graph_pool_handle()
 
     @property
     def config(self) -> NetworkConfig:
@@ -41,15 +42,23 @@ class Graphed(nn.Module):
         return self.network.encode_condition(anatomy_BZYX, coordinates_B3ZYX, target_BCZYX)
 
     def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the network's estimate; later calls, which may be those of another thread, leave it as it is."""
         shapes = tuple(each.shape for each in inputs)
         with torch.cuda.device(inputs[0].device):
+            self._forget_other_sizes(inputs[0].shape[2:])
             if shapes not in self._recordings:
                 self._recordings[shapes] = self._record(inputs)
             recording = self._recordings[shapes]
             for kept, given in zip(recording.inputs, inputs, strict=True):
                 kept.copy_(given)
             recording.graph.replay()
-        return recording.output
+            return recording.output.clone()
+
+    def _forget_other_sizes(self, size_zyx: torch.Size) -> None:
+        if size_zyx != self._size_zyx:
+            self._recordings.clear()
+            self._pool = torch.cuda.graph_pool_handle()  # torch refuses to record into one whose graphs are gone
+            self._size_zyx = size_zyx
 
     def _record(self, inputs: tuple[Tensor, ...]) -> Recording:
         kept = tuple(each.clone(memory_format=torch.preserve_format) for each in inputs)

@@ -27,8 +27,8 @@ def convolve_lines(lines_zyx: Sequence[Tensor], kernels_zyx: Sequence[Tensor], d
         kernels_zyx: for each axis the kernel of its channels, (channels, C, 3, 3, 3).
         dtype: of the result.
     """
-    sizes = [line.shape[-1] for line in lines_zyx]
-    with torch.autocast("cuda" if lines_zyx[0].is_cuda else "cpu", enabled=False):
+    sizes, kind = [line.shape[-1] for line in lines_zyx], lines_zyx[0].device.type
+    with torch.autocast("cpu" if kind == "meta" else kind, enabled=False):  # tensors without data know no autocast
         z, y, x = (_by_place(*each, axis) for axis, each in enumerate(zip(lines_zyx, kernels_zyx, strict=True)))
         plane = _spread(z, 2, sizes[1]) + _spread(y, 1, sizes[0])  # (B, Z, Y, 3, channels)
         row = _spread(x, 1, sizes[0])  # (B, Z, 3, X, channels)

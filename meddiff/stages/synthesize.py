@@ -7,7 +7,7 @@ from meddiff.machine.seeds import seed_of
 from meddiff.machine.shards import Item, run_shard
 from meddiff.store.record import Record
 from meddiff.tasks.sampler import Sampler
-from meddiff.tasks.synthesis import synthesize
+from meddiff.tasks.synthesis import forget_state, synthesize
 from meddiff.volumes import volumes
 
 
@@ -19,6 +19,7 @@ def synthesize_records(sampler: Sampler, records: list[Record], settings: str, s
         meta = record.meta
         drawing = synthesize(sampler, record.anatomy[:], meta.region, meta.window, case_seed, item.output)
         volumes.write_image(record.as_image(drawing.hu_zyx), item.output)
+        forget_state(item.output)
         return {"seed": case_seed, **drawing.facts()}
 
     items = [Item(r.id, (r.path,), index.parent / f"{r.id}.nii.gz", (sampler.checksum,), r) for r in records]

@@ -25,7 +25,7 @@ from meddiff.tasks.bank import Source
 from meddiff.tasks.fit import anatomy_misfits, beyond, other_noise
 from meddiff.tasks.lesions import LesionView, generate, with_lesion
 from meddiff.tasks.sampler import Sampler
-from meddiff.tasks.synthesis import synthesize
+from meddiff.tasks.synthesis import forget_state, synthesize
 from meddiff.volumes import volumes
 from meddiff.volumes.hu import air_hu
 
@@ -155,6 +155,7 @@ class Maker:
             places["lesion"] = _beside(item.output, "lesions")
             volumes.write_image(volumes.like(lesion_zyx.astype(np.uint8), ct), places["lesion"])
         volumes.write_image(ct, item.output)
+        forget_state(item.output)
         root = item.output.parents[1]
         known = {"id": item.id, "source": source.name, "person": source.person, "split": source.split, "lesion": ""}
         known |= {name: str(path.relative_to(root)) for name, path in places.items()}
@@ -178,6 +179,7 @@ class Maker:
             if self.wanted.anyway or not check.problem:
                 return ct, {"seed": seed, "attempts": attempt + 1} | check.facts
             problems.append(check.problem)
+            forget_state(out)
         raise CaseError(f"none of {ATTEMPTS} drawings passes: {'; '.join(problems)}")
 
     def check(self, ct: sitk.Image, labels_zyx: np.ndarray) -> Check:

@@ -56,11 +56,12 @@ def synthesize(
         region: what the volume shows.
         window: the region's HU window.
         seed: of the noise.
-        out: where the CT will go; a long volume keeps its state beside it, and goes on from there.
+        out: where the CT will go; a long volume keeps its state beside it, and goes on from there. Whoever has written
+            the CT calls `forget_state`.
     """
     levels = sampler.levels(anatomy_zyx, region, seed)
     identity = digest([sampler.identity, region, seed, hashlib.sha256(anatomy_zyx.tobytes()).hexdigest()])
-    saved = SavedState(out.with_name(f"{out.name}.state.pt"), identity) if out else None
+    saved = SavedState(_state_beside(out), identity) if out else None
     drawn = sample_levels(levels, seed, saved, showing(f"{sampler.model.name} {region}"))
     volume = onto_region(drawn, levels[-1].windows.place)
     costs = [level.windows.cost for level in levels]
@@ -68,12 +69,22 @@ def synthesize(
     return Drawing(denormalise(volume.numpy(), window), levels[-1].windows.borders_zyx(), costs, tflop)
 
 
+def forget_state(out: Path) -> None:
+    """Remove the state of a drawing that is needed no more: its CT is written, or shall never be."""
+    _state_beside(out).unlink(missing_ok=True)
+
+
+def _state_beside(out: Path) -> Path:
+    return out.with_name(f"{out.name}.state.pt")
+
+
 def synthesize_mask(
     sampler: Sampler, mask: sitk.Image, region: Region, config: RegionsConfig, seed: int, out: Path | None = None
 ) -> sitk.Image:
-    """Return a CT on the grid of an anatomy mask; what is drawn is the box of the region, around it is air.
+    """Return a CT on the grid of an anatomy mask, and write it to `out` if that is given.
 
-    A preview is interpolated from one window, and its metadata say so (in NIfTI `descrip`).
+    What is drawn is the box of the region, around it is air. A preview is interpolated from one window, and its
+    metadata say so (in NIfTI `descrip`).
     """
     oriented = sitk.DICOMOrient(mask, "LPS")
     labels_zyx, window = volumes.to_zyx(oriented), sampler.model.windows.for_region(region)
@@ -86,4 +97,7 @@ def synthesize_mask(
         words = "preview, drawn with voxels of " + " x ".join(f"{step:.1f}" for step in steps_mm) + " mm"
         log.info("a %s and interpolated: what is finer is not in it", words)
         result.SetMetaData("ITK_FileNotes", words)
+    if out:
+        volumes.write_image(result, out)
+        forget_state(out)
     return result

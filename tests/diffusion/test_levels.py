@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from meddiff.config import MODEL_REGIONS, DiffusionConfig, SamplingConfig
+from meddiff.config import MODEL_REGIONS, CoarseToFineConfig, DiffusionConfig, SamplingConfig
 from meddiff.diffusion.levels import at_level, carried, onto_region, parts_of, planned_costs, size_at
 from meddiff.diffusion.sampling import levels_of, sample_levels
 from meddiff.diffusion.schedule import Schedule
@@ -88,14 +88,26 @@ def test_the_last_step_begins_with_the_noise_that_is_configured(sampler):
     assert Schedule(V.timesteps).noise_to_signal[last] == pytest.approx(0.3, rel=0.01)
 
 
+@pytest.mark.parametrize(("last_noise", "begin"), [(0.3, 0.6), (0.6, 0.6), (0.7, 0.6), (0.7, 0.8)])
+def test_noise_never_rises_and_a_level_without_noise_to_lose_is_one_step(last_noise, begin):
+    config = COARSE_TO_FINE.model_copy(
+        update={"last_noise": last_noise, "coarse_to_fine": CoarseToFineConfig(patch_noise=begin)}
+    )
+    *_, level = levels_of([Oracle()], V, Condition(labels((13, 9, 40)), 0), config)
+    noises = [float(Schedule(V.timesteps).noise_to_signal[t]) for t in level.solver().timesteps]
+    assert len(noises) == (4 if begin > last_noise else 1)
+    assert (noises[0], noises[-1]) == pytest.approx((begin, min(begin, last_noise)), rel=0.01)
+
+
 @pytest.mark.parametrize("prediction", ["epsilon", "v"])
-def test_as_many_windows_are_estimated_as_are_planned(prediction):
+@pytest.mark.parametrize("last_noise", [0.02, 0.7])
+def test_as_many_windows_are_estimated_as_are_planned(prediction, last_noise):
     size, network = (13, 9, 40), Oracle()
-    condition = Condition(labels(size), 0)
-    levels = levels_of([network], DiffusionConfig(prediction=prediction), condition, COARSE_TO_FINE)
+    condition, config = Condition(labels(size), 0), COARSE_TO_FINE.model_copy(update={"last_noise": last_noise})
+    levels = levels_of([network], DiffusionConfig(prediction=prediction), condition, config)
     sample_levels(levels, 0)
     costs = [level.windows.cost for level in levels]
-    assert planned_costs(COARSE_TO_FINE, prediction, size, SMALL) == costs
+    assert planned_costs(config, prediction, size, SMALL) == costs
 
 
 def test_a_region_is_drawn_with_an_overlap_of_its_own():

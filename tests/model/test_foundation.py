@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -10,13 +11,23 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from meddiff.cli.model import app
-from meddiff.config import AnatomyConfig, Config, DiffusionConfig, NetworkConfig, SamplingConfig, WindowsConfig
+from meddiff.config import (
+    AnatomyConfig,
+    Config,
+    DiffusionConfig,
+    NetworkConfig,
+    SamplingConfig,
+    WindowsConfig,
+    load_config,
+)
 from meddiff.config.stages import restrict
 from meddiff.datasets import REGISTRY
+from meddiff.diffusion.levels import own_windows
 from meddiff.errors import UserError
 from meddiff.model.foundation import FoundationModel, read_anatomy_config, write_recipe
 from meddiff.model.unet import UNet
 
+ROOT = Path(__file__).parents[2]
 SMALL = NetworkConfig(patch_vox=16, channels=8, channel_multipliers=(1, 2), attention_levels=(1,), norm_groups=4)
 TRAINING = {
     "steps": 7,
@@ -205,6 +216,58 @@ def test_the_recipe_counts_where_the_configuration_is_silent(bundle):
     assert (given.sampler, given.steps) == ("coarse-to-fine", 10)
     assert model.recipe(SamplingConfig(**SamplingConfig().model_dump())) == SamplingConfig()
     assert bundle[0].recipe(given) == given
+
+
+OF_SMALL_MODELS = SamplingConfig(steps=2, last_noise=0.7, overlap=0.25, drawing_overlap=0.0625)
+
+
+@pytest.mark.parametrize("steps", [None, 4])
+@pytest.mark.parametrize(
+    ("given", "windows"),
+    [
+        ({}, ("fitted", 0.0625)),
+        ({"drawing_overlap": None}, ("averaged", 0.25)),
+        ({"drawing_overlap": 0.125}, ("fitted", 0.125)),
+        ({"windows": "averaged", "overlap": 0.5}, ("averaged", 0.5)),
+        ({"windows": "averaged"}, ("averaged", 0.5)),
+        ({"windows": "shifted"}, ("shifted", 0.5)),
+        ({"overlap": 0.375}, ("averaged", 0.375)),
+        ({"overlap": 0.375, "drawing_overlap": 0.125}, ("fitted", 0.125)),
+    ],
+)
+def test_windows_that_are_configured_are_those_that_draw(bundle, steps, given, windows):
+    own = own_windows(replace(bundle[0], sampling=OF_SMALL_MODELS, steps=steps).recipe(SamplingConfig(**given)))
+    assert (own.windows, own.overlap) == windows
+
+
+@pytest.mark.parametrize(
+    ("given", "recipe", "last_noise"),
+    [
+        ({}, ("dpm-solver++", 2, "log-snr"), 0.7),
+        ({"solver": "dpm-solver++"}, ("dpm-solver++", 2, "log-snr"), 0.7),
+        ({"sampler": "coarse-to-fine"}, ("dpm-solver++", 2, "log-snr"), 0.7),
+        ({"solver": "ddpm"}, ("ddpm", 1000, "trailing"), 0.02),
+        ({"solver": "unipc"}, ("unipc", 10, "trailing"), 0.02),
+        ({"solver": "unipc", "steps": 7}, ("unipc", 7, "trailing"), 0.02),
+    ],
+)
+def test_another_solver_takes_none_of_the_steps_of_the_recipe(bundle, given, recipe, last_noise):
+    found = replace(bundle[0], sampling=OF_SMALL_MODELS).recipe(SamplingConfig(**given))
+    assert (found.recipe("v"), found.last_noise, found.drawing_overlap) == (recipe, last_noise, 0.0625)
+
+
+def test_steps_of_a_recipe_with_a_solver_of_its_own_are_for_that_alone(bundle):
+    model = replace(bundle[0], sampling=SamplingConfig(solver="unipc", steps=3))
+    found = [
+        model.recipe(SamplingConfig(**given)).recipe("v") for given in ({}, {"solver": "unipc"}, {"solver": "auto"})
+    ]
+    assert found == [("unipc", 3, "trailing")] * 2 + [("dpm-solver++", 10, "log-snr")]
+
+
+@pytest.mark.parametrize("name", ["config", "small", "paper"])
+def test_the_recipe_changes_nothing_of_what_the_projects_configurations_set(bundle, name):
+    config = load_config(ROOT / "config" / f"{name}.yaml").sampling
+    assert replace(bundle[0], sampling=OF_SMALL_MODELS).recipe(config) == config
 
 
 def test_a_stage_gets_no_keys_from_the_recipe_that_it_does_not_read(bundle):

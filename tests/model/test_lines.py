@@ -53,3 +53,30 @@ def test_autocast_and_low_precision_do_not_touch_it(dtype):
     assert found.dtype == torch.float32
     expected = plain([line.float() for line in lines], [kernel.float() for kernel in kernels])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor of the CPU that says it lies on Apple's GPU."""
+
+    device = torch.device("mps")
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        (torch.clone, "cpu"),
+        (lambda tensor: tensor.to("meta"), "cpu"),
+        (lambda tensor: tensor.as_subclass(Elsewhere), "mps"),
+    ],
+)
+def test_autocast_is_off_where_the_lines_lie(monkeypatch, place, kind):
+    asked, autocast = [], torch.autocast
+
+    def noting(*given, **more):
+        asked.append(given)
+        return autocast(*given, **more)
+
+    monkeypatch.setattr(torch, "autocast", noting)
+    lines, kernels = (list(map(place, each)) for each in case((5, 4, 6)))
+    assert convolve_lines(lines, kernels, torch.float32).shape == (2, 3, 5, 4, 6)
+    assert asked == [(kind,)]

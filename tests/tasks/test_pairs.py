@@ -82,6 +82,20 @@ def test_all_pairs_of_a_person_are_in_one_split(maker, bank, tmp_path):
     assert 20 < persons.count("val") < 60
 
 
+def test_no_state_of_a_drawing_is_left_over(maker, bank, tmp_path, monkeypatch):
+    draw = pairs.synthesize
+
+    def draw_and_keep_a_state(*given):
+        given[-1].parent.mkdir(parents=True, exist_ok=True)
+        given[-1].with_name(f"{given[-1].name}.state.pt").touch()
+        return draw(*given)
+
+    monkeypatch.setattr(pairs, "synthesize", draw_and_keep_a_state)
+    monkeypatch.setattr(pairs, "ATTEMPTS", 2)
+    assert [row.id for row in maker[0].pairs(bank, 2, tmp_path)] == ["chest-0000"]
+    assert not list(tmp_path.rglob("*.state.pt"))
+
+
 def test_what_does_not_pass_is_drawn_again_with_another_seed(maker, bank, tmp_path, caplog):
     made, attempts = maker
     with caplog.at_level("INFO"):

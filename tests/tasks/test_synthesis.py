@@ -1,5 +1,6 @@
 """`meddiff synthesize`: a mask in, a CT on its grid out; and what it refuses, in one line."""
 
+import errno
 import re
 import shutil
 import subprocess
@@ -27,7 +28,8 @@ from meddiff.stages.synthesize import synthesize_records
 from meddiff.tasks.sampler import Sampler
 from meddiff.tasks.synthesis import synthesize as draw
 from meddiff.tasks.synthesis import synthesize_mask
-from meddiff.volumes.volumes import from_zyx, read_image, to_zyx
+from meddiff.volumes import volumes
+from meddiff.volumes.volumes import from_zyx, read_image, to_zyx, write_image
 from tests.training import SMALL
 
 SPACING_MM = 6.0
@@ -112,6 +114,44 @@ def test_the_orientation_of_the_file_does_not_matter(drawn, bundle, labels_zyx, 
     assert synthesize(tmp_path / "ras.nii.gz", bundle, tmp_path / "ct.nii.gz").exit_code == 0
     turned = to_zyx(read_image(tmp_path / "ct.nii.gz"))[:, ::-1, ::-1]
     assert (turned == to_zyx(read_image(folder / "ct.nii.gz"))).all()
+
+
+class FullDisk:
+    """What writes an image, on a disk that is full at first."""
+
+    def __init__(self):
+        self.is_full = True
+
+    def __call__(self, image, path):
+        if self.is_full:
+            self.is_full = False
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_image(image, path)
+
+
+@pytest.mark.parametrize("of", ["mask", "record"])
+def test_a_ct_that_could_not_be_written_is_not_drawn_anew(
+    bundle, labels_zyx, record, tmp_path, monkeypatch, caplog, of
+):
+    sampler = Sampler(bundle, SamplingConfig(steps=2, overlap=0, bfloat16=False), MachineConfig(**MACHINE))
+
+    def run(folder):
+        if of == "record":
+            return synthesize_records(sampler, [record], "settings", 0, folder / "index.tsv")
+        mask = from_zyx(labels_zyx[50:70], SPACING_MM)
+        return synthesize_mask(sampler, mask, Region.CHEST, RegionsConfig(), 0, folder / "ct.nii.gz")
+
+    run(tmp_path / "whole")
+    monkeypatch.setattr(volumes, "write_image", FullDisk())
+    with pytest.raises(OSError, match="No space left"):
+        run(tmp_path / "broken")
+    with caplog.at_level("INFO"):
+        run(tmp_path / "broken")
+    assert "resumed from step 1" in caplog.messages
+    whole, broken = ({p.name: p.read_bytes() for p in (tmp_path / name).glob("*.*")} for name in ("whole", "broken"))
+    (ct,) = (name for name in whole if name.endswith(".nii.gz"))
+    assert broken.keys() == whole.keys()
+    assert broken[ct] == whole[ct]
 
 
 def test_another_seed_is_another_ct(drawn, bundle, tmp_path):
