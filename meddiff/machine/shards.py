@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Condition, Event, Lock
 from typing import Any
 
-from meddiff.errors import CaseError
+from meddiff.errors import CaseError, UserError
 from meddiff.machine.faults import ends_the_job
 from meddiff.machine.files import digest, read_json, remove_leftovers, sha256, write_json
 from meddiff.machine.locks import locked_after_others
@@ -151,9 +151,17 @@ def _on_threads(run: Callable[[Item], Row], items: list[Item], threads: int, sto
 
 
 def read_index(path: Path) -> list[Row]:
+    """Return the rows of a shard's index.
+
+    Raises:
+        UserError: it is another table.
+    """
+    rows = read_tsv(path)
+    if lacking := [name for name in COLUMNS[:-1] if rows and name not in rows[0]]:
+        raise UserError(f"{path}: no index of a stage, since it has no column {lacking[0]}; give a shard-*.tsv")
     return [
         Row(r["id"], r["status"], Path(r["path"]), r["sha256"], float(r["seconds"]), r["reason"], r.get("notes", ""))
-        for r in read_tsv(path)
+        for r in rows
     ]
 
 

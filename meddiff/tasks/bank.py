@@ -100,7 +100,13 @@ def store_bank(indices: Sequence[Path], region: Region, person: str | None) -> l
     for index in indices:
         if not index.is_file():
             raise UserError(f"--store {index}: no such file; give indices that `meddiff stage store` wrote")
-    records = where(open_store(indices), region=region, split="train")
+    try:
+        records = where(open_store(indices), region=region, split="train")
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{error.filename}: the store's index names it and it is not here; run this in the folder that the "
+            "pipeline ran in"
+        ) from error
     if not records:
         raise UserError(f"no {region} of the training split in the store")
     return [Source(r.id, f"{r.meta.dataset}/{_person(r.meta.case, person)}", r) for r in records]

@@ -11,7 +11,8 @@ from meddiff.cli.generate import generate
 from meddiff.config import DiffusionConfig, Organ, Region, WindowsConfig
 from meddiff.errors import UserError
 from meddiff.machine.files import read_json
-from meddiff.machine.tsv import read_tsv
+from meddiff.machine.shards import COLUMNS, DONE
+from meddiff.machine.tsv import read_tsv, write_tsv
 from meddiff.model.control_bundle import save_control
 from meddiff.model.controlnet import ControlNet
 from meddiff.model.foundation import FoundationModel
@@ -61,6 +62,17 @@ def test_what_is_no_bank_is_said_in_a_line(folder, tmp_path):
         run(folder, tmp_path, bank=tmp_path)
     with pytest.raises(UserError, match=r"--store nothere.tsv: no such file; give indices"):
         run(folder, tmp_path, bank=None, store=[Path("nothere.tsv")])
+    table = tmp_path / "table.tsv"
+    table.write_text("name\tvalue\na\t1\n")
+    with pytest.raises(UserError, match=r"table\.tsv: no index of a stage, since it has no column id"):
+        run(folder, tmp_path, bank=None, store=[table])
+    write_tsv([row("results/data/store/a/meta.json")], COLUMNS, table)
+    with pytest.raises(UserError, match=r"results/data/store/a/meta\.json: .* run this in the folder that the pipeline"):
+        run(folder, tmp_path, bank=None, store=[table])
+
+
+def row(path):
+    return dict.fromkeys(COLUMNS, "") | {"id": "a", "status": DONE, "path": path, "seconds": "0"}
 
 
 @pytest.mark.parametrize(
