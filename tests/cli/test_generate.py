@@ -67,7 +67,7 @@ def test_what_is_no_bank_is_said_in_a_line(folder, tmp_path):
     with pytest.raises(UserError, match=r"table\.tsv: no index of a stage, since it has no column id"):
         run(folder, tmp_path, bank=None, store=[table])
     write_tsv([row("results/data/store/a/meta.json")], COLUMNS, table)
-    with pytest.raises(UserError, match=r"results/data/store/a/meta\.json: .* run this in the folder that the pipeline"):
+    with pytest.raises(UserError, match=r"results/data/store/a/meta\.json: .* run this in the folder"):
         run(folder, tmp_path, bank=None, store=[table])
 
 
