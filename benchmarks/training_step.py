@@ -14,9 +14,10 @@ from meddiff.machine.device import choose_device, set_up_cpu
 from meddiff.model.unet import UNet
 from meddiff.store.patches import Sample
 from meddiff.store.position import patch_coordinates
-from meddiff.training.gradients import Outcome
+from meddiff.training.gradients import Outcome, gradient_norm
 from meddiff.training.loop import State
 from meddiff.training.objective import Noising, Objective
+from meddiff.training.passes import make_pass
 from meddiff.training.run import Run
 
 TIMESTEPS = 1000
@@ -64,14 +65,14 @@ def our_step(size: int) -> Call:
     device = batch.image.device
     network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     objective = Objective(network, schedule, "epsilon")
-    state = State(network, TrainingConfig())
-    run = Run("benchmark", None, 0, device, 10**6)  # type: ignore[arg-type]
+    config, run = TrainingConfig(accumulation=1), Run("benchmark", None, 0, device, 10**6)  # type: ignore[arg-type]
+    state, one_pass = State(network, config), make_pass(objective, config, run)
+    parameters = list(network.parameters())
 
     def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16):
-            loss = objective(batch, Noising.draw(batch, TIMESTEPS, state.step)).mean()
-        loss.backward()
-        state.advance(Outcome(loss.item(), False, False, 0.0), run, None)  # type: ignore[arg-type]
+        loss = one_pass(batch, Noising.draw(batch, TIMESTEPS, state.step))
+        loss, norm = torch.stack((loss, gradient_norm(parameters))).tolist()
+        state.advance(Outcome(loss, norm, False, False, 0.0), run, None)  # type: ignore[arg-type]
 
     return step
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from meddiff.model.fused import NormSiLU, convolve_and_add
+from meddiff.model.fused import NormSiLU, convolve_and_add, upsample_and_join
 
 Layer = TypeVar("Layer", bound=nn.Module)
 # Row k: which of the three taps of a kernel fall on one voxel at place k of the transposed kernel of four.
@@ -99,7 +99,7 @@ class Downsample(nn.Conv3d):
 
 
 class Upsample(nn.Module):
-    """Twice the size: nearest neighbour, then a convolution, computed as one transposed convolution.
+    """Twice the size: nearest neighbour, then a convolution, computed as one transposed convolution; joins a skip.
 
     After nearest-neighbour upsampling, neighbouring taps of the kernel see the same voxel; adding those taps first
     leaves 8 of 27 multiplications for each output.
@@ -113,10 +113,10 @@ class Upsample(nn.Module):
         taps = torch.tensor(UPSAMPLED_TAPS)
         self.register_buffer("taps", torch.kron(taps, torch.kron(taps, taps)), persistent=False)
 
-    def forward(self, h_BCZYX: Tensor) -> Tensor:
+    def forward(self, h_BCZYX: Tensor, skip_BCZYX: Tensor) -> Tensor:
         weight = self.conv.weight.permute(1, 2, 3, 4, 0).flatten(1, 3)
         kernel = torch.matmul(self.taps, weight).unflatten(1, (4, 4, 4)).permute(0, 4, 1, 2, 3)
-        return F.conv_transpose3d(h_BCZYX, kernel, self.conv.bias, stride=2, padding=1)
+        return upsample_and_join(h_BCZYX, kernel, _bias(self.conv), skip_BCZYX)
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -1,11 +1,9 @@
 """Layers of the U-Net that are computed together, so that a large volume is read and written less often.
 
-On a GPU they are those of `kernels` and `kernels_join`, if these can be compiled; elsewhere, and there without them,
-they are made of torch's own operators.
+On a GPU they are those of `kernels`, `kernels_join` and `kernels_image`, if these can be compiled; elsewhere, and there
+without them, they are made of torch's own operators.
 """
 
-import logging
-from functools import cache
 from typing import Any
 
 import torch
@@ -13,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-log = logging.getLogger(__name__)
+from meddiff.model.kernels_check import kernels_work
 
 
 class NormSiLU(nn.GroupNorm):
@@ -39,8 +37,17 @@ def join(first_BCZYX: Tensor, second_BCZYX: Tensor) -> Tensor:
     if _has_kernels(first_BCZYX) and first_BCZYX.dtype == second_BCZYX.dtype:
         from meddiff.model.kernels_join import Join
 
-        return Join.apply(first_BCZYX, second_BCZYX)
+        return Join.apply(first_BCZYX, second_BCZYX, None)
     return torch.cat((first_BCZYX, second_BCZYX), dim=1)
+
+
+def upsample_and_join(h_BCZYX: Tensor, kernel: Tensor, bias_C: Tensor, skip_BCZYX: Tensor) -> Tensor:
+    """Return the transposed convolution to twice the size, plus bias, joined with the channels of the skip."""
+    if _has_kernels(h_BCZYX):
+        from meddiff.model.kernels_join import Join
+
+        return Join.apply(F.conv_transpose3d(h_BCZYX, kernel, stride=2, padding=1), skip_BCZYX, bias_C)
+    return torch.cat((F.conv_transpose3d(h_BCZYX, kernel, bias_C, stride=2, padding=1), skip_BCZYX), dim=1)
 
 
 def convolve_and_add(h_BCZYX: Tensor, weight: Tensor, bias_C: Tensor, skip_BCZYX: Tensor) -> Tensor:
@@ -54,22 +61,38 @@ def convolve_and_add(h_BCZYX: Tensor, weight: Tensor, bias_C: Tensor, skip_BCZYX
     return h
 
 
+def image_to_features(image_B1ZYX: Tensor, weight: Tensor, bias_C: Tensor, more_BCZYX: Tensor) -> Tensor:
+    """Return the 3^3 convolution of an image, plus bias, plus `more_BCZYX`."""
+    if _has_kernels(more_BCZYX):
+        from meddiff.model.kernels_image import ImageToFeatures
+
+        return ImageToFeatures.apply(image_B1ZYX, weight, bias_C, more_BCZYX)
+    return more_BCZYX + F.conv3d(image_B1ZYX.to(weight.dtype), weight, bias_C, padding=1)
+
+
+def features_to_image(h_BCZYX: Tensor, weight: Tensor, bias_1: Tensor) -> Tensor:
+    """Return the 3^3 convolution of `h_BCZYX` to one channel, plus bias."""
+    if _has_kernels(h_BCZYX):
+        from meddiff.model.kernels_image import FeaturesToImage
+
+        return FeaturesToImage.apply(h_BCZYX, weight, bias_1)
+    return F.conv3d(h_BCZYX, weight, bias_1, padding=1)
+
+
+def embed(label_BZYX: Tensor, table_LC: Tensor) -> Tensor:
+    """Return the embedding of each voxel's label, (B, C, Z, Y, X), channels last, in the precision of convolutions."""
+    if _has_kernels(table_LC):
+        from meddiff.model.kernels_image import Embed
+
+        kind = table_LC.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else table_LC.dtype
+        return Embed.apply(label_BZYX, table_LC, dtype)
+    embedded = F.embedding(label_BZYX.int(), table_LC).movedim(-1, 1)
+    return embedded.contiguous(memory_format=torch.channels_last_3d)
+
+
 def _has_kernels(h_BCZYX: Tensor) -> bool:
-    return h_BCZYX.is_cuda and h_BCZYX.dtype != torch.float64 and _kernels_work(h_BCZYX.device)
-
-
-@cache
-def _kernels_work(device: torch.device) -> bool:
-    """Return whether Triton is there and can compile for this GPU; for that it needs a C compiler."""
-    try:
-        from meddiff.model import kernels
-
-        h_BCZYX = torch.ones(1, 2, 2, 2, 2, device=device)
-        kernels.NormSiLU.apply(h_BCZYX, h_BCZYX[:, :, 0, 0, 0], *h_BCZYX.new_ones(2, 2), 1, 1.0)
-    except Exception as error:  # of any of the tools that Triton calls
-        log.info("no fused kernels on this GPU (%s: %s); plain layers instead", type(error).__name__, error)
-        return False
-    return True
+    return h_BCZYX.is_cuda and h_BCZYX.dtype != torch.float64 and kernels_work(h_BCZYX.device)
 
 
 class _NormSiLU(torch.autograd.Function):

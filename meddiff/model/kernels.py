@@ -231,14 +231,14 @@ class NormSiLU(torch.autograd.Function):
 
 
 class Grid:
-    """How the work on one volume is dealt out."""
+    """How the work on one volume is dealt out, with tiles of `least` rows and columns at least."""
 
-    def __init__(self, h_BCZYX: Tensor, groups: int) -> None:
+    def __init__(self, h_BCZYX: Tensor, groups: int, least: int = 1, tile: int | None = None) -> None:
         self._batch, self._channels = h_BCZYX.shape[:2]
         self._device = h_BCZYX.device
         self.rows = h_BCZYX[0, 0].numel()
-        width = triton.next_power_of_2(self._channels)
-        tile_rows = max(1, TILE // width)
+        width = max(least, triton.next_power_of_2(self._channels))
+        tile_rows = max(least, (tile or TILE) // width)
         self.programs = min(PROGRAMS, triton.cdiv(self.rows, tile_rows))
         share = triton.cdiv(self.rows, self.programs)
         per_group = self._channels // groups
@@ -248,8 +248,8 @@ class Grid:
         span = triton.next_power_of_2(per_group)
         self.group_shape = {"CHANNELS": self._channels, "PER_GROUP": per_group, "SPAN": span, "STRIDE": 128}
 
-    def partial(self) -> Tensor:
-        return torch.empty((self._batch, self.programs, 2, self._channels), device=self._device)
+    def partial(self, sums: int = 2) -> Tensor:
+        return torch.empty((self._batch, self.programs, sums, self._channels), device=self._device)
 
     def of_channels(self) -> Tensor:
         return torch.empty((self._batch, self._channels), device=self._device)

@@ -51,34 +51,67 @@ class AddWithBias(torch.autograd.Function):
 
 @triton.jit
 def _join_kernel(
-    first, second, out, rows, share,
+    first, second, bias, out, rows, share,
     FIRST: tl.constexpr, CHANNELS: tl.constexpr, TILE_ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     channel = tl.arange(0, WIDTH)[None, :]
     is_first = channel < FIRST
+    biases = tl.load(bias + channel, mask=is_first, other=0.0).to(tl.float32)
     begin = tl.program_id(1).to(tl.int64) * rows
     for number in range(tl.cdiv(share, TILE_ROWS)):
         place, mask = tile_of_rows(number, rows, share, CHANNELS, TILE_ROWS, WIDTH)
         row = (begin + tl.program_id(0) * share + number * TILE_ROWS + tl.arange(0, TILE_ROWS))[:, None]
-        one = tl.load(first + row * FIRST + channel, mask=mask & is_first, other=0.0)
+        one = tl.load(first + row * FIRST + channel, mask=mask & is_first, other=0.0).to(tl.float32) + biases
         other = tl.load(second + row * (CHANNELS - FIRST) + channel - FIRST, mask=mask & ~is_first, other=0.0)
-        tl.store(out + place, tl.where(is_first, one, other), mask=mask)
+        tl.store(out + place, tl.where(is_first, one, other.to(tl.float32)), mask=mask)
+
+
+@triton.jit
+def _split_kernel(
+    joined, first, second, partial, rows, share,
+    FIRST: tl.constexpr, CHANNELS: tl.constexpr, TILE_ROWS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    """The two parts, and the sums of the first one's channels over a program's rows, partial (B, programs, FIRST)."""
+    channel = tl.arange(0, WIDTH)
+    is_first = channel < FIRST
+    total = tl.zeros((TILE_ROWS, WIDTH), tl.float32)
+    begin = tl.program_id(1).to(tl.int64) * rows
+    for number in range(tl.cdiv(share, TILE_ROWS)):
+        place, mask = tile_of_rows(number, rows, share, CHANNELS, TILE_ROWS, WIDTH)
+        row = (begin + tl.program_id(0) * share + number * TILE_ROWS + tl.arange(0, TILE_ROWS))[:, None]
+        value = tl.load(joined + place, mask=mask, other=0.0)
+        total += value.to(tl.float32)
+        tl.store(first + row * FIRST + channel[None, :], value, mask=mask & is_first[None, :])
+        to_second = second + row * (CHANNELS - FIRST) + channel[None, :] - FIRST
+        tl.store(to_second, value, mask=mask & ~is_first[None, :])
+    start = (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)) * FIRST
+    tl.store(partial + start + channel, tl.sum(total, 0), mask=is_first)
 
 
 class Join(torch.autograd.Function):
-    """The channels of two volumes, one after the other; torch's own way is half as fast for channels-last ones."""
+    """The channels of two volumes, one after the other, `bias_C` added to the first; torch's way is half as fast."""
 
     @staticmethod
-    def forward(ctx: Any, first_BCZYX: Tensor, second_BCZYX: Tensor) -> Tensor:
+    def forward(ctx: Any, first_BCZYX: Tensor, second_BCZYX: Tensor, bias_C: Tensor | None) -> Tensor:
         first, second = (x.contiguous(memory_format=torch.channels_last_3d) for x in (first_BCZYX, second_BCZYX))
-        ctx.sizes = first.shape[1], second.shape[1]
-        shape = (first.shape[0], sum(ctx.sizes), *first.shape[2:])
-        out = torch.empty(shape, dtype=first.dtype, device=first.device, memory_format=torch.channels_last_3d)
+        ctx.sizes, ctx.has_bias = (first.shape[1], second.shape[1]), bias_C is not None
+        out = _empty(first, sum(ctx.sizes))
         grid = Grid(out, 1)
-        _join_kernel[grid.tiles](first, second, out, *grid.arguments, FIRST=ctx.sizes[0], **grid.shape)
+        bias = first.new_zeros(first.shape[1]) if bias_C is None else bias_C
+        _join_kernel[grid.tiles](first, second, bias, out, *grid.arguments, FIRST=ctx.sizes[0], **grid.shape)
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients_BCZYX: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        return gradients_BCZYX[0].split(ctx.sizes, dim=1)
+    def backward(ctx: Any, *gradients_BCZYX: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        gradient = gradients_BCZYX[0].contiguous(memory_format=torch.channels_last_3d)
+        first, second = (_empty(gradient, channels) for channels in ctx.sizes)
+        grid = Grid(gradient, 1)
+        partial = gradient.new_empty((len(gradient), grid.programs, ctx.sizes[0]), dtype=torch.float32)
+        _split_kernel[grid.tiles](gradient, first, second, partial, *grid.arguments, FIRST=ctx.sizes[0], **grid.shape)
+        return first, second, partial.sum((0, 1)) if ctx.has_bias else None
+
+
+def _empty(like_BCZYX: Tensor, channels: int) -> Tensor:
+    shape = (like_BCZYX.shape[0], channels, *like_BCZYX.shape[2:])
+    return torch.empty(shape, dtype=like_BCZYX.dtype, device=like_BCZYX.device, memory_format=torch.channels_last_3d)

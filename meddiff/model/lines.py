@@ -11,9 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Which taps of a kernel of three lie inside, at the first, an inner and the last voxel of an axis.
-INSIDE = ((0.0, 1.0, 1.0), (1.0, 1.0, 1.0), (1.0, 1.0, 0.0))
-
 
 def convolve_lines(lines_zyx: Sequence[Tensor], kernels_zyx: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     """Return the sum of three convolutions with zero padding, shape (B, channels, Z, Y, X), channels last in memory.
@@ -39,11 +36,16 @@ def convolve_lines(lines_zyx: Sequence[Tensor], kernels_zyx: Sequence[Tensor], d
 def _by_place(line_BCN: Tensor, kernel: Tensor, axis: int) -> Tensor:
     """Return what a line adds by the place along the other axes, (B, 3, 3, 3, channels) but for `axis`, of N voxels."""
     precise = torch.promote_types(kernel.dtype, torch.float32)
-    inside = kernel.new_tensor(INSIDE, dtype=precise)
     along = kernel.to(precise).movedim(2 + axis, 2)
-    summed = torch.einsum("ocnab,ia,jb->ijocn", along, inside, inside)
-    found = F.conv1d(line_BCN.to(precise), summed.flatten(0, 2), padding=1)  # (B, 3 * 3 * channels, N)
+    summed = _add_inside(_add_inside(along, 3), 3)  # (channels, C, 3, first place, second place)
+    found = F.conv1d(line_BCN.to(precise), summed.permute(3, 4, 0, 1, 2).flatten(0, 2), padding=1)
     return found.unflatten(1, (3, 3, len(kernel))).permute(0, 4, 1, 2, 3).movedim(1, 1 + axis)
+
+
+def _add_inside(kernel: Tensor, dim: int) -> Tensor:
+    """Return, in the last dimension, the sums of the taps inside at the first, an inner and the last voxel."""
+    first, middle, last = kernel.unbind(dim)
+    return torch.stack((middle + last, first + middle + last, first + middle), -1)
 
 
 def _spread(part: Tensor, dim: int, size: int) -> Tensor:

@@ -22,7 +22,7 @@ from meddiff.model.blocks import (
     time_features,
     zero_initialised,
 )
-from meddiff.model.fused import join
+from meddiff.model.fused import embed, features_to_image, image_to_features, join
 from meddiff.model.lines import convolve_lines
 from meddiff.store.position import position_channels, position_embedding
 
@@ -108,7 +108,7 @@ class Encoder(nn.Module):
         """
         if target_BCZYX is not None:
             raise ValueError("this network takes no target condition; it needs a ControlNet")
-        embedded = self.anatomy(anatomy_BZYX.int()).movedim(-1, 1).to(self.dtype, memory_format=torch.channels_last_3d)
+        embedded = embed(anatomy_BZYX, self.anatomy.weight)
         of_anatomy, of_position = self.conv_condition.weight.tensor_split([self.config.anatomy_channels], dim=1)
         convolved = F.conv3d(embedded, of_anatomy, padding=1)
         if self.config.position == "none":
@@ -136,7 +136,7 @@ class Encoder(nn.Module):
         embedding = self.time(time_features(t_B, self.config.channels).to(self.dtype)) + region
         context = region[:, None]
 
-        h = condition_BCZYX + self.conv_image(x_BCZYX.to(self.dtype))
+        h = image_to_features(x_BCZYX, *_weight_and_bias(self.conv_image), condition_BCZYX)
         skips = [h]
         for depth, level in enumerate(cast("list[Level]", self.down)):
             for block, transformer in zip(level.blocks, level.transformers, strict=True):
@@ -157,7 +157,7 @@ class Encoder(nn.Module):
     def _run(self, module: nn.Module, *inputs: Tensor) -> Tensor:
         """Call a module; with activation checkpointing, its inner activations are computed anew for the backward."""
         if self.activation_checkpointing and torch.is_grad_enabled():
-            return cast("Tensor", checkpoint(module, *inputs, use_reentrant=False))
+            return cast("Tensor", checkpoint(module, *inputs, use_reentrant=False, preserve_rng_state=False))
         return module(*inputs)
 
 
@@ -202,8 +202,12 @@ class UNet(Encoder):
         """Return the estimate from what the way down left."""
         h, skips, embedding, context = encoded.h, list(encoded.skips), encoded.embedding, encoded.context
         for depth, level in enumerate(cast("list[Level]", self.up)):
-            for block, transformer in zip(level.blocks, level.transformers, strict=True):
-                h = self._block(block, transformer, join(h, skips.pop()), embedding, context)
-            if depth < len(self.upsample):
-                h = self.upsample[depth](h)
-        return self.conv_out(self.norm_out(h))
+            enter = self.upsample[depth - 1] if depth else join
+            for number, (block, transformer) in enumerate(zip(level.blocks, level.transformers, strict=True)):
+                joined = join(h, skips.pop()) if number else enter(h, skips.pop())
+                h = self._block(block, transformer, joined, embedding, context)
+        return features_to_image(self.norm_out(h), *_weight_and_bias(self.conv_out))
+
+
+def _weight_and_bias(layer: nn.Conv3d) -> tuple[Tensor, Tensor]:
+    return layer.weight, cast("Tensor", layer.bias)

@@ -6,10 +6,6 @@ A step is the mean of `accumulation` passes of `batch_size` samples. Process `p`
 Choice: the gradients are added up in the order of the passes, not in that of an all-reduce or of
 DistributedDataParallel, so the result is that of one process, bit for bit, and a process without a pass needs no care.
 What this costs: gradients are sent after the passes and not during them.
-
-Choice: with `bfloat16` the first convolution, too, sees x_t in bfloat16, whose values near 1 lie 0.004 to 0.008 apart.
-The noise at the first ten timesteps or so is not much larger (sigma is 0.0064 at t = 0), so a part of it is lost in the
-rounding there; scans are noisier than that in any window, and no task begins at these timesteps.
 """
 
 import logging
@@ -22,12 +18,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from meddiff.config import TrainingConfig
-from meddiff.machine.device import autocast
 from meddiff.machine.seeds import seed_from
 from meddiff.machine.shared_memory import readers_with_room
 from meddiff.store.patches import PatchDataset, Sample, collate
 from meddiff.training import distributed
 from meddiff.training.objective import Noising, Objective
+from meddiff.training.passes import make_pass
 from meddiff.training.run import Clock, Run
 
 log = logging.getLogger(__name__)
@@ -37,9 +33,18 @@ LONGEST_READ_S = 900  # of one batch; it is lost when something else has filled 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one step's passes gave: the same on all processes, but for the seconds of waiting for data."""
+    """What one step's passes gave: the same on all processes, but for the seconds of waiting for data.
+
+    Args:
+        loss: mean of the passes.
+        norm: of the gradients.
+        stop: a process wants to stop after this step.
+        save: a process wants a checkpoint after this step.
+        waited: seconds.
+    """
 
     loss: float
+    norm: float
     stop: bool
     save: bool
     waited: float
@@ -59,6 +64,7 @@ class Gradients:
     def __init__(self, run: Run, objective: Objective, data: PatchDataset, config: TrainingConfig, step: int) -> None:
         self._run, self._objective, self._config = run, objective, config
         self._parameters = list(objective.network.parameters())
+        self._pass = make_pass(objective, config, run)
         self._rounds = range(0, config.accumulation, distributed.world_size())
         self._shared = distributed.world_size() > 1
         if self._shared:
@@ -91,15 +97,13 @@ class Gradients:
         if self._shared:
             _give(self._parameters, self._sum.take())
         votes = losses.new_tensor([clock.wants_stop(), clock.wants_save()])
-        *losses, stop, save = distributed.add_up(torch.cat((losses, votes))).tolist()
-        return Outcome(sum(losses) / len(losses), stop > 0, save > 0, waited)
+        found = distributed.add_up(torch.cat((losses, votes)))
+        *losses, stop, save, norm = torch.cat((found, gradient_norm(self._parameters)[None])).tolist()
+        return Outcome(sum(losses) / len(losses), norm, stop > 0, save > 0, waited)
 
     def _backward(self, batch: Sample, step: int, part: int) -> Tensor:
-        noising = Noising.draw(batch, self._objective.schedule.timesteps, seed_from(self._run.seed, step, part))
-        with autocast(self._run.device, self._config.bfloat16):
-            loss = self._objective(batch, noising).mean()
-        (loss / self._config.accumulation).backward()
-        return loss.detach()
+        seed = seed_from(self._run.seed, step, part)
+        return self._pass(batch, Noising.draw(batch, self._objective.schedule.timesteps, seed))
 
     def _sample_numbers(self, first_step: int) -> Iterator[list[int]]:
         """Give the samples of each of this process's passes."""
@@ -117,6 +121,10 @@ class Gradients:
                 "%s: %d processes share the %d passes of a step, so some of them wait; %d would be as fast",
                 self._run.name, processes, passes, enough,
             )  # fmt: skip
+
+
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
 
 
 def _taken(parameters: Sequence[nn.Parameter]) -> Tensor | None:

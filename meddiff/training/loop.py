@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from meddiff.config import TrainingConfig
@@ -87,7 +87,9 @@ class State:
 
     def __init__(self, network: nn.Module, config: TrainingConfig) -> None:
         self.network, self.config = network, config
-        self.ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay(0, config)))
+        self.ema = AveragedModel(network)
+        self._parameters: list[Tensor] = list(network.parameters())
+        self._averaged: list[Tensor] = list(self.ema.module.parameters())
         self.optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
         self.step = self.skipped = self.bad_in_a_row = 0
         self.usual_loss = float("nan")
@@ -104,11 +106,11 @@ class State:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, run.steps, self.config)
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip_norm)
-        if torch.isfinite(norm) and math.isfinite(outcome.loss) and not self._is_spike(outcome.loss):
+        if math.isfinite(outcome.norm) and math.isfinite(outcome.loss) and not self._is_spike(outcome.loss):
+            norm = torch.tensor(outcome.norm)
+            nn.utils.clip_grads_with_norm_(self._parameters, self.config.gradient_clip_norm, norm)
             self.optimizer.step()
-            self.ema.multi_avg_fn = get_ema_multi_avg_fn(ema_decay(self.step - self.skipped, self.config))
-            self.ema.update_parameters(self.network)
+            self._average(update=self.step - self.skipped)
             before = outcome.loss if math.isnan(self.usual_loss) else self.usual_loss
             self.usual_loss = USUAL_LOSS_DECAY * before + (1 - USUAL_LOSS_DECAY) * outcome.loss
             self.bad_in_a_row = 0
@@ -149,6 +151,13 @@ class State:
             }
             checkpoint.save(saved, self.step, run.folder, run.machine.keep_checkpoints)
         distributed.wait_for_all()
+
+    @torch.no_grad()
+    def _average(self, update: int) -> None:
+        """Bring the moving average up to date; what `AveragedModel` itself does, without its two waits for a GPU."""
+        decay = ema_decay(update, self.config) if update else 0.0
+        get_ema_multi_avg_fn(decay)(self._averaged, self._parameters, self.ema.n_averaged)
+        self.ema.n_averaged += 1
 
     def _is_spike(self, loss: float) -> bool:
         return loss > self.config.spike_factor * self.usual_loss  # false while the usual loss is not a number

@@ -32,15 +32,16 @@ def silu(x):
 
 
 @pytest.mark.parametrize("size", [(1, 1, 1), (2, 3, 5)])
-def test_upsampling_is_nearest_neighbour_and_a_convolution(size):
+def test_upsampling_is_nearest_neighbour_and_a_convolution_joined_with_a_skip(size):
     up = randomised(Upsample(4))
     h = torch.randn(2, 4, *size, dtype=torch.float64, requires_grad=True)
     repeated = h.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
-    expected = F.conv3d(repeated, up.conv.weight, up.conv.bias, padding=1)
-    torch.testing.assert_close(up(h), expected)
+    skip = torch.randn(2, 3, *repeated.shape[2:], dtype=torch.float64, requires_grad=True)
+    expected = torch.cat((F.conv3d(repeated, up.conv.weight, up.conv.bias, padding=1), skip), dim=1)
+    torch.testing.assert_close(up(h, skip), expected)
     weight = torch.randn_like(expected)
-    inputs = (h, up.conv.weight, up.conv.bias)
-    ours, plain = (torch.autograd.grad((y * weight).sum(), inputs) for y in (up(h), expected))
+    inputs = (h, skip, up.conv.weight, up.conv.bias)
+    ours, plain = (torch.autograd.grad((y * weight).sum(), inputs) for y in (up(h, skip), expected))
     torch.testing.assert_close(ours, plain)
 
 

@@ -1,11 +1,16 @@
 """The kernels for GPUs against plain layers in float64, run by Triton's interpreter on the CPU (conftest.py)."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from meddiff.config import NetworkConfig
-from meddiff.model import fused, kernels, kernels_join
+from meddiff.model import fused, kernels, kernels_check, kernels_image, kernels_join
 from meddiff.model.unet import UNet
 from tests.model.grids import random_coordinates
 
@@ -67,11 +72,66 @@ def test_addition_with_bias(batch, channels, groups, size):
 @pytest.mark.parametrize(("batch", "channels", "groups", "size"), SHAPES)
 def test_joining(batch, channels, groups, size):
     check(
-        kernels_join.Join.apply,
+        lambda first, second: kernels_join.Join.apply(first, second, None),
         lambda first, second: torch.cat((first, second), dim=1),
         randn(batch, channels, *size),
         randn(batch, 5, *size),
     )
+
+
+@pytest.mark.parametrize(("batch", "channels", "groups", "size"), SHAPES)
+def test_joining_with_bias(batch, channels, groups, size):
+    check(
+        kernels_join.Join.apply,
+        lambda first, second, bias: torch.cat((first + bias[:, None, None, None], second), dim=1),
+        randn(batch, channels, *size),
+        randn(batch, 5, *size),
+        randn(channels),
+    )
+
+
+@pytest.mark.parametrize(("batch", "channels", "groups", "size"), SHAPES)
+def test_from_an_image_to_features(batch, channels, groups, size):
+    check(
+        kernels_image.ImageToFeatures.apply,
+        lambda image, weight, bias, more: F.conv3d(image, weight, bias, padding=1) + more,
+        randn(batch, 1, *size),
+        randn(channels, 1, 3, 3, 3),
+        randn(channels),
+        randn(batch, channels, *size),
+    )
+
+
+@pytest.mark.parametrize(("batch", "channels", "groups", "size"), SHAPES)
+def test_from_features_to_an_image(batch, channels, groups, size):
+    check(
+        kernels_image.FeaturesToImage.apply,
+        lambda h, weight, bias: F.conv3d(h, weight, bias, padding=1),
+        randn(batch, channels, *size),
+        randn(1, channels, 3, 3, 3),
+        randn(1),
+    )
+
+
+@pytest.mark.parametrize(("batch", "channels", "groups", "size"), SHAPES)
+def test_embedding(batch, channels, groups, size):
+    label = torch.randint(0, 119, (batch, *size), dtype=torch.uint8)
+    check(
+        lambda table: kernels_image.Embed.apply(label, table, torch.float32),
+        lambda table: F.embedding(label.int(), table).movedim(-1, 1),
+        randn(119, channels),
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_under_autocast_weights_stay_as_they_are_and_results_have_the_type_of_the_volume(dtype):
+    h, image = randn(1, 16, 4, 5, 6).to(dtype), randn(1, 1, 4, 5, 6)
+    weight, bias = randn(1, 16, 3, 3, 3).requires_grad_(), randn(1).requires_grad_()
+    out = kernels_image.FeaturesToImage.apply(h, weight, bias)
+    first = kernels_image.ImageToFeatures.apply(image, weight.transpose(0, 1), bias.expand(16), h)
+    assert out.dtype == first.dtype == dtype
+    gradients = torch.autograd.grad(out.float().sum() + first.float().sum(), (weight, bias))
+    assert {each.dtype for each in gradients} == {torch.float32}
 
 
 def test_the_same_input_gives_the_same_bits():
@@ -101,3 +161,32 @@ def test_a_network_with_the_kernels_is_the_network_without(monkeypatch):
     monkeypatch.setattr(fused, "_has_kernels", lambda h: True)
     for found, wanted in zip(results(), plain, strict=True):
         assert (found - wanted).norm() <= 1e-5 * wanted.norm()
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+def test_all_that_a_pass_launches_can_be_compiled_for_a_gpu(capability, tmp_path):
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "tests.model.compile_kernels", str(capability)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    modules = (kernels, kernels_join, kernels_image)
+    assert set(done.stdout.split()) == {name for each in modules for name in vars(each) if name.endswith("_kernel")}
+
+
+def test_kernels_that_agree_with_the_plain_layers_are_used():
+    kernels_check.kernels_work.cache_clear()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):  # as sampling calls it
+        assert kernels_check.kernels_work(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(kernels_image, "_gather"), (kernels_image, "_collect"), (kernels, "Grid")]
+)
+def test_kernels_that_do_not_agree_are_not_used(module, name, monkeypatch, caplog):
+    right = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *args: 1.01 * right(*args))
+    kernels_check.kernels_work.cache_clear()
+    with caplog.at_level("INFO"):
+        assert not kernels_check.kernels_work(torch.device("cpu"))
+    assert "plain layers instead" in caplog.text
+    kernels_check.kernels_work.cache_clear()
