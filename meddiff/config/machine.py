@@ -40,7 +40,8 @@ class MachineConfig(Section):
         default=True, description="Encode the conditions of windows that stay once, as far as the memory goes."
     )
     cuda_graphs: bool = Field(
-        default=True, description="On a GPU, record the launches of a pass once and replay them for each window."
+        default=True,
+        description="On a GPU, record the launches of a pass once and replay them, in sampling and training.",
     )
     compile: bool = Field(default=False, description="Use torch.compile; needs a C++ compiler.")
     save_every_steps: int = Field(default=10, ge=1, description="Steps between saved states of a volume.")

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 TILE = 4096  # elements that a program works on at a time
-PROGRAMS = 512  # that share the rows of a sample: a few for each processor of a large GPU
+PROGRAMS = 1056  # that share the rows of a sample: eight for each processor of a large GPU
 
 
 @triton.jit

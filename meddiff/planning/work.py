@@ -20,7 +20,7 @@ class Rate(NamedTuple):
 
 RESAMPLING = Rate(10, "Mvox/s", "a core of a Xeon with AMX")
 STORING = Rate(9, "Mvox/s", "a core of a Xeon with AMX")
-TRAINING = Rate(105, "TFLOP/s", "an H200, the paper's model")
+TRAINING = Rate(158, "TFLOP/s", "an H200, the paper's model")
 SAMPLING = Rate(140, "TFLOP/s", "an H200, the paper's model")
 # Millions of voxels of 1 mm of a whole scan, and of a region cut out of it, about as the demo's.
 SCAN_MVOX = {Region.HAN: 40.0, Region.CHEST: 35.0, Region.ABDOMEN: 40.0, Region.WHOLE_BODY: 120.0}

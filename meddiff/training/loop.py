@@ -107,8 +107,9 @@ class State:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, run.steps, self.config)
         if math.isfinite(outcome.norm) and math.isfinite(outcome.loss) and not self._is_spike(outcome.loss):
-            norm = torch.tensor(outcome.norm)
-            nn.utils.clip_grads_with_norm_(self._parameters, self.config.gradient_clip_norm, norm)
+            if outcome.norm > self.config.gradient_clip_norm:
+                norm = torch.tensor(outcome.norm)
+                nn.utils.clip_grads_with_norm_(self._parameters, self.config.gradient_clip_norm, norm)
             self.optimizer.step()
             self._average(update=self.step - self.skipped)
             before = outcome.loss if math.isnan(self.usual_loss) else self.usual_loss
