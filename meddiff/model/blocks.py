@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from meddiff.model.fused import NormSiLU, convolve_and_add, upsample_and_join
+from meddiff.model.fused import (
+    NormSiLU,
+    convolve_and_add,
+    features_to_image,
+    image_to_features,
+    upsample_and_join,
+)
 
 Layer = TypeVar("Layer", bound=nn.Module)
 # Row k: which of the three taps of a kernel fall on one voxel at place k of the transposed kernel of four.
@@ -89,6 +95,27 @@ class SpatialTransformer(nn.Module):
         tokens = tokens + self.attend_cross(self.norm_cross(tokens), context_BMD)
         tokens = tokens + self.feed(self.norm_feed(tokens))
         return h_BCZYX + self.out(tokens).transpose(1, 2).unflatten(2, h_BCZYX.shape[2:])
+
+
+class FromImage(nn.Conv3d):
+    """The first convolution, from one channel to many."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(1, channels, 3, padding=1)
+
+    def forward(self, input: Tensor, more_BCZYX: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the convolution, plus `more_BCZYX`."""
+        return image_to_features(input, self.weight, _bias(self), more_BCZYX)
+
+
+class ToImage(nn.Conv3d):
+    """The last convolution, from many channels to one."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 1, 3, padding=1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return features_to_image(input, self.weight, _bias(self))
 
 
 class Downsample(nn.Conv3d):

@@ -46,7 +46,8 @@ def upsample_and_join(h_BCZYX: Tensor, kernel: Tensor, bias_C: Tensor, skip_BCZY
     if _has_kernels(h_BCZYX):
         from meddiff.model.kernels_join import Join
 
-        return Join.apply(F.conv_transpose3d(h_BCZYX, kernel, stride=2, padding=1), skip_BCZYX, bias_C)
+        upsampled = F.conv_transpose3d(h_BCZYX, kernel, stride=2, padding=1)
+        return Join.apply(upsampled, skip_BCZYX.to(upsampled.dtype), bias_C)
     return torch.cat((F.conv_transpose3d(h_BCZYX, kernel, bias_C, stride=2, padding=1), skip_BCZYX), dim=1)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-TOLERANCE = 1e-3  # relative; products of float32 may be those of TF32 in the layers of torch
+TOLERANCE = 3e-3  # relative; products of float32 may be those of TF32 in the layers of torch
 
 
 @cache

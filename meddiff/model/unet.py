@@ -15,14 +15,16 @@ from meddiff.anatomy.labels import LABEL_COUNT
 from meddiff.config import MODEL_REGIONS, NetworkConfig
 from meddiff.model.blocks import (
     Downsample,
+    FromImage,
     NormSiLU,
     ResidualBlock,
     SpatialTransformer,
+    ToImage,
     Upsample,
     time_features,
     zero_initialised,
 )
-from meddiff.model.fused import embed, features_to_image, image_to_features, join
+from meddiff.model.fused import embed, join
 from meddiff.model.lines import convolve_lines
 from meddiff.store.position import position_channels, position_embedding
 
@@ -68,7 +70,7 @@ class Encoder(nn.Module):
         self.anatomy = nn.Embedding(LABEL_COUNT, config.anatomy_channels)
         self.region = nn.Embedding(len(MODEL_REGIONS), embedding)
         self.time = nn.Sequential(nn.Linear(channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        self.conv_image = nn.Conv3d(1, channels, 3, padding=1)
+        self.conv_image = FromImage(channels)
         condition_channels = config.anatomy_channels + position_channels(config)
         self.conv_condition = nn.Conv3d(condition_channels, channels, 3, padding=1, bias=False)
 
@@ -136,7 +138,7 @@ class Encoder(nn.Module):
         embedding = self.time(time_features(t_B, self.config.channels).to(self.dtype)) + region
         context = region[:, None]
 
-        h = image_to_features(x_BCZYX, *_weight_and_bias(self.conv_image), condition_BCZYX)
+        h = self.conv_image(x_BCZYX, condition_BCZYX)
         skips = [h]
         for depth, level in enumerate(cast("list[Level]", self.down)):
             for block, transformer in zip(level.blocks, level.transformers, strict=True):
@@ -182,7 +184,7 @@ class UNet(Encoder):
                 self.upsample.append(Upsample(width))
 
         self.norm_out = NormSiLU(config.norm_groups, config.channels)
-        self.conv_out = zero_initialised(nn.Conv3d(config.channels, 1, 3, padding=1))
+        self.conv_out = zero_initialised(ToImage(config.channels))
 
     def forward(self, x_BCZYX: Tensor, t_B: Tensor, region_B: Tensor, condition_BCZYX: Tensor) -> Tensor:
         """Return the network's estimate, shape (B, 1, Z, Y, X).
@@ -206,8 +208,4 @@ class UNet(Encoder):
             for number, (block, transformer) in enumerate(zip(level.blocks, level.transformers, strict=True)):
                 joined = join(h, skips.pop()) if number else enter(h, skips.pop())
                 h = self._block(block, transformer, joined, embedding, context)
-        return features_to_image(self.norm_out(h), *_weight_and_bias(self.conv_out))
-
-
-def _weight_and_bias(layer: nn.Conv3d) -> tuple[Tensor, Tensor]:
-    return layer.weight, cast("Tensor", layer.bias)
+        return self.conv_out(self.norm_out(h))
