@@ -74,7 +74,7 @@ def test_the_split_first_convolution_is_the_plain_one():
     network = randomised().double()
     x, _, _, anatomy, coordinates = inputs()
     condition = network.encode_condition(anatomy, coordinates.double())
-    split = network.conv_image(x.double()) + condition
+    split = network.conv_image(x.double(), condition)
     from meddiff.store.position import position_embedding
 
     stacked = torch.cat(
