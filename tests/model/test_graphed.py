@@ -1,7 +1,6 @@
 """Which recordings are kept and what a call returns, with stand-ins for CUDA's graphs: a GPU itself is not tested."""
 
-from contextlib import contextmanager, nullcontext
-from types import SimpleNamespace
+from contextlib import contextmanager
 from typing import ClassVar
 from weakref import WeakSet
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from meddiff.model.graphed import Graphed
+from tests import cuda_graphs
 
 
 class StandIn:
@@ -37,7 +37,7 @@ class Doubling(torch.nn.Module):
 
 @pytest.fixture
 def graphed(monkeypatch):
-    network, stream = Doubling(), SimpleNamespace(wait_stream=lambda other: None)
+    network = Doubling()
 
     @contextmanager
     def recorded(graph, pool, **_):
@@ -45,16 +45,7 @@ def graphed(monkeypatch):
         yield
         network.graph = None
 
-    for name, stand_in in {
-        "CUDAGraph": StandIn,
-        "graph": recorded,
-        "graph_pool_handle": object,
-        "Stream": lambda: stream,
-        "current_stream": lambda: stream,
-        "stream": nullcontext,
-        "device": nullcontext,
-    }.items():
-        monkeypatch.setattr(torch.cuda, name, stand_in)
+    cuda_graphs.install(monkeypatch, StandIn, recorded)
     StandIn.alive.clear()
     return Graphed(network)
 

@@ -1,7 +1,6 @@
 """One pass, launched and recorded, with stand-ins for CUDA's graphs: a GPU itself is not tested."""
 
-from contextlib import contextmanager, nullcontext
-from types import SimpleNamespace
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from meddiff.store.patches import PatchDataset, collate
 from meddiff.training.objective import Noising, Objective
 from meddiff.training.passes import LaunchedPass, RecordedPass, make_pass
 from meddiff.training.run import Run
+from tests import cuda_graphs
 from tests.training import SMALL
 
 CONFIG = TrainingConfig(batch_size=2, accumulation=2)
@@ -51,7 +51,7 @@ class Traced(LaunchedPass):
 @pytest.fixture
 def launched(monkeypatch):
     torch.manual_seed(0)
-    network, stream = UNet(SMALL), SimpleNamespace(wait_stream=lambda other: None)
+    network = UNet(SMALL)
     torch.nn.init.normal_(network.conv_out.weight)  # without it no gradient would go further
     launched = Traced(Objective(network, Schedule(1000), "v"), CONFIG)
 
@@ -64,15 +64,7 @@ def launched(monkeypatch):
         finally:
             launched.graph = None
 
-    for name, stand_in in {
-        "CUDAGraph": StandIn,
-        "graph": recorded,
-        "Stream": lambda: stream,
-        "current_stream": lambda: stream,
-        "stream": nullcontext,
-        "device": nullcontext,
-    }.items():
-        monkeypatch.setattr(torch.cuda, name, stand_in)
+    cuda_graphs.install(monkeypatch, StandIn, recorded)
     return launched
 
 
