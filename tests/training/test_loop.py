@@ -19,7 +19,8 @@ from meddiff.machine.locks import locked
 from meddiff.model.unet import UNet
 from meddiff.store.patches import PatchDataset
 from meddiff.training import gradients
-from meddiff.training.loop import ema_decay, learning_rate, train
+from meddiff.training.gradients import Outcome, gradient_norm
+from meddiff.training.loop import State, ema_decay, learning_rate, train
 from meddiff.training.monitor import Monitor
 from meddiff.training.objective import Objective
 from meddiff.training.run import Run
@@ -27,6 +28,7 @@ from tests.training import SMALL
 
 Usage = namedtuple("Usage", "free")
 CONFIG = TrainingConfig(steps=6, batch_size=2, accumulation=2, learning_rate=1e-3, ema_decay=0.9)
+ADAM_BETA = 0.9  # of the first moment, after a step from nothing
 CPU, MACHINE = torch.device("cpu"), MachineConfig(workers=0, status_seconds=1e-6)
 
 
@@ -210,6 +212,34 @@ def test_the_log_says_how_long_a_training_is(tmp_path, record, caplog):
 def test_the_average_forgets_the_first_weights_also_in_a_short_run(updates, share):
     config = TrainingConfig(steps=updates, ema_decay=0.9999)
     assert math.prod(ema_decay(n, config) for n in range(1, updates)) < share
+
+
+def advanced(gradient, steps=1):
+    """Return the state of a training after steps of the same gradient in every weight."""
+    torch.manual_seed(0)
+    state, run = State(UNet(SMALL), CONFIG), Run("test", None, 0, CPU, 10, machine=MACHINE)
+    for _ in range(steps):
+        for parameter in state.network.parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        norm = float(gradient_norm(list(state.network.parameters())))
+        state.advance(Outcome(0.5, norm, False, False, 0.0), run, None)
+    return state
+
+
+def test_the_average_begins_with_the_weights_of_the_first_step():
+    state = advanced(1e-4)
+    assert same(state.network, state.ema.module)
+    assert not same(state.network, advanced(1e-4, steps=2).ema.module)
+
+
+def test_large_gradients_are_clipped_and_small_ones_are_not():
+    norms = {}
+    for gradient in (10.0, 1e-6):
+        moments = [moment["exp_avg"] for moment in advanced(gradient).optimizer.state.values()]
+        norms[gradient] = float(torch.cat([each.flatten() for each in moments]).norm()) / (1 - ADAM_BETA)
+    numbers = sum(parameter.numel() for parameter in UNet(SMALL).parameters())
+    assert norms[10.0] == pytest.approx(CONFIG.gradient_clip_norm, rel=1e-3)
+    assert norms[1e-6] == pytest.approx(1e-6 * numbers**0.5, rel=1e-3)
 
 
 def test_the_decay_of_the_average_rises_to_the_configured_one():
